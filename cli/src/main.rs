@@ -1,0 +1,2 @@
+//! Deployments and canaries over Consul, without Kubernetes.
+fn main() {}

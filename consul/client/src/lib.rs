@@ -1,0 +1,1 @@
+//! Consul's HTTP API as typed async calls.

@@ -1,0 +1,1 @@
+//! The reconcilers: capture a World, plan, commit under a fence, report.

@@ -1,0 +1,1 @@
+//! World in, Plan out: the pure decisions of a rollout.

@@ -1,0 +1,96 @@
+//! People's requests to a rollout: promote, abort, retry and the like, under the `control` key beside the spec.
+//!
+//! A request names the rollout and step that it is meant for, so that one that was meant for another is refused visibly and
+//! never applied to whatever happens to be running by then. The controller answers in `status.control`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The value of a `control` key: requests that have not been answered yet, oldest first. Whoever adds one takes out those
+/// that `status.control` has answered. At most [`ControlRequests::LIMIT`] are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlRequests {
+    /// The requests, oldest first.
+    pub requests: Vec<ControlRequest>,
+}
+
+impl ControlRequests {
+    /// No more than this many requests stand under one key; answered ones go first.
+    pub const LIMIT: usize = 16;
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlRequest {
+    /// A random id, by which it is answered once and only once.
+    pub id: String,
+    /// Who asks: `alice@laptop`.
+    pub by: String,
+    /// When it was asked.
+    pub at: Timestamp,
+    /// Why, in the words of whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is asked.
+    pub verb: Verb,
+    /// The rollout that it is meant for; none means whichever is there (a restart needs none).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<String>,
+    /// The step that it is meant for, counted from 0; none means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u32>,
+}
+
+/// What can be asked of a rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verb {
+    /// End the present pause or soak, or promote after the last step.
+    Promote,
+    /// Skip the steps that are left and promote.
+    PromoteFull,
+    /// Give the rollout up: the stable version takes over again.
+    Abort,
+    /// Start an aborted rollout again, from its first step.
+    Retry,
+    /// Hold everything as it is.
+    Pause,
+    /// End a pause that was asked for, or that a failure has caused.
+    Resume,
+    /// Replace every instance by a new one of the same revision.
+    Restart,
+}
+
+impl Verb {
+    /// The verb as people type it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Promote => "promote",
+            Verb::PromoteFull => "promote --full",
+            Verb::Abort => "abort",
+            Verb::Retry => "retry",
+            Verb::Pause => "pause",
+            Verb::Resume => "resume",
+            Verb::Restart => "restart",
+        }
+    }
+}
+
+/// The controller's answer to one request, in `status.control`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlAnswer {
+    /// The request's id.
+    pub id: String,
+    /// What was asked.
+    pub verb: Verb,
+    /// Who asked.
+    pub by: String,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// Why it was refused; none if it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}

@@ -1,0 +1,46 @@
+//! A revision: one template as it was, under the hash of its content.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{ids::RevisionId, template::Template};
+
+/// The hash scheme in front of every revision id. A new scheme gets a new number, and ids of the old one stay as they are,
+/// so that an upgrade of Helium restarts no rollout.
+const SCHEME: &str = "r1";
+
+/// An immutable past template, kept to return to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// The hash of the template.
+    pub id: RevisionId,
+    /// Counts the revisions of a Deployment: 1, 2, ...; a template that comes back gets a new number.
+    pub number: u64,
+    /// The template, resolved.
+    pub template: Template,
+    /// When this revision was last asked for.
+    pub created_at: Timestamp,
+}
+
+/// The id of a template: SHA-256 of its canonical JSON (keys sorted, defaults written out).
+pub fn revision_id(template: &Template) -> RevisionId {
+    let canonical = serde_json::to_value(template).map(|value| value.to_string()).unwrap_or_default();
+    RevisionId::new(format!("{SCHEME}-{}", hex(&Sha256::digest(canonical.as_bytes()))))
+}
+
+/// A hash of any text, as `digits` lower-case hex digits: for shard names and the ends of ids.
+pub fn short_hash(text: &str, digits: usize) -> String {
+    let mut hash = hex(&Sha256::digest(text.as_bytes()));
+    hash.truncate(digits);
+    hash
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

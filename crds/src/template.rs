@@ -1,0 +1,179 @@
+//! What one instance is: the driver that runs it, its environment, ports and checks.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::period::Period;
+
+/// What one instance of a Deployment is. A changed template is a new revision, and a new revision is a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", try_from = "TemplateFields", into = "TemplateFields")]
+pub struct Template {
+    /// The label people know this revision by.
+    pub version: String,
+    /// How the instance is run.
+    pub driver: Driver,
+    /// Environment variables of the instance.
+    pub env: BTreeMap<String, String>,
+    /// The ports that the instance listens on.
+    pub ports: Vec<Port>,
+    /// The health checks that Consul runs.
+    pub checks: Vec<Check>,
+}
+
+/// How an instance is run: exactly one driver a template. New drivers are new variants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// A process of the agent's own machine.
+    Exec(Exec),
+}
+
+/// The template as it is written: the driver is the one field among the drivers' names that is given.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename = "Template", rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["exec"] }]))]
+struct TemplateFields {
+    /// The label people know this revision by, such as `"1.0.0"`; in quotes where it looks like a number.
+    /// At most 64 characters of letters, digits, `.`, `_`, `+` and `-`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._+-]{0,63})$"))]
+    version: String,
+    /// Driver: run a process on the agent's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exec: Option<Exec>,
+    /// Environment variables of the instance. Values may use `${VERSION}`, `${PORT}` and the other variables of `command`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, String>,
+    /// The ports that the instance listens on. The first is the one that is registered in Consul.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<Port>,
+    /// The health checks that Consul runs against each instance. Without any, an instance is healthy while it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<Check>,
+}
+
+/// A template that names no driver.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a template needs a driver: `exec`")]
+pub struct NoDriver;
+
+impl TryFrom<TemplateFields> for Template {
+    type Error = NoDriver;
+
+    fn try_from(fields: TemplateFields) -> Result<Self, NoDriver> {
+        let TemplateFields { version, exec, env, ports, checks } = fields;
+        let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
+        Ok(Self { version, driver, env, ports, checks })
+    }
+}
+
+impl From<Template> for TemplateFields {
+    fn from(template: Template) -> Self {
+        let Template { version, driver, env, ports, checks } = template;
+        let exec = match driver {
+            Driver::Exec(exec) => Some(exec),
+        };
+        Self { version, exec, env, ports, checks }
+    }
+}
+
+/// A process of the agent's own machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Exec {
+    /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
+    /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_BIN`, `HELIUM_INSTANCE`, or one of `env`.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// The working directory. Default: the instance's own folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+}
+
+/// A port that the instance listens on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Port {
+    /// The port's name: the instance finds the number in `PORT_<name>`.
+    #[schemars(regex(pattern = r"^[a-z][a-z0-9_]{0,31}$"))]
+    pub name: String,
+    /// A fixed port number, 1 to 65535. Default: a free one, chosen by the agent. A fixed port allows one instance a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+}
+
+/// A health check. Exactly one of `http` and `tcp` is given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["http"] }, { "required": ["tcp"] }]))]
+pub struct Check {
+    /// The check's name, unique in the template.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9_-]{0,62})$"))]
+    pub name: String,
+    /// Passing while an HTTP GET is answered with a 2xx status; `429` is a warning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpCheck>,
+    /// Passing while a TCP connection can be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<TcpCheck>,
+    /// How often the check runs, at least `1s`. Default `10s`.
+    #[serde(default = "default_interval")]
+    pub interval: Period,
+    /// How long one run may take. Default `5s`.
+    #[serde(default = "default_timeout")]
+    pub timeout: Period,
+    /// So many successes in a row, beyond the first, turn the check to passing. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub success_before_passing: u32,
+    /// So many failures in a row, beyond the first, turn the check to critical. Default 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures_before_critical: u32,
+}
+
+/// An HTTP GET against the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpCheck {
+    /// The name of one of the template's ports. Default: the first port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// The path and query, beginning with `/`. Default `/`.
+    #[serde(default = "default_path")]
+    #[schemars(regex(pattern = r"^/"))]
+    pub path: String,
+}
+
+/// A TCP connection to the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TcpCheck {
+    /// The name of one of the template's ports. Default: the first port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+}
+
+impl Template {
+    /// The fixed ports of this template; a node can host one instance for each.
+    pub fn fixed_ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.ports.iter().filter_map(|port| port.port)
+    }
+}
+
+fn default_interval() -> Period {
+    Period::from_secs(10)
+}
+
+fn default_timeout() -> Period {
+    Period::from_secs(5)
+}
+
+fn default_path() -> String {
+    "/".to_owned()
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}

@@ -1,0 +1,2 @@
+//! The project's only scripts: test, schema, tidy, bench.
+fn main() {}
