@@ -72,6 +72,9 @@ pub struct Instance {
     /// The highest ModifyIndex of its checks when `healthy_since` was written. Unchanged, it proves that nothing flapped unseen.
     #[serde(default)]
     pub check_index: u64,
+    /// Whether it has ever been healthy: a critical check of one that has not may simply not have run yet.
+    #[serde(default)]
+    pub has_been_healthy: bool,
     /// Since when its node's heartbeat has been absent, as a trusted view showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_missing_since: Option<Timestamp>,

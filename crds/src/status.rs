@@ -474,6 +474,13 @@ pub enum WaitingOn {
         /// The command that goes on.
         command: String,
     },
+    /// Instances of an older version that was never stable have to go before a newer one is begun.
+    Superseded {
+        /// The older version.
+        version: String,
+        /// How many of it are left.
+        instances: u32,
+    },
     /// So many instances of a version are stopping.
     Stopping {
         /// The version.

@@ -1,1 +1,211 @@
-//! World in, Plan out: the pure decisions of a rollout.
+//! World in, Plan out: the pure decisions of Helium.
+//!
+//! [`plan`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
+//! knows no clock, and has no memory: the same World always gives the same Plan. Read on in this order:
+//!
+//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout` and `steps`: how far the rollout
+//!    is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
+//! 6. `act`: the moves as changes of records. 7. `phase`: the same for people.
+
+mod act;
+mod analysis;
+mod census;
+mod deletion;
+mod draft;
+mod history;
+mod manual;
+mod phase;
+mod placement;
+pub mod plan;
+mod records;
+mod requests;
+mod rollout;
+mod scale;
+mod steps;
+mod targets;
+pub mod weights;
+pub mod world;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use helium_crds::{
+    DeploymentStatus, Phase, RevisionId,
+    revision::revision_id,
+    status::{Reason, VersionRef, WaitingOn},
+};
+
+pub use plan::{Action, Decision, Plan, StopCause};
+pub use world::{CatalogEntry, CheckState, Fleet, Node, Sight, Trusted, World};
+
+use crate::{census::Census, draft::Draft, targets::Wanted};
+
+/// What to do about one Deployment.
+///
+/// A world that cannot be seen, or whose status is missing while instances are there, is answered with
+/// [`Decision::Blind`]: nothing is changed.
+pub fn plan(world: &World) -> Decision {
+    let fleet = match &world.fleet {
+        Sight::Trusted(fleet) => fleet,
+        Sight::Blind { reason } => return Decision::Blind { reason: reason.clone() },
+    };
+    let uid = &world.deployment.metadata.uid;
+    let status_missing = world.status.as_ref().is_none_or(|status| status.uid != *uid);
+    if status_missing && fleet.get().instances.values().any(|instance| instance.uid == *uid) {
+        let reason = "the status is missing although instances are there: this is no first deploy".to_owned();
+        return Decision::Blind { reason };
+    }
+    let fleet = fleet.map(|fleet| with_orphans(uid, fleet));
+    Decision::Go(Box::new(draft_plan(world, &fleet)))
+}
+
+/// The fleet without instances of another object of the same name, and with a record for each assignment that lacks one.
+fn with_orphans(uid: &str, fleet: &Fleet) -> Fleet {
+    let mut fleet = fleet.clone();
+    fleet.instances.retain(|_, instance| instance.uid == uid);
+    fleet.assignments.retain(|_, assignment| assignment.uid == uid);
+    fleet
+}
+
+fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
+    let revision = revision_id(&world.deployment.spec.template);
+    let target = VersionRef { version: world.deployment.spec.template.version.clone(), revision };
+    let known = world.status.clone().filter(|status| status.uid == world.deployment.metadata.uid);
+    let came_back = known.as_ref().is_some_and(|status| status.current.revision != target.revision);
+    let status = known.unwrap_or_else(|| first_status(world, target.clone()));
+    let census = take_census(world, fleet);
+    let mut draft = Draft {
+        world,
+        fleet,
+        census,
+        target,
+        status,
+        events: Vec::new(),
+        waiting: Vec::new(),
+        wake: None,
+        relies_on_health: false,
+    };
+    draft.status.current = draft.target.clone();
+    let mut actions: Vec<Action> = history::record(&mut draft, came_back).into_iter().collect();
+    let (wanted, reason) = decide(&mut draft, &actions);
+    let (moves, reason) = carry_out(&mut draft, wanted.as_ref(), reason);
+    actions.extend(moves);
+    finish(draft, actions, wanted, reason)
+}
+
+fn take_census(world: &World, fleet: &Trusted<Fleet>) -> Trusted<Census> {
+    fleet.map(|fleet| {
+        let mut whole = fleet.clone();
+        let orphans = records::adopt_orphans(&world.deployment.metadata.uid, &fleet.assignments, &fleet.instances);
+        whole.instances.extend(orphans.into_iter().map(|orphan| (orphan.id.clone(), orphan)));
+        Census::take(world, &whole)
+    })
+}
+
+/// How many instances of what there should be; none if the object is being deleted. The reason is given where it is settled
+/// already.
+fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option<Reason>) {
+    if draft.world.deployment.is_deleting() {
+        return (None, Some(Reason::DeletionRequested));
+    }
+    if let Some(versions) = draft.spec().versions.as_ref() {
+        let mut revisions = draft.world.revisions.clone();
+        for action in recorded {
+            if let Action::RecordRevision(revision) = action {
+                revisions.insert(revision.id.clone(), revision.clone());
+            }
+        }
+        requests::answer_all(draft);
+        return by_hand(draft, manual::resolve(versions, &revisions));
+    }
+    if let Some(weight) = steps::impossible_weight(draft) {
+        let problem = format!("`exact: true`, and whole instances cannot make {weight}");
+        return (Some(invalid(draft, problem)), Some(Reason::WeightNotPossible));
+    }
+    rollout::follow_template(draft);
+    requests::answer_all(draft);
+    rollout::advance(draft);
+    (Some(targets::wanted(draft)), None)
+}
+
+fn by_hand(
+    draft: &mut Draft<'_>,
+    counts: Result<BTreeMap<RevisionId, u32>, String>,
+) -> (Option<Wanted>, Option<Reason>) {
+    match counts {
+        Err(problem) => (Some(invalid(draft, problem)), Some(Reason::VersionNotFound)),
+        Ok(counts) => {
+            let wanted = manual::wanted(draft, &counts);
+            let settled = manual::is_settled(draft, &counts);
+            let reason = if settled { Reason::ManualCountsHeld } else { Reason::ManualCountsInProgress };
+            (Some(wanted), Some(reason))
+        }
+    }
+}
+
+/// A spec that cannot be followed leaves what runs alone.
+fn invalid(draft: &mut Draft<'_>, problem: String) -> Wanted {
+    draft.wait_for(WaitingOn::Spec { problem });
+    targets::as_it_is(draft)
+}
+
+fn carry_out(draft: &mut Draft<'_>, wanted: Option<&Wanted>, reason: Option<Reason>) -> (Vec<Action>, Reason) {
+    let Some(wanted) = wanted else { return deletion::take_down(draft) };
+    let mut actions = act::act(draft, wanted);
+    let named = wanted.targets.keys().map(|group| group.revision.clone()).collect::<BTreeSet<_>>();
+    actions.extend(history::prune(draft, &named));
+    let reason = reason.unwrap_or_else(|| phase::reason(draft));
+    (actions, reason)
+}
+
+fn finish(mut draft: Draft<'_>, actions: Vec<Action>, wanted: Option<Wanted>, reason: Reason) -> Plan {
+    draft.status.observed_generation = draft.world.deployment.metadata.generation;
+    draft.status.reason = reason;
+    draft.status.phase = reason.phase();
+    draft.status.wanted = draft.spec().wanted();
+    draft.status.healthy = draft.census().healthy();
+    draft.status.message = phase::message(&draft, reason);
+    draft.status.versions = wanted.map(|wanted| phase::versions(&draft, &wanted.targets)).unwrap_or_default();
+    phase::wait_for_instances(&mut draft);
+    if draft.status.phase == Phase::Degraded {
+        if let Some(rollout) = draft.status.rollout.as_ref() {
+            let version = rollout.version.clone();
+            draft.wait_for(WaitingOn::Fix { version });
+        }
+    }
+    let by_hand = draft.spec().versions.is_some();
+    phase::conditions(&mut draft, by_hand);
+    draft.status.waiting_on = std::mem::take(&mut draft.waiting);
+    let requeue_after = draft.wake.map(|wake| until(draft.world.now, wake));
+    let Draft { status, events, relies_on_health, .. } = draft;
+    Plan { status, actions, events, requeue_after, needs_fresh_health: relies_on_health }
+}
+
+/// The time from `now` to `wake`, never none: a millisecond on top makes sure that the instant has passed then.
+fn until(now: jiff::Timestamp, wake: jiff::Timestamp) -> Duration {
+    Duration::try_from(wake.duration_since(now)).unwrap_or_default() + Duration::from_millis(1)
+}
+
+fn first_status(world: &World, target: VersionRef) -> DeploymentStatus {
+    DeploymentStatus {
+        uid: world.deployment.metadata.uid.clone(),
+        observed_generation: 0,
+        phase: Phase::Progressing,
+        reason: Reason::FirstRollout,
+        message: String::new(),
+        wanted: 0,
+        healthy: 0,
+        conditions: Vec::new(),
+        stable: None,
+        current: target,
+        rollout: None,
+        versions: Vec::new(),
+        waiting_on: Vec::new(),
+        control: Vec::new(),
+        next_ordinal: 1,
+        next_revision: 1,
+        restart_before: None,
+    }
+}

@@ -1,0 +1,196 @@
+//! From moves to actions on the records.
+//!
+//! Every stop goes through one of the three functions at the end, and each of them asks for a census that can be trusted.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{
+    InstanceId, RevisionId,
+    instance::{Desired, Instance},
+    status::{HoldKind, Stage, WaitingOn},
+    template::Template,
+};
+
+use crate::{
+    census::{Census, Member, State, count},
+    draft::Draft,
+    placement::{NoPlace, Places},
+    plan::{Action, StopCause},
+    records,
+    scale::{self, Moves},
+    targets::Wanted,
+    world::Trusted,
+};
+
+/// The actions that bring the fleet nearer to what is wanted.
+pub(crate) fn act(draft: &mut Draft<'_>, wanted: &Wanted) -> Vec<Action> {
+    let restart_before = draft.status.restart_before;
+    let moves = scale::moves(
+        draft.world,
+        &draft.census,
+        &wanted.targets,
+        draft.budget(),
+        restart_before,
+        wanted.first.as_ref(),
+    );
+    let mut touched = BTreeMap::new();
+    let made = create_all(draft, &moves, &mut touched);
+    stop_surplus(draft, &moves, &mut touched);
+    stop_lost(draft, made, &moves, &mut touched);
+    forget_stopped(draft, &mut touched);
+    put_right(draft, &mut touched);
+    touched.into_values().collect()
+}
+
+type Touched = BTreeMap<InstanceId, Action>;
+
+/// Makes what is lacking, as far as there are places. Returns how many were made.
+fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> u32 {
+    let mut places = Places::new(draft.fleet.get(), draft.census());
+    let mut made = 0;
+    for (revision, number) in &moves.create {
+        let Some(template) = template_of(draft, revision) else { continue };
+        let mut placed = 0;
+        while placed < *number {
+            match places.take(&template) {
+                Ok(node) => create(draft, revision, &template, node, touched),
+                Err(refusal) => {
+                    draft.wait_for(no_place(refusal, number - placed));
+                    break;
+                }
+            }
+            placed += 1;
+        }
+        if placed > 0 {
+            draft.tell("InstancesMade", format!("{placed} of {}", template.version));
+        }
+        made += placed;
+    }
+    made
+}
+
+fn create(
+    draft: &mut Draft<'_>,
+    revision: &RevisionId,
+    template: &Template,
+    node: helium_crds::NodeName,
+    touched: &mut Touched,
+) {
+    let role = records::role_of(draft, revision);
+    let instance = records::new_instance(draft, revision, &template.version, node, role);
+    let assignment = records::assignment_for(&draft.world.deployment, &instance, template);
+    touched.insert(instance.id.clone(), Action::Create(Box::new(instance), Box::new(assignment)));
+}
+
+fn template_of(draft: &Draft<'_>, revision: &RevisionId) -> Option<Template> {
+    if draft.target.revision == *revision {
+        return Some(draft.spec().template.clone());
+    }
+    records::template_of(draft.world, &draft.fleet.get().assignments, revision).cloned()
+}
+
+fn no_place(refusal: NoPlace, instances: u32) -> WaitingOn {
+    match refusal {
+        NoPlace::NoAgents => WaitingOn::Agents,
+        NoPlace::Refused(why) => WaitingOn::Place { instances, why },
+    }
+}
+
+fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
+    let serving = draft.status.rollout.as_ref().map_or(draft.stable(), |rollout| match rollout.stage {
+        Stage::Steps | Stage::Promoting => Some(&rollout.revision),
+        Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed => draft.stable(),
+    });
+    let serving = serving.cloned();
+    for id in &moves.stop {
+        let Some(member) = draft.census().members.get(id) else { continue };
+        let same = serving.as_ref() == Some(&member.instance.revision) && draft.status.restart_before.is_none();
+        let stop = if same { scale_down(draft, &draft.census, id) } else { superseded(draft, &draft.census, id) };
+        touched.extend(stop.map(|action| (id.clone(), action)));
+    }
+    if moves.held_by_availability {
+        let available = count(draft.census().live().filter(|member| member.is_available(draft.world)));
+        let needed = draft.budget().floor();
+        draft.wait_for(WaitingOn::Available { available, needed });
+    }
+}
+
+/// Instances on lost nodes are told to stop, for when their node returns; replacements start elsewhere. Under a hold, where
+/// the counts are those of what is there, one is given up only if its replacement could be made.
+fn stop_lost(draft: &mut Draft<'_>, made: u32, moves: &Moves, touched: &mut Touched) {
+    let asked: u32 = moves.create.iter().map(|(_, number)| number).sum();
+    let held = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.hold.is_some());
+    if held && made < asked {
+        return;
+    }
+    let lost: Vec<InstanceId> = draft
+        .census()
+        .members
+        .values()
+        .filter(|member| member.state == State::Lost)
+        .map(|member| member.id().clone())
+        .collect();
+    for id in lost {
+        let stop = superseded(draft, &draft.census, &id);
+        draft.warn("InstanceLost", format!("{id}: its node has been away for too long"));
+        touched.extend(stop.map(|action| (id, action)));
+    }
+}
+
+fn forget_stopped(draft: &Draft<'_>, touched: &mut Touched) {
+    for member in draft.census().members.values().filter(|member| member.state == State::Stopped) {
+        touched.insert(member.id().clone(), Action::Forget(Box::new(member.instance.clone())));
+    }
+}
+
+/// Writes again what is not as it should be: roles and tags, records or assignments that were lost, and notes.
+fn put_right(draft: &Draft<'_>, touched: &mut Touched) {
+    for member in draft.census().members.values().filter(|member| !matches!(member.state, State::Stopped)) {
+        if !touched.contains_key(member.id()) {
+            touched.extend(mended(draft, member).map(|action| (member.id().clone(), action)));
+        }
+    }
+}
+
+fn mended(draft: &Draft<'_>, member: &Member) -> Option<Action> {
+    let fleet = draft.fleet.get();
+    let mut instance = member.instance.clone();
+    instance.role = records::role_of(draft, &instance.revision);
+    let stored = fleet.assignments.get(&instance.id);
+    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
+    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    let recorded = fleet.instances.contains_key(&instance.id);
+    if stored != Some(&assignment) || !recorded {
+        return Some(Action::Restore(Box::new(instance), Box::new(assignment)));
+    }
+    (member.noted || instance != member.instance).then(|| Action::Note(Box::new(instance)))
+}
+
+/// Stops one of more instances of a version than are wanted.
+fn scale_down(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
+    stop(draft, census, id, StopCause::ScaleDown)
+}
+
+/// Stops an instance whose place another takes: of another version, or its own replacement elsewhere.
+fn superseded(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
+    stop(draft, census, id, StopCause::Superseded)
+}
+
+/// Stops an instance of a Deployment that is being deleted.
+pub(crate) fn deleted(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
+    stop(draft, census, id, StopCause::Deleted)
+}
+
+fn stop(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId, cause: StopCause) -> Option<Action> {
+    let member = census.get().members.get(id)?;
+    let instance = Instance { desired: Desired::Stop, ..member.instance.clone() };
+    let stored = draft.fleet.get().assignments.get(id);
+    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
+    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    Some(Action::Stop(Box::new(instance), Box::new(assignment), cause))
+}
+
+/// Whether the rollout is held by a failure or a person.
+pub(crate) fn hold_kind(draft: &Draft<'_>) -> Option<HoldKind> {
+    draft.status.rollout.as_ref().and_then(|rollout| rollout.hold.as_ref()).map(|hold| hold.kind)
+}

@@ -1,0 +1,74 @@
+//! Counts by hand: `versions` holds several versions at chosen counts, and the Canary is suspended meanwhile.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{RevisionId, deployment::VersionCount, revision::Revision, status::VersionRef};
+
+use crate::{
+    census::count,
+    draft::Draft,
+    scale::{Group, Targets},
+    targets::Wanted,
+};
+
+/// Resolves `versions` against the history. A label means its newest revision; `label@hash` the one whose hash so begins.
+pub(crate) fn resolve(
+    versions: &[VersionCount],
+    revisions: &BTreeMap<RevisionId, Revision>,
+) -> Result<BTreeMap<RevisionId, u32>, String> {
+    let mut counts = BTreeMap::new();
+    for VersionCount { version, replicas } in versions {
+        let revision = find(version, revisions)?;
+        *counts.entry(revision).or_default() += replicas;
+    }
+    Ok(counts)
+}
+
+fn find(version: &str, revisions: &BTreeMap<RevisionId, Revision>) -> Result<RevisionId, String> {
+    let (label, hash) = version.split_once('@').map_or((version, None), |(label, hash)| (label, Some(hash)));
+    let fits = |revision: &&Revision| {
+        let digits = revision.id.as_str().split_once('-').map_or("", |(_, digits)| digits);
+        revision.template.version == label && hash.is_none_or(|hash| digits.starts_with(hash))
+    };
+    let newest = revisions.values().filter(fits).max_by_key(|revision| revision.number);
+    newest.map(|revision| revision.id.clone()).ok_or_else(|| {
+        let known: Vec<&str> = revisions.values().map(|revision| revision.template.version.as_str()).collect();
+        format!("version `{version}` is not in the history, which has: {}", known.join(", "))
+    })
+}
+
+/// The wanted counts; a rollout that was under way is dropped, since a person has taken over.
+pub(crate) fn wanted(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> Wanted {
+    if let Some(rollout) = draft.status.rollout.take() {
+        draft.tell("ManualCounts", format!("counts by hand end the rollout to {}", rollout.version));
+    }
+    let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
+    let targets: Targets = counts.iter().map(|(revision, &number)| (group(revision), number)).collect();
+    if is_settled(draft, counts) {
+        settle(draft, counts);
+    }
+    Wanted { targets, first: draft.stable().cloned() }
+}
+
+/// Whether the counts are there and healthy, and nothing else is.
+pub(crate) fn is_settled(draft: &Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> bool {
+    let census = draft.census();
+    let reached = counts.iter().all(|(revision, &wanted)| {
+        count(census.of(revision)) == wanted
+            && count(census.of(revision).filter(|member| member.is_healthy())) == wanted
+    });
+    let others = census.members.values().filter(|member| member.takes_room());
+    reached && others.into_iter().all(|member| counts.contains_key(&member.instance.revision))
+}
+
+/// The version with the greatest count becomes the stable one, so that a later rollout starts from what serves.
+fn settle(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) {
+    let number = |revision: &RevisionId| draft.world.revisions.get(revision).map_or(u64::MAX, |known| known.number);
+    let most =
+        counts.iter().filter(|(_, wanted)| **wanted > 0).max_by_key(|(revision, wanted)| (**wanted, number(revision)));
+    let Some((revision, _)) = most else { return };
+    if draft.stable() != Some(revision) {
+        let version = draft.label(revision);
+        draft.status.stable = Some(VersionRef { version, revision: revision.clone() });
+    }
+}

@@ -1,0 +1,269 @@
+//! The status that people read: phase, reason, message, conditions, counts, and what is waited for.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{
+    RevisionId,
+    canary::Step,
+    status::{
+        Condition, ConditionKind, HoldKind, Reason, Rollout, RolloutKind, Stage, VersionStatus, WaitingOn, Weight,
+    },
+};
+
+use crate::{
+    act,
+    census::{self, Member, State, count},
+    draft::Draft,
+    records,
+    scale::Targets,
+    steps,
+};
+
+/// Why things stand as they do, for a Deployment that is neither deleted nor invalid nor counted by hand.
+pub(crate) fn reason(draft: &Draft<'_>) -> Reason {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return settled_reason(draft) };
+    match act::hold_kind(draft) {
+        Some(HoldKind::Person) => return Reason::PausedByPerson,
+        Some(HoldKind::Failure) => return Reason::PausedOnFailure,
+        None => {}
+    }
+    match (rollout.stage, rollout.kind) {
+        (Stage::Steps, _) => step_reason(draft, rollout),
+        (Stage::Promoting, RolloutKind::First) => first_reason(draft, rollout),
+        (Stage::Promoting, RolloutKind::Canary) => Reason::Promoting,
+        (Stage::Promoting, RolloutKind::Rolling | RolloutKind::Recreate) => Reason::RollingUpdate,
+        (Stage::Promoting, RolloutKind::Return) => Reason::ReturningToStable,
+        (Stage::RollingBack, _) => Reason::RollingBack,
+        (Stage::Aborted, _) => Reason::RolloutAborted,
+        (Stage::RollbackFailed, _) => Reason::RollbackFailed,
+    }
+}
+
+fn step_reason(draft: &Draft<'_>, rollout: &Rollout) -> Reason {
+    match rollout.steps.get(rollout.step as usize) {
+        Some(Step::Pause(_)) => Reason::PausedAtStep,
+        None if draft.canary().is_some_and(|canary| !canary.auto_promote) => Reason::AwaitingPromotion,
+        _ => Reason::CanaryStep,
+    }
+}
+
+fn first_reason(draft: &Draft<'_>, rollout: &Rollout) -> Reason {
+    let nothing_runs = draft.census().members.is_empty();
+    if rollout.abort.is_some() {
+        Reason::ProgressDeadlineExceeded
+    } else if nothing_runs && draft.waiting.iter().any(|waiting| matches!(waiting, WaitingOn::Agents)) {
+        Reason::NoAgents
+    } else if nothing_runs && draft.waiting.iter().any(|waiting| matches!(waiting, WaitingOn::Place { .. })) {
+        Reason::NoPlace
+    } else {
+        Reason::FirstRollout
+    }
+}
+
+fn settled_reason(draft: &Draft<'_>) -> Reason {
+    let census = draft.census();
+    let wanted = draft.spec().wanted();
+    let live = count(census.live());
+    let outdated = draft.status.restart_before.is_some_and(|before| {
+        census.members.values().any(|member| member.takes_room() && member.instance.created_at < before)
+    });
+    if outdated {
+        Reason::Restarting
+    } else if live == wanted && census.healthy() == wanted {
+        Reason::AllHealthy
+    } else if census.live().any(|member| matches!(member.state, State::Unhealthy(_))) {
+        Reason::InstancesUnhealthy
+    } else {
+        Reason::Scaling
+    }
+}
+
+/// The status's message: the reason with its numbers.
+pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
+    let wanted = draft.spec().wanted();
+    let healthy = format!("{}/{wanted} healthy", draft.census().healthy());
+    let rollout = draft.status.rollout.as_ref();
+    let version = rollout.map_or(draft.target.version.as_str(), |rollout| rollout.version.as_str());
+    let stable = draft.status.stable.as_ref().map_or("nothing", |stable| stable.version.as_str());
+    match reason {
+        Reason::AllHealthy | Reason::Scaling | Reason::Restarting | Reason::InstancesUnhealthy => {
+            format!("{stable}: {healthy}")
+        }
+        Reason::ManualCountsHeld | Reason::ManualCountsInProgress => format!("counts by hand: {healthy}"),
+        Reason::NoAgents => "no agent has joined; start `helium agent` on a machine".to_owned(),
+        Reason::NoPlace => "no node can take an instance".to_owned(),
+        Reason::CanaryStep | Reason::PausedAtStep | Reason::AwaitingPromotion => {
+            rollout.map(|rollout| at_step(draft, rollout)).unwrap_or_default()
+        }
+        Reason::RolloutAborted | Reason::ProgressDeadlineExceeded | Reason::RollbackFailed | Reason::RollingBack => {
+            rollout.map(given_up).unwrap_or_default()
+        }
+        Reason::PausedByPerson | Reason::PausedOnFailure => held(rollout),
+        Reason::DeletionRequested => format!("{} instances are left", draft.census().members.len()),
+        Reason::ReturningToStable => format!("back to {version}: {healthy}"),
+        Reason::FirstRollout
+        | Reason::RollingUpdate
+        | Reason::Promoting
+        | Reason::InvalidSpec
+        | Reason::VersionNotFound
+        | Reason::WeightNotPossible => format!("{version}: {healthy}"),
+    }
+}
+
+/// `2.0.0 at step 1/4 (setWeight 25%): canary 25% (1 of 4), 1 of 1 passing`
+fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
+    let all = rollout.steps.len();
+    let place = match rollout.steps.get(rollout.step as usize) {
+        Some(step) => format!("at step {}/{all} ({})", rollout.step + 1, steps::describe(step)),
+        None => format!("through its {all} steps"),
+    };
+    let weight = steps::weight(draft, rollout);
+    let Weight { canary, stable, .. } = weight;
+    let instances = count(steps::canaries(draft));
+    let passing = count(steps::canaries(draft).filter(|member| member.is_healthy()));
+    let share = format!("canary {}% ({canary} of {})", weight.achieved(), canary + stable);
+    format!("{} {place}: {share}, {passing} of {instances} passing", rollout.version)
+}
+
+/// `3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1)`
+fn given_up(rollout: &Rollout) -> String {
+    let Some(abort) = rollout.abort.as_ref() else { return format!("{} was given up", rollout.version) };
+    let failed = if rollout.stage == Stage::RollbackFailed { "; the way back failed too" } else { "" };
+    let place = match abort.steps {
+        0 => String::new(),
+        steps if abort.step >= steps => " while it was promoted".to_owned(),
+        steps => format!(" at step {}/{steps}", abort.step + 1),
+    };
+    format!("{} aborted{place}: {}{failed}", rollout.version, abort.message)
+}
+
+fn held(rollout: Option<&Rollout>) -> String {
+    let Some((rollout, hold)) = rollout.and_then(|rollout| rollout.hold.as_ref().map(|hold| (rollout, hold))) else {
+        return "held".to_owned();
+    };
+    let by = hold.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let why = hold.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{} held{by}{why}", rollout.version)
+}
+
+/// The counts of every version that runs, is wanted, or serves.
+pub(crate) fn versions(draft: &Draft<'_>, targets: &Targets) -> Vec<VersionStatus> {
+    let mut desired: BTreeMap<RevisionId, u32> = BTreeMap::new();
+    for (group, &number) in targets.iter().filter(|(group, _)| !group.outdated) {
+        *desired.entry(group.revision.clone()).or_default() += number;
+    }
+    for member in draft.census().live() {
+        desired.entry(member.instance.revision.clone()).or_default();
+    }
+    let known = desired.into_iter().map(|(revision, number)| one_version(draft, revision, number));
+    let mut versions: Vec<VersionStatus> =
+        known.filter(|version| version.desired > 0 || version.assigned > 0).collect();
+    versions.sort_by(|a, b| (a.role, &a.version, &a.revision).cmp(&(b.role, &b.version, &b.revision)));
+    versions
+}
+
+fn one_version(draft: &Draft<'_>, revision: RevisionId, desired: u32) -> VersionStatus {
+    let members: Vec<&Member> = draft.census().of(&revision).collect();
+    VersionStatus {
+        version: draft.label(&revision),
+        role: records::role_of(draft, &revision),
+        desired,
+        assigned: count(members.iter()),
+        registered: count(members.iter().filter(|member| member.registered)),
+        healthy: count(members.iter().filter(|member| member.is_healthy())),
+        revision,
+    }
+}
+
+/// Adds what the instances themselves make one wait for.
+pub(crate) fn wait_for_instances(draft: &mut Draft<'_>) {
+    let members: Vec<Member> = draft.census().members.values().cloned().collect();
+    let mut starting: BTreeMap<String, Vec<helium_crds::InstanceId>> = BTreeMap::new();
+    let mut stopping: BTreeMap<String, u32> = BTreeMap::new();
+    for member in &members {
+        let version = member.instance.version.clone();
+        match &member.state {
+            State::Starting => starting.entry(version).or_default().push(member.id().clone()),
+            State::Stopping => *stopping.entry(version).or_default() += 1,
+            State::Unhealthy(why) => {
+                let (instance, why) = (member.id().clone(), why.clone());
+                draft.wait_for(WaitingOn::Unhealthy { version, instance, why });
+            }
+            State::Unknown => wait_for_sight(draft, member),
+            State::StoppingLost => {
+                let (instance, node) = (member.id().clone(), member.instance.node.clone());
+                draft.wait_for(WaitingOn::Sight { instance, node, lost_at: None });
+            }
+            State::Healthy | State::Lost | State::Stopped => {}
+        }
+    }
+    for (version, instances) in starting {
+        draft.wait_for(WaitingOn::Starting { version, instances });
+    }
+    for (version, instances) in stopping {
+        draft.wait_for(WaitingOn::Stopping { version, instances });
+    }
+    wait_for_availability(draft, &members);
+}
+
+fn wait_for_sight(draft: &mut Draft<'_>, member: &Member) {
+    let lost_at = census::lost_at(draft.world, &member.instance);
+    if let Some(lost_at) = lost_at {
+        draft.wake_at(lost_at);
+    }
+    let (instance, node) = (member.id().clone(), member.instance.node.clone());
+    draft.wait_for(WaitingOn::Sight { instance, node, lost_at });
+}
+
+/// During a rollout or restart, healthy instances that are not available yet are waited for.
+fn wait_for_availability(draft: &mut Draft<'_>, members: &[Member]) {
+    let moving = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.stage != Stage::Aborted)
+        || draft.status.reason == Reason::Restarting;
+    let now = draft.now();
+    let soon: Vec<_> =
+        members.iter().filter_map(|member| member.available_at(draft.world)).filter(|at| *at > now).collect();
+    let instances = count(soon.iter());
+    // Time alone makes them available; a plan that counts on it has to be made again then, at rest as well.
+    soon.iter().for_each(|at| draft.wake_at(*at));
+    if let Some(until) = soon.into_iter().max().filter(|_| moving) {
+        draft.wait_for(WaitingOn::MinHealthyTime { instances, until });
+    }
+}
+
+/// Sets a condition; the time of its last change stays when the status stays.
+pub(crate) fn conditions(draft: &mut Draft<'_>, manual: bool) {
+    let healthy = draft.census().healthy();
+    let floor = draft.budget().floor();
+    let under_way = draft.status.rollout.as_ref().is_some_and(|rollout| {
+        rollout.hold.is_none() && !matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed)
+    });
+    let reason = draft.status.reason.to_string();
+    let message = draft.status.message.clone();
+    let available = format!("{healthy} healthy, at least {floor} needed");
+    set(draft, ConditionKind::Available, healthy >= floor, "HealthyInstances", available);
+    set(draft, ConditionKind::Progressing, under_way, &reason, message);
+    let had_manual = draft.status.conditions.iter().any(|condition| condition.kind == ConditionKind::ManualCounts);
+    if manual || had_manual {
+        let message =
+            if manual { "`versions` sets the counts; the Canary is suspended" } else { "`replicas` sets the count" };
+        set(draft, ConditionKind::ManualCounts, manual, "VersionsGiven", message.to_owned());
+    }
+}
+
+fn set(draft: &mut Draft<'_>, kind: ConditionKind, status: bool, reason: &str, message: String) {
+    let now = draft.now();
+    let conditions = &mut draft.status.conditions;
+    match conditions.iter_mut().find(|condition| condition.kind == kind) {
+        Some(condition) => {
+            if condition.status != status {
+                condition.last_transition_time = condition.last_transition_time.max(now);
+            }
+            condition.status = status;
+            reason.clone_into(&mut condition.reason);
+            condition.message = message;
+        }
+        None => {
+            conditions.push(Condition { kind, status, reason: reason.to_owned(), message, last_transition_time: now })
+        }
+    }
+}

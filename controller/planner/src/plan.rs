@@ -1,0 +1,83 @@
+//! What the planner answers: a plan is data.
+
+use std::time::Duration;
+
+use helium_crds::{
+    DeploymentStatus, InstanceId, RevisionId,
+    event::Event,
+    instance::{Assignment, Instance},
+    revision::Revision,
+};
+
+/// The answer to one World.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Do this.
+    Go(Box<Plan>),
+    /// Change nothing: the world cannot be seen well enough to act.
+    Blind {
+        /// Why not, for people.
+        reason: String,
+    },
+}
+
+/// What to do, in the order in which it is committed: the status first, since it permits the rest.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The status to be. Written only if it differs from the one that was read.
+    pub status: DeploymentStatus,
+    /// What to do to the records.
+    pub actions: Vec<Action>,
+    /// What to tell people.
+    pub events: Vec<Event>,
+    /// When to look again even if nothing happens.
+    pub requeue_after: Option<Duration>,
+    /// Whether this plan promotes or advances on health that must be read again, past every cache, before it is committed.
+    pub needs_fresh_health: bool,
+}
+
+/// One change of the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Keep this template in the history.
+    RecordRevision(Revision),
+    /// Drop this template from the history.
+    ForgetRevision(RevisionId),
+    /// Make an instance: its record and its assignment, together.
+    Create(Box<Instance>, Box<Assignment>),
+    /// Stop an instance: `desired: stop` in its record and its assignment, together.
+    Stop(Box<Instance>, Box<Assignment>, StopCause),
+    /// Write record and assignment again as they should be: a changed role, or one of the two was lost.
+    Restore(Box<Instance>, Box<Assignment>),
+    /// Write the record alone: since when it is healthy, since when its node is missing.
+    Note(Box<Instance>),
+    /// Remove record and assignment of an instance that has stopped.
+    Forget(Box<Instance>),
+    /// Remove the Deployment and all that is kept about it. Nothing of it is left.
+    RemoveObject,
+}
+
+/// Why an instance is stopped. There are no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StopCause {
+    /// There are more instances of its version than wanted.
+    ScaleDown,
+    /// Another version, or its own replacement elsewhere, takes its place.
+    Superseded,
+    /// Its Deployment is being deleted.
+    Deleted,
+}
+
+impl Action {
+    /// The instance that this is about, if any.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Action::Create(instance, _)
+            | Action::Stop(instance, _, _)
+            | Action::Restore(instance, _)
+            | Action::Note(instance)
+            | Action::Forget(instance) => Some(&instance.id),
+            Action::RecordRevision(_) | Action::ForgetRevision(_) | Action::RemoveObject => None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The records of one instance: how they are made, and how they should look now.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{
+    Deployment, InstanceId, NodeName, RevisionId,
+    deployment::service_name,
+    instance::{Assignment, Desired, Instance, Role, ServiceEntry, instance_id, service_id},
+    status::{RolloutKind, Stage},
+    template::Template,
+};
+
+use crate::{draft::Draft, world::World};
+
+/// The meta key under which a service entry names its node.
+const NODE_META: &str = "helium-node";
+
+/// A new instance on `node`, and the ordinal that it takes from the status.
+pub(crate) fn new_instance(
+    draft: &mut Draft<'_>,
+    revision: &RevisionId,
+    version: &str,
+    node: NodeName,
+    role: Role,
+) -> Instance {
+    let ordinal = draft.status.next_ordinal;
+    draft.status.next_ordinal += 1;
+    let deployment = draft.world.deployment.key();
+    let uid = draft.status.uid.clone();
+    Instance {
+        id: instance_id(&deployment, &uid, revision, ordinal),
+        deployment,
+        uid,
+        revision: revision.clone(),
+        version: version.to_owned(),
+        node,
+        desired: Desired::Run,
+        role,
+        created_at: draft.now(),
+        healthy_since: None,
+        check_index: 0,
+        has_been_healthy: false,
+        node_missing_since: None,
+    }
+}
+
+/// The assignment that an instance should have.
+pub(crate) fn assignment_for(deployment: &Deployment, instance: &Instance, template: &Template) -> Assignment {
+    let spec = &deployment.spec;
+    Assignment {
+        id: instance.id.clone(),
+        deployment: instance.deployment.clone(),
+        uid: instance.uid.clone(),
+        revision: instance.revision.clone(),
+        template: template.clone(),
+        desired: instance.desired,
+        role: instance.role,
+        service: service_entry(deployment, instance),
+        stop_signal: spec.stop_signal,
+        stop_grace_period: spec.stop_grace_period,
+        created_at: instance.created_at,
+    }
+}
+
+fn service_entry(deployment: &Deployment, instance: &Instance) -> ServiceEntry {
+    let own = [
+        ("helium-namespace", instance.deployment.namespace.as_str()),
+        ("helium-deployment", instance.deployment.name.as_str()),
+        ("helium-version", instance.version.as_str()),
+        ("helium-revision", instance.revision.as_str()),
+        ("helium-instance", instance.id.as_str()),
+        (NODE_META, instance.node.as_str()),
+    ];
+    let mut meta: BTreeMap<String, String> = deployment.spec.meta.clone();
+    meta.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let mut tags = deployment.spec.tags.clone();
+    tags.push(instance.role.tag().to_owned());
+    ServiceEntry { name: service_name(deployment), id: service_id(&instance.id), tags, meta }
+}
+
+/// The template of a revision: from the history, or from an assignment that still holds it.
+pub(crate) fn template_of<'w>(
+    world: &'w World,
+    assignments: &'w BTreeMap<InstanceId, Assignment>,
+    revision: &RevisionId,
+) -> Option<&'w Template> {
+    let kept = world.revisions.get(revision).map(|known| &known.template);
+    kept.or_else(|| {
+        assignments.values().find(|assignment| assignment.revision == *revision).map(|found| &found.template)
+    })
+}
+
+/// Records for assignments that have none: somebody removed them by hand, or a crash left a half. What runs is taken up
+/// again, not doubled.
+pub(crate) fn adopt_orphans(
+    uid: &str,
+    assignments: &BTreeMap<InstanceId, Assignment>,
+    known: &BTreeMap<InstanceId, Instance>,
+) -> Vec<Instance> {
+    let orphans =
+        assignments.values().filter(|assignment| assignment.uid == uid && !known.contains_key(&assignment.id));
+    orphans.filter_map(|assignment| record_from(assignment)).collect()
+}
+
+fn record_from(assignment: &Assignment) -> Option<Instance> {
+    let node = assignment.service.meta.get(NODE_META)?;
+    Some(Instance {
+        id: assignment.id.clone(),
+        deployment: assignment.deployment.clone(),
+        uid: assignment.uid.clone(),
+        revision: assignment.revision.clone(),
+        version: assignment.template.version.clone(),
+        node: NodeName::new(node.as_str()),
+        desired: assignment.desired,
+        role: assignment.role,
+        created_at: assignment.created_at,
+        healthy_since: None,
+        check_index: 0,
+        has_been_healthy: false,
+        node_missing_since: None,
+    })
+}
+
+/// The role of an instance of `revision`: a canary while its version is tried out or given up, and stable otherwise.
+pub(crate) fn role_of(draft: &Draft<'_>, revision: &RevisionId) -> Role {
+    match draft.status.rollout.as_ref() {
+        Some(rollout)
+            if rollout.kind == RolloutKind::Canary
+                && rollout.revision == *revision
+                && rollout.stage != Stage::Promoting =>
+        {
+            Role::Canary
+        }
+        _ => Role::Stable,
+    }
+}

@@ -1,0 +1,175 @@
+//! People's requests: each is answered once, and one that was meant for another rollout or step is refused visibly.
+
+use std::collections::BTreeSet;
+
+use helium_crds::{
+    DeploymentStatus,
+    control::{ControlAnswer, ControlRequest, Verb},
+    status::{AbortCause, Hold, HoldKind, Rollout, Stage},
+};
+
+use crate::{draft::Draft, rollout, steps};
+
+/// Answers every request that has not been answered yet, oldest first.
+pub(crate) fn answer_all(draft: &mut Draft<'_>) {
+    let world = draft.world;
+    let answered: BTreeSet<String> = draft.status.control.iter().map(|answer| answer.id.clone()).collect();
+    for request in world.requests.iter().filter(|request| !answered.contains(&request.id)) {
+        let outcome = meant_for_this(draft, request).and_then(|()| carry_out(draft, request));
+        record(draft, request, outcome.err());
+    }
+    forget_old_answers(draft);
+}
+
+/// A request names the rollout and the step that its author saw.
+fn meant_for_this(draft: &Draft<'_>, request: &ControlRequest) -> Result<(), String> {
+    let present = draft.status.rollout.as_ref();
+    match (&request.rollout, present) {
+        (None, _) => {}
+        (Some(meant), Some(rollout)) if *meant == rollout.id => {}
+        (Some(meant), Some(rollout)) => {
+            return Err(format!("it was meant for rollout {meant}, and the present one is {}", rollout.id));
+        }
+        (Some(meant), None) => return Err(format!("rollout {meant}, which it was meant for, is over")),
+    }
+    match (request.step, present) {
+        (Some(meant), Some(rollout)) if meant != rollout.step => {
+            Err(format!("it was meant for step {}, and the rollout is at step {}", meant + 1, rollout.step + 1))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
+    match request.verb {
+        Verb::Restart => return restart(draft),
+        Verb::Abort if draft.status.rollout.is_none() => return Err("no rollout is under way".to_owned()),
+        _ => {}
+    }
+    let rollout = draft.status.rollout.as_ref().ok_or("no rollout is under way")?;
+    let stage = rollout.stage;
+    let under_way = matches!(stage, Stage::Steps | Stage::Promoting);
+    match request.verb {
+        Verb::Promote | Verb::PromoteFull if !under_way => Err(over(rollout)),
+        Verb::Promote => promote(draft),
+        Verb::PromoteFull => promote_full(draft),
+        Verb::Abort if under_way => {
+            let why = request.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let message = format!("{} asked for it{why}", request.by);
+            rollout::abort(draft, AbortCause::Requested, message, Some(request.by.clone()));
+            Ok(())
+        }
+        Verb::Abort => Ok(()), // given up already: asking again changes nothing
+        Verb::Retry if under_way => Err("the rollout is under way; nothing was given up".to_owned()),
+        Verb::Retry => {
+            rollout::retry(draft);
+            Ok(())
+        }
+        Verb::Pause if !under_way => Err(over(rollout)),
+        Verb::Pause => {
+            pause(draft, request);
+            Ok(())
+        }
+        Verb::Resume => resume(draft),
+        Verb::Restart => restart(draft),
+    }
+}
+
+fn over(rollout: &Rollout) -> String {
+    format!("{} was given up; a new template or `helium canary retry` starts again", rollout.version)
+}
+
+/// Ends the present step, or promotes behind the last. Promotion is refused while canaries fail.
+fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
+    let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else {
+        return Err("it is being promoted already".to_owned());
+    };
+    let behind_last = rollout.step as usize >= rollout.steps.len();
+    evidence(draft)?;
+    if behind_last {
+        rollout::promote(draft)
+    } else {
+        steps::next(draft)
+    }
+    Ok(())
+}
+
+/// Skips all steps. The rest of the way is a roll, instance by instance within its bounds, so it needs no canary to be there
+/// yet; but it is refused while one fails.
+fn promote_full(draft: &mut Draft<'_>) -> Result<(), String> {
+    if draft.status.rollout.as_ref().is_some_and(|rollout| rollout.stage == Stage::Promoting) {
+        return Err("it is being promoted already".to_owned());
+    }
+    if steps::canaries(draft).next().is_some() {
+        evidence(draft)?;
+    }
+    rollout::promote(draft);
+    Ok(())
+}
+
+fn evidence(draft: &Draft<'_>) -> Result<(), String> {
+    steps::canaries_healthy(draft).map_err(|waiting| match waiting {
+        helium_crds::status::WaitingOn::Canary { passing, instances, needed } => {
+            format!("{passing} of {instances} canary passing (needs {needed})")
+        }
+        other => format!("{other:?}"),
+    })
+}
+
+fn pause(draft: &mut Draft<'_>, request: &ControlRequest) {
+    let now = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return };
+    // A pause that a failure caused becomes a person's, who knows of it now.
+    let since = rollout.hold.as_ref().map_or(now, |hold| hold.since);
+    rollout.hold =
+        Some(Hold { kind: HoldKind::Person, since, by: Some(request.by.clone()), reason: request.reason.clone() });
+    let version = rollout.version.clone();
+    draft.tell("RolloutPaused", format!("{version} held by {}", request.by));
+}
+
+/// Ends the hold. Its time counts against no deadline, and failures from before it count no more.
+fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
+    let now = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return Err("no rollout is under way".to_owned()) };
+    let Some(hold) = rollout.hold.take() else {
+        return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
+    };
+    rollout.progress_at += now.duration_since(hold.since);
+    rollout.analysis.in_row = 0;
+    rollout.analysis.last_failure = None;
+    if hold.kind == HoldKind::Failure {
+        rollout.progress_at = now;
+    }
+    let version = rollout.version.clone();
+    draft.tell("RolloutResumed", format!("{version} goes on"));
+    Ok(())
+}
+
+/// Every instance that was made before now is replaced by a new one of the same revision.
+fn restart(draft: &mut Draft<'_>) -> Result<(), String> {
+    if draft.status.rollout.is_some() {
+        return Err("a rollout is under way; it makes new instances anyway".to_owned());
+    }
+    draft.status.restart_before = Some(draft.now());
+    draft.tell("RestartRequested", "every instance is replaced".to_owned());
+    Ok(())
+}
+
+fn record(draft: &mut Draft<'_>, request: &ControlRequest, refused: Option<String>) {
+    if let Some(why) = &refused {
+        draft.warn("RequestRefused", format!("{} by {}: {why}", request.verb.as_str(), request.by));
+    }
+    let answer =
+        ControlAnswer { id: request.id.clone(), verb: request.verb, by: request.by.clone(), at: draft.now(), refused };
+    draft.status.control.push(answer);
+}
+
+/// Keeps the answers to requests that are still there, whatever their age: a forgotten one would be carried out again.
+fn forget_old_answers(draft: &mut Draft<'_>) {
+    let present: BTreeSet<&str> = draft.world.requests.iter().map(|request| request.id.as_str()).collect();
+    let answers = &mut draft.status.control;
+    while answers.len() > DeploymentStatus::ANSWERS {
+        let Some(oldest) = answers.iter().position(|answer| !present.contains(answer.id.as_str())) else { return };
+        answers.remove(oldest);
+    }
+}

@@ -1,0 +1,290 @@
+//! A rollout's life: it begins when the template changes, goes through its steps, and is promoted or rolled back.
+//!
+//! ```text
+//!            begin                      steps done, evidence            all new, nothing else
+//!  (none) ----------> Steps --------------------------------> Promoting ----------------------> (none), stable = new
+//!                       |     (a roll begins at Promoting)        |
+//!                       | abort: a person, health, deadline       | abort
+//!                       +----------------> RollingBack <----------+
+//!                                               |  stable alone and available
+//!                                               +------------------------------> Aborted  (until the template changes, or retry)
+//!                                               |  deadline
+//!                                               +------------------------------> RollbackFailed
+//! ```
+//!
+//! A template that changes again supersedes the rollout; one that is set back to the stable revision returns at once.
+
+use helium_crds::deployment::OnFailure;
+use helium_crds::{
+    canary::Step,
+    deployment::Strategy,
+    revision::short_hash,
+    status::{Abort, AbortCause, AnalysisState, Hold, HoldKind, Rollout, RolloutKind, Stage, VersionRef},
+};
+use jiff::Timestamp;
+
+use crate::{analysis, census::State, draft::Draft, steps};
+
+/// Begins, supersedes or drops the rollout so that it goes where the template points.
+pub(crate) fn follow_template(draft: &mut Draft<'_>) {
+    let target = draft.target.revision.clone();
+    let back_to_stable = draft.stable() == Some(&target);
+    match draft.status.rollout.as_ref() {
+        None if back_to_stable => {}
+        None => begin(draft, kind_for(draft)),
+        Some(rollout) if rollout.revision == target && (rollout.kind == RolloutKind::Return || !back_to_stable) => {
+            steps::follow_edit(draft);
+        }
+        Some(rollout) => {
+            let message = format!("{} gives way to {}", rollout.version, draft.target.version);
+            draft.tell("RolloutSuperseded", message);
+            begin(draft, if back_to_stable { RolloutKind::Return } else { kind_for(draft) });
+        }
+    }
+}
+
+/// How a new template is rolled out: by the Canary's steps where there is one, something to compare with, and something to run.
+fn kind_for(draft: &Draft<'_>) -> RolloutKind {
+    let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
+    match draft.stable() {
+        None => RolloutKind::First,
+        Some(_) if draft.canary().is_some_and(|canary| !canary.steps.is_empty()) && draft.spec().wanted() > 0 => {
+            RolloutKind::Canary
+        }
+        Some(_) if recreate => RolloutKind::Recreate,
+        Some(_) => RolloutKind::Rolling,
+    }
+}
+
+/// Begins a rollout to the present template.
+fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
+    let now = draft.now();
+    let VersionRef { version, revision } = draft.target.clone();
+    let canary = (kind == RolloutKind::Canary).then(|| draft.canary()).flatten();
+    let steps: Vec<Step> = canary.map(|canary| canary.steps.clone()).unwrap_or_default();
+    let from = draft.status.stable.as_ref().map_or_else(String::new, |stable| format!(" from {}", stable.version));
+    draft.tell("RolloutStarted", format!("{}{from} to {version}", kind_in_words(kind)));
+    draft.status.rollout = Some(Rollout {
+        id: short_hash(&format!("{}\n{revision}\n{now}", draft.status.uid), 8),
+        revision,
+        version,
+        kind,
+        stage: if steps.is_empty() { Stage::Promoting } else { Stage::Steps },
+        step: 0,
+        steps,
+        step_started_at: now,
+        started_at: now,
+        weight: None,
+        analysis: AnalysisState::default(),
+        progress_at: now,
+        progress_mark: 0,
+        deadline_at: None,
+        hold: None,
+        abort: None,
+    });
+}
+
+fn kind_in_words(kind: RolloutKind) -> &'static str {
+    match kind {
+        RolloutKind::First => "first rollout",
+        RolloutKind::Rolling => "rolling update",
+        RolloutKind::Recreate => "re-creation",
+        RolloutKind::Canary => "canary",
+        RolloutKind::Return => "return",
+    }
+}
+
+/// Starts an aborted rollout again from its first step.
+pub(crate) fn retry(draft: &mut Draft<'_>) {
+    begin(draft, kind_for(draft));
+}
+
+/// Brings the rollout as far as what is seen allows.
+pub(crate) fn advance(draft: &mut Draft<'_>) {
+    if draft.status.rollout.is_none() {
+        return;
+    }
+    note_progress(draft);
+    analysis::sample(draft);
+    check_deadline(draft);
+    let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.hold.is_none()) else { return };
+    match rollout.stage {
+        Stage::Steps => steps::advance(draft),
+        Stage::Promoting => finish_promotion(draft),
+        Stage::RollingBack | Stage::RollbackFailed => finish_rollback(draft),
+        Stage::Aborted => {}
+    }
+}
+
+/// The new version takes the whole count: its canaries become stable ones where they are.
+pub(crate) fn promote(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return };
+    rollout.stage = Stage::Promoting;
+    rollout.step = u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX);
+    rollout.weight = None;
+    came_forward(rollout, now);
+    let message = format!("{} takes the whole count", rollout.version);
+    draft.relies_on_health = true;
+    draft.tell("CanaryPromoted", message);
+}
+
+/// Gives the rollout up: the stable version takes the whole count again. Without a stable version there is nothing to go back
+/// to, and everything is left as it is.
+pub(crate) fn abort(draft: &mut Draft<'_>, cause: AbortCause, message: String, by: Option<String>) {
+    let now = draft.now();
+    let stable = draft.stable().cloned();
+    let mark = stable.as_ref().map_or(0, |revision| draft.census().available(draft.world, revision));
+    let Some(rollout) = draft.rollout_mut() else { return };
+    rollout.abort = Some(Abort {
+        cause,
+        message: message.clone(),
+        step: rollout.step,
+        steps: u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX),
+        at: now,
+        by,
+    });
+    rollout.stage = if stable.is_some() { Stage::RollingBack } else { Stage::Aborted };
+    rollout.hold = None;
+    rollout.weight = None;
+    came_forward(rollout, now);
+    rollout.progress_mark = mark;
+    let message = format!("{} given up: {message}", rollout.version);
+    draft.warn("RolloutAborted", message);
+}
+
+/// Restarts the clocks of the rollout: it has come forward.
+pub(crate) fn came_forward(rollout: &mut Rollout, now: Timestamp) {
+    rollout.step_started_at = now;
+    rollout.progress_at = now;
+    rollout.progress_mark = 0;
+}
+
+/// More available instances of where it goes than ever before in this stage are progress.
+fn note_progress(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let Some(rollout) = draft.status.rollout.as_ref() else { return };
+    let towards = match rollout.stage {
+        Stage::RollingBack | Stage::RollbackFailed => draft.stable().cloned(),
+        Stage::Steps | Stage::Promoting => Some(rollout.revision.clone()),
+        Stage::Aborted => None,
+    };
+    let Some(towards) = towards else { return };
+    let available = draft.census().available(draft.world, &towards);
+    let Some(rollout) = draft.rollout_mut() else { return };
+    if available > rollout.progress_mark {
+        rollout.progress_mark = available;
+        rollout.progress_at = now;
+    }
+}
+
+/// Sets the deadline anew from the last progress, and fails the rollout when it has passed.
+fn check_deadline(draft: &mut Draft<'_>) {
+    let deadline = deadline(draft);
+    let now = draft.now();
+    if let Some(rollout) = draft.rollout_mut() {
+        rollout.deadline_at = deadline;
+    }
+    match deadline {
+        Some(deadline) if deadline <= now => fail(draft),
+        Some(deadline) => draft.wake_at(deadline),
+        None => {}
+    }
+}
+
+/// `progressDeadline` from the last progress, or from the beginning of this watch: time that nobody watched counts against
+/// nobody. Soaks and timed pauses are added; an open pause, a hold, and a rollout that is over have no deadline.
+fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
+    let rollout = draft.status.rollout.as_ref()?;
+    let failed_before = rollout.kind == RolloutKind::First && rollout.abort.is_some();
+    let over = matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed);
+    if rollout.hold.is_some() || failed_before || over {
+        return None;
+    }
+    let waits =
+        if rollout.stage == Stage::Steps { steps::planned_wait(draft, rollout)? } else { jiff::SignedDuration::ZERO };
+    let from = rollout.progress_at.min(draft.now()).max(draft.world.watching_since);
+    Some(from + draft.spec().progress_deadline.as_signed() + waits)
+}
+
+/// The deadline has passed.
+fn fail(draft: &mut Draft<'_>) {
+    let deadline = draft.spec().progress_deadline;
+    let message = format!("no progress for {deadline}{}", first_complaint(draft));
+    let now = draft.now();
+    let on_failure = draft.spec().on_failure;
+    let Some(rollout) = draft.rollout_mut() else { return };
+    rollout.deadline_at = None;
+    match (rollout.stage, rollout.kind) {
+        (Stage::RollingBack, _) | (_, RolloutKind::Return) => {
+            rollout.stage = Stage::RollbackFailed;
+            draft.warn("RollbackFailed", message);
+        }
+        (_, RolloutKind::First) => {
+            // Nothing to go back to: say so, and go on trying, since what heals is welcome.
+            rollout.abort = Some(Abort {
+                cause: AbortCause::ProgressDeadlineExceeded,
+                message: message.clone(),
+                step: 0,
+                steps: 0,
+                at: now,
+                by: None,
+            });
+            draft.warn("ProgressDeadlineExceeded", message);
+        }
+        _ if on_failure == OnFailure::Pause => {
+            rollout.hold = Some(Hold { kind: HoldKind::Failure, since: now, by: None, reason: Some(message.clone()) });
+            draft.warn("RolloutPaused", message);
+        }
+        _ => abort(draft, AbortCause::ProgressDeadlineExceeded, message, None),
+    }
+}
+
+/// What the first unhealthy instance of the new version complains of, to follow a sentence.
+fn first_complaint(draft: &Draft<'_>) -> String {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return String::new() };
+    let complaint = draft.census().of(&rollout.revision).find_map(|member| match &member.state {
+        State::Unhealthy(why) => Some(format!(": {} {why}", member.id())),
+        _ => None,
+    });
+    complaint.unwrap_or_default()
+}
+
+/// The promotion is over when the new version alone is there, whole and available.
+fn finish_promotion(draft: &mut Draft<'_>) {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return };
+    if !stands_alone(draft, &rollout.revision) {
+        return;
+    }
+    let VersionRef { version, .. } = draft.target.clone();
+    draft.status.stable = Some(draft.target.clone());
+    draft.status.rollout = None;
+    draft.relies_on_health = true;
+    let healthy = draft.census().healthy();
+    draft.tell("RolloutComplete", format!("{version}: {healthy}/{} healthy", draft.spec().wanted()));
+}
+
+/// The way back is over when the stable version alone is there, whole and available. The abort stays on record.
+fn finish_rollback(draft: &mut Draft<'_>) {
+    let Some(stable) = draft.status.stable.clone() else { return };
+    if !stands_alone(draft, &stable.revision) {
+        return;
+    }
+    let returning = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.kind == RolloutKind::Return);
+    if returning {
+        draft.status.rollout = None;
+    } else if let Some(rollout) = draft.rollout_mut() {
+        rollout.stage = Stage::Aborted;
+    }
+    let healthy = draft.census().healthy();
+    draft.tell("RollbackComplete", format!("{} serves: {healthy}/{} healthy", stable.version, draft.spec().wanted()));
+}
+
+/// Whether the wanted count of `revision` is available, and nothing else of the Deployment takes room.
+fn stands_alone(draft: &Draft<'_>, revision: &helium_crds::RevisionId) -> bool {
+    let others =
+        draft.census().members.values().any(|member| member.takes_room() && member.instance.revision != *revision);
+    let live = crate::census::count(draft.census().of(revision));
+    let wanted = draft.spec().wanted();
+    !others && live == wanted && draft.census().available(draft.world, revision) == wanted
+}

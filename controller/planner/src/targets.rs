@@ -1,0 +1,109 @@
+//! How many instances of which revision there should be, given how far the rollout is.
+
+use helium_crds::{
+    RevisionId,
+    status::{RolloutKind, Stage, WaitingOn},
+};
+
+use crate::{
+    census::State,
+    draft::Draft,
+    scale::{Group, Targets, group_of},
+    steps,
+};
+
+/// The wanted counts, and the revision that is served first where room is short.
+pub(crate) struct Wanted {
+    pub(crate) targets: Targets,
+    pub(crate) first: Option<RevisionId>,
+}
+
+/// The wanted counts of a Deployment without counts by hand.
+pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
+    let count = draft.spec().wanted();
+    let stable = draft.stable().cloned();
+    let Some(rollout) = draft.status.rollout.as_ref() else {
+        let revision = stable.unwrap_or_else(|| draft.target.revision.clone());
+        return only(revision, count);
+    };
+    if rollout.hold.is_some() || rollout.stage == Stage::RollbackFailed {
+        return as_it_is(draft);
+    }
+    let target = rollout.revision.clone();
+    match (rollout.stage, stable) {
+        (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, count),
+        (Stage::Promoting, _) if rollout.kind == RolloutKind::Recreate && others_left(draft, &target) => {
+            only(target, 0)
+        }
+        (stage, stable) => match (stand_in(draft, &target), stage, stable) {
+            (Some(stand_in), _, _) => only(stand_in, count),
+            (None, Stage::Steps, Some(stable)) => canary(draft, target, stable),
+            _ => only(target, count),
+        },
+    }
+}
+
+/// While two other versions beside the stable one are still there, a third is not begun: no more than two are ever tried at
+/// once. The stable version stands in meanwhile, or the most frequent where there is none, since somebody has to fill the
+/// places that the others leave: without surge and at the least availability nothing could stop otherwise.
+fn stand_in(draft: &mut Draft<'_>, target: &RevisionId) -> Option<RevisionId> {
+    let left = leftovers(draft, target);
+    if left.len() < 2 {
+        return None;
+    }
+    let most = left.iter().max_by_key(|(_, instances)| *instances).map(|(revision, _)| revision.clone());
+    for (other, instances) in left {
+        let version = draft.label(&other);
+        draft.wait_for(WaitingOn::Superseded { version, instances });
+    }
+    draft.stable().cloned().or(most)
+}
+
+/// Nothing but this revision.
+pub(crate) fn only(revision: RevisionId, count: u32) -> Wanted {
+    let targets = [(Group { revision: revision.clone(), outdated: false }, count)].into();
+    Wanted { targets, first: Some(revision) }
+}
+
+/// What the present step asks for, written into the rollout for people to see.
+fn canary(draft: &mut Draft<'_>, target: RevisionId, stable: RevisionId) -> Wanted {
+    let weight = draft.status.rollout.as_ref().map(|rollout| steps::weight(draft, rollout));
+    if let Some(rollout) = draft.rollout_mut() {
+        rollout.weight = weight;
+    }
+    let (canary, beside) = weight.map_or((0, draft.spec().wanted()), |weight| (weight.canary, weight.stable));
+    let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
+    let targets = [(group(&target), canary), (group(&stable), beside)].into();
+    Wanted { targets, first: Some(stable) }
+}
+
+/// Everything as it is: whatever was lost is made again, and nothing else moves.
+pub(crate) fn as_it_is(draft: &Draft<'_>) -> Wanted {
+    let mut targets = Targets::new();
+    let kept = draft.census().members.values().filter(|member| member.is_live() || member.state == State::Lost);
+    for member in kept {
+        let mut group = group_of(member, draft.status.restart_before);
+        // A lost one cannot be made again as outdated: what is made now is not.
+        group.outdated &= member.state != State::Lost;
+        *targets.entry(group).or_default() += 1;
+    }
+    Wanted { targets, first: draft.stable().cloned() }
+}
+
+/// Whether anything but this revision still takes room.
+fn others_left(draft: &Draft<'_>, revision: &RevisionId) -> bool {
+    draft.census().members.values().any(|member| member.takes_room() && member.instance.revision != *revision)
+}
+
+/// The revisions other than the stable one and `revision` that still take room.
+fn leftovers(draft: &Draft<'_>, revision: &RevisionId) -> Vec<(RevisionId, u32)> {
+    let stable = draft.stable();
+    let mut left: std::collections::BTreeMap<&RevisionId, u32> = std::collections::BTreeMap::new();
+    for member in draft.census().members.values().filter(|member| member.takes_room()) {
+        let other = &member.instance.revision;
+        if other != revision && Some(other) != stable {
+            *left.entry(other).or_default() += 1;
+        }
+    }
+    left.into_iter().map(|(revision, number)| (revision.clone(), number)).collect()
+}

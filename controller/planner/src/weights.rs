@@ -1,0 +1,121 @@
+//! From a wanted share to whole instances.
+//!
+//! | wanted | weight | surge | canary + stable | why |
+//! |---|---|---|---|---|
+//! | 3 | 25% | 1 | 1 + 3 | one of four is exactly a quarter |
+//! | 3 | 50% | 1 | 2 + 2 | two of four is exactly a half |
+//! | 10 | 15% | 0 | 2 + 8 | 1 and 2 are equally far: up |
+//! | 1 | 50% | 1 | 1 + 1 | both versions have one wherever there is room for two |
+
+use helium_crds::{quantity::Percent, status::Weight};
+
+/// The counts that come nearest to `weight` when `wanted` instances are wanted and `surge` more are allowed.
+///
+/// From 1% to 99% both versions have at least one instance wherever there is room for two; a tie goes to the smaller total,
+/// then to more canaries; at most one of the surge is used. 0% is no canary, and 100% no stable instance. Numerically this is
+/// Argo Rollouts' `approximateWeightedCanaryStableReplicaCounts`, whose table is in the tests.
+pub fn canary_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
+    let requested = weight.value();
+    let counts = |canary: u32, total: u32| Weight { requested, canary, stable: total - canary };
+    match requested {
+        _ if wanted == 0 => return counts(0, 0),
+        0 => return counts(0, wanted),
+        100 => return counts(wanted, wanted),
+        _ => {}
+    }
+    let least_total = if wanted == 1 && surge > 0 { 2 } else { wanted };
+    let most_total = if surge > 0 { wanted + 1 } else { wanted };
+    (least_total..=most_total)
+        .flat_map(|total| candidates(total, requested).map(move |canary| (canary, total)))
+        .min_by(|&a, &b| nearer(a, b, requested))
+        .map_or(counts(0, wanted), |(canary, total)| counts(canary, total))
+}
+
+/// The counts of `setReplicas: number`: so many canaries, at most the wanted count, beside as many stable instances as the
+/// surge leaves room for.
+pub fn replica_counts(wanted: u32, number: u32, surge: u32) -> Weight {
+    let canary = number.min(wanted);
+    let stable = (wanted + surge - canary).min(wanted);
+    let total = canary + stable;
+    Weight { requested: (canary * 100).checked_div(total).unwrap_or(0), canary, stable }
+}
+
+/// Whether whole instances can make this weight to the percent.
+pub fn is_exact(weight: Weight) -> bool {
+    let total = u64::from(weight.canary) + u64::from(weight.stable);
+    u64::from(weight.canary) * 100 == u64::from(weight.requested) * total
+}
+
+/// The two whole counts around the share, with room left for both versions where there is room for two.
+fn candidates(total: u32, requested: u32) -> impl Iterator<Item = u32> {
+    let (least, most) = if total >= 2 { (1, total - 1) } else { (0, total) };
+    let below = (u64::from(total) * u64::from(requested) / 100) as u32;
+    [below, below + 1].into_iter().map(move |count| count.clamp(least, most))
+}
+
+/// Compares two (canary, total) by distance from the share, exactly: |c/t - w/100| as |100c - wt| / t, multiplied crosswise.
+fn nearer(a: (u32, u32), b: (u32, u32), requested: u32) -> std::cmp::Ordering {
+    let off = |(canary, total): (u32, u32)| (u64::from(canary) * 100).abs_diff(u64::from(requested) * u64::from(total));
+    let (left, right) = (off(a) * u64::from(b.1), off(b) * u64::from(a.1));
+    left.cmp(&right).then(a.1.cmp(&b.1)).then(b.0.cmp(&a.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (wanted, weights, surge, canary, stable). Rows from Argo Rollouts' `TestApproximateWeightedNewStableReplicaCounts`.
+    const TABLE: &[(u32, &[u8], u32, u32, u32)] = &[
+        (1, &[1, 49], 0, 0, 1),
+        (1, &[50, 99, 100], 0, 1, 0),
+        (1, &[1, 25, 50, 75, 99], 1, 1, 1),
+        (1, &[100], 1, 1, 0),
+        (2, &[1, 50, 99], 0, 1, 1),
+        (2, &[1], 1, 1, 2),
+        (2, &[50], 1, 1, 1),
+        (2, &[99], 1, 2, 1),
+        (3, &[10, 25, 33, 49], 0, 1, 2),
+        (3, &[50], 0, 2, 1),
+        (3, &[10, 25], 1, 1, 3),
+        (3, &[33, 34], 1, 1, 2),
+        (3, &[49, 50], 1, 2, 2),
+        (10, &[1, 14], 0, 1, 9),
+        (10, &[15], 0, 2, 8),
+        (10, &[99], 0, 9, 1),
+        (10, &[1], 1, 1, 10),
+        (10, &[18, 19], 1, 2, 9),
+        (10, &[20, 23], 1, 2, 8),
+        (10, &[24, 25], 1, 3, 8),
+        (10, &[99], 1, 10, 1),
+        (10, &[0], 1, 0, 10),
+        (10, &[100], 1, 10, 0),
+        (0, &[0, 50, 100], 1, 0, 0),
+    ];
+
+    #[test]
+    fn a_weight_becomes_the_nearest_whole_counts() {
+        for &(wanted, weights, surge, canary, stable) in TABLE {
+            for &weight in weights {
+                let counts = canary_counts(wanted, Percent::new(weight).unwrap(), surge);
+                let given = format!("{wanted} wanted, {weight}%, surge {surge}");
+                assert_eq!((counts.canary, counts.stable), (canary, stable), "{given}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_of_canaries_uses_the_surge_before_it_takes_from_the_stable_version() {
+        for (wanted, number, surge, canary, stable) in
+            [(10, 2, 0, 2, 8), (10, 2, 1, 2, 9), (10, 2, 5, 2, 10), (3, 7, 1, 3, 1), (0, 2, 1, 0, 0)]
+        {
+            let counts = replica_counts(wanted, number, surge);
+            assert_eq!((counts.canary, counts.stable), (canary, stable), "{number} of {wanted}, surge {surge}");
+        }
+    }
+
+    #[test]
+    fn a_weight_is_exact_only_if_whole_instances_make_it() {
+        assert!(is_exact(canary_counts(3, Percent::new(25).unwrap(), 1)));
+        assert!(!is_exact(canary_counts(3, Percent::new(25).unwrap(), 0)));
+    }
+}

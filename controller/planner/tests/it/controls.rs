@@ -1,0 +1,143 @@
+//! People's requests: each is answered once, in every state.
+
+use helium_crds::{
+    control::Verb,
+    status::{AbortCause, Reason, Stage},
+};
+
+use crate::model::{Model, open_pause, weight};
+
+fn paused_canary() -> Model {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause(), weight(50), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    assert_eq!(model.reason(), Reason::PausedAtStep);
+    model
+}
+
+#[test]
+fn an_abort_with_nothing_under_way_changes_nothing() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.ask(Verb::Abort);
+    model.run(5);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 3));
+    assert_eq!(model.last_refusal().as_deref(), Some("no rollout is under way"));
+}
+
+#[test]
+fn an_abort_works_in_every_state_that_is_not_over() {
+    for wait in [0, 1, 2, 5, 20] {
+        let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+        model.apply_version("v2");
+        model.run(wait);
+        model.step();
+        model.ask(Verb::Abort);
+        model.run(30);
+        assert_eq!(
+            (model.reason(), model.live("v1"), model.live("v2")),
+            (Reason::RolloutAborted, 3, 0),
+            "after {wait} s"
+        );
+        let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
+        assert_eq!((abort.cause, abort.by.as_deref()), (AbortCause::Requested, Some("alice")));
+    }
+}
+
+#[test]
+fn an_abort_while_promoting_goes_back_in_bounds() {
+    let mut model = paused_canary();
+    model.ask(Verb::PromoteFull);
+    model.run(7);
+    assert_eq!(model.stage(), Some(Stage::Promoting));
+    model.ask(Verb::Abort);
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v1"), model.live("v2")), (Reason::RolloutAborted, 3, 0));
+}
+
+/// Argo Rollouts e2e 5: abort at a pause, retry: paused again at the same step.
+#[test]
+fn a_retry_starts_again_from_the_first_step() {
+    let mut model = paused_canary();
+    let first = model.status().rollout.as_ref().unwrap().id.clone();
+    model.ask(Verb::Abort);
+    model.run(20);
+    model.ask(Verb::Retry);
+    model.run(30);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::PausedAtStep, 1));
+    assert_ne!(model.status().rollout.as_ref().unwrap().id, first);
+}
+
+#[test]
+fn a_request_for_another_rollout_or_step_is_refused_visibly() {
+    let mut model = paused_canary();
+    model.ask(Verb::Promote);
+    model.world.requests.last_mut().unwrap().rollout = Some("bygone".to_owned());
+    model.step();
+    assert!(model.last_refusal().unwrap().contains("meant for rollout bygone"));
+    model.ask(Verb::Promote);
+    model.world.requests.last_mut().unwrap().step = Some(0);
+    model.step();
+    assert_eq!(model.last_refusal().as_deref(), Some("it was meant for step 1, and the rollout is at step 2"));
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 1);
+}
+
+#[test]
+fn a_request_is_carried_out_once_however_often_it_is_seen() {
+    let mut model = paused_canary();
+    model.ask(Verb::Promote);
+    model.run(20);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 3, "one promotion ends one pause");
+    assert_eq!(model.status().control.len(), 1);
+}
+
+#[test]
+fn a_held_rollout_stays_where_it_is_and_goes_on_when_it_is_resumed() {
+    let mut model = Model::new(4, 1, 0).settled();
+    model.apply_version("v2");
+    model.run(5);
+    model.ask(Verb::Pause);
+    model.step();
+    let held = (model.live("v1"), model.live("v2"));
+    model.run(200);
+    assert_eq!((model.reason(), held), (Reason::PausedByPerson, (model.live("v1"), model.live("v2"))));
+    model.ask(Verb::Resume);
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 4));
+}
+
+#[test]
+fn a_hold_does_not_suspend_safety() {
+    let mut model = paused_canary();
+    model.ask(Verb::Pause);
+    model.run(2);
+    model.bad.insert("v2".to_owned());
+    model.run(20);
+    assert_eq!((model.reason(), model.live("v1"), model.live("v2")), (Reason::RolloutAborted, 3, 0));
+}
+
+#[test]
+fn a_restart_replaces_every_instance_within_the_bounds() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let before: Vec<_> = model.fleet.instances.keys().cloned().collect();
+    model.ask(Verb::Restart);
+    model.step();
+    assert_eq!(model.reason(), Reason::Restarting);
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 3));
+    assert!(before.iter().all(|id| !model.fleet.instances.contains_key(id)));
+}
+
+#[test]
+fn answers_are_bounded_and_never_forget_a_request_that_is_still_there() {
+    let mut model = Model::new(1, 1, 0).settled();
+    for _ in 0..40 {
+        model.ask(Verb::Abort);
+        model.step();
+        let surplus = model.world.requests.len().saturating_sub(10);
+        model.world.requests.drain(..surplus);
+    }
+    assert_eq!(model.status().control.len(), 16);
+    let before = model.status().control.clone();
+    model.run(5);
+    assert_eq!(model.status().control, before);
+}

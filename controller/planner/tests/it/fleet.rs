@@ -1,0 +1,214 @@
+//! What the fleet does by itself: nodes that leave, records that vanish, views that cannot be trusted.
+
+use helium_crds::{
+    NodeName,
+    instance::{Desired, InstancePhase},
+    status::{Reason, WaitingOn},
+};
+use helium_planner::{Action, Decision, Node, Sight, Trusted, plan};
+
+use crate::model::{Model, NODE, open_pause, seconds, soak, weight};
+
+fn two_nodes(replicas: u32) -> Model {
+    let mut model = Model::new(replicas, 1, 0);
+    model.fleet.nodes.insert(NodeName::new("node-b"), Node { alive: true, ..Node::default() });
+    model.settled()
+}
+
+fn leave(model: &mut Model, node: &str) {
+    model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().alive = false;
+    model.away.insert(NodeName::new(node));
+    model.strict = false;
+}
+
+fn come_back(model: &mut Model, node: &str) {
+    model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().alive = true;
+    model.away.clear();
+}
+
+fn on(model: &Model, node: &str) -> usize {
+    let here = |instance: &&helium_crds::instance::Instance| {
+        instance.node.as_str() == node && instance.desired == Desired::Run
+    };
+    model.fleet.instances.values().filter(here).count()
+}
+
+#[test]
+fn instances_are_spread_over_the_nodes() {
+    let model = two_nodes(4);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 2));
+}
+
+#[test]
+fn without_an_agent_a_deployment_is_pending_and_says_so() {
+    let mut model = Model::new(2, 1, 0);
+    model.fleet.nodes.clear();
+    model.run(5);
+    assert_eq!((model.reason(), model.status().waiting_on.clone()), (Reason::NoAgents, vec![WaitingOn::Agents]));
+    model.fleet.nodes.insert(NodeName::new(NODE), Node { alive: true, ..Node::default() });
+    model.run(20);
+    assert_eq!(model.reason(), Reason::AllHealthy);
+}
+
+#[test]
+fn a_fixed_port_allows_one_instance_a_node() {
+    let mut model = Model::new(2, 1, 0);
+    model.deployment().spec.template.ports[0].port = Some(8080);
+    model.run(1);
+    assert_eq!(on(&model, NODE), 1);
+    let no_place =
+        |waiting: &WaitingOn| matches!(waiting, WaitingOn::Place { instances: 1, why } if why.contains("8080"));
+    assert!(model.status().waiting_on.iter().any(no_place), "{:?}", model.status().waiting_on);
+}
+
+#[test]
+fn a_node_that_is_away_for_a_while_costs_nothing_but_sight() {
+    let mut model = two_nodes(4);
+    leave(&mut model, "node-b");
+    model.run(50);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 2), "unknown is neither healthy nor replaced");
+    assert!(model.status().waiting_on.iter().any(|waiting| matches!(waiting, WaitingOn::Sight { .. })));
+    come_back(&mut model, "node-b");
+    model.run(10);
+    assert_eq!((model.reason(), on(&model, "node-b")), (Reason::AllHealthy, 2));
+}
+
+#[test]
+fn a_lost_node_is_replaced_elsewhere_and_stops_what_it_has_when_it_returns() {
+    let mut model = two_nodes(4);
+    leave(&mut model, "node-b");
+    model.run(90);
+    assert_eq!((on(&model, NODE), model.reason()), (4, Reason::AllHealthy));
+    let waiting = model.fleet.assignments.values().filter(|assignment| assignment.desired == Desired::Stop).count();
+    assert_eq!(waiting, 2, "the assignments wait for the node's return");
+    come_back(&mut model, "node-b");
+    model.run(20);
+    assert_eq!((model.fleet.instances.len(), on(&model, NODE)), (4, 4));
+}
+
+#[test]
+fn time_that_nobody_watched_makes_no_node_lost() {
+    let mut model = two_nodes(4);
+    leave(&mut model, "node-b");
+    model.run(5);
+    model.world.now += seconds(3600);
+    model.world.watching_since = model.world.now;
+    model.run(50);
+    assert_eq!(on(&model, "node-b"), 2);
+    model.run(20);
+    assert_eq!(on(&model, "node-b"), 0);
+}
+
+#[test]
+fn an_instance_that_leaves_the_catalog_while_it_runs_is_unknown() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    model.fleet.catalog.remove(&id);
+    let plan = model.reconcile();
+    assert!(plan.actions.iter().all(|action| matches!(action, Action::Note(_))), "{:?}", plan.actions);
+    assert_eq!(model.status().healthy, 2);
+}
+
+#[test]
+fn a_deleted_assignment_is_written_again() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    let before = model.fleet.assignments.remove(&id).unwrap();
+    model.reconcile();
+    assert_eq!(model.fleet.assignments[&id], before);
+}
+
+#[test]
+fn a_deleted_record_is_taken_up_again_from_its_assignment() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    model.fleet.instances.remove(&id);
+    model.run(5);
+    assert_eq!((model.fleet.instances.len(), model.fleet.assignments.len(), model.live("v1")), (3, 3, 3));
+}
+
+#[test]
+fn tags_and_meta_change_in_place() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let ids: Vec<_> = model.fleet.instances.keys().cloned().collect();
+    model.deployment().spec.tags = vec!["blue".to_owned()];
+    model.run(5);
+    assert_eq!(model.fleet.instances.keys().cloned().collect::<Vec<_>>(), ids);
+    assert!(model.fleet.assignments.values().all(|assignment| assignment.service.tags == ["blue", "stable"]));
+}
+
+#[test]
+fn a_view_that_cannot_be_trusted_changes_nothing() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.apply_version("v2");
+    model.world.fleet = Sight::Blind { reason: "the catalog does not show the controller itself".to_owned() };
+    assert!(matches!(plan(&model.world), Decision::Blind { reason } if reason.contains("controller itself")));
+}
+
+#[test]
+fn a_missing_status_beside_instances_is_no_first_deploy() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.world.status = None;
+    model.world.fleet = Sight::Trusted(Trusted::vouch(model.fleet.clone()));
+    assert!(matches!(plan(&model.world), Decision::Blind { reason } if reason.contains("status is missing")));
+}
+
+#[test]
+fn a_marked_deployment_is_taken_down_and_then_removed() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.strict = false;
+    model.deployment().metadata.deletion_requested_at = Some(model.world.now);
+    model.step();
+    assert_eq!(model.reason(), Reason::DeletionRequested);
+    model.run(5);
+    assert!(model.fleet.instances.is_empty() && model.fleet.assignments.is_empty());
+    assert!(model.reconcile().actions.contains(&Action::RemoveObject));
+}
+
+#[test]
+fn a_new_leader_restarts_a_soak_at_most_once_and_never_promotes_early() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(20), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run_until(20, |model| model.status().rollout.as_ref().is_some_and(|rollout| rollout.step == 1));
+    model.run(10);
+    // The check index has moved while nobody watched: something may have flapped.
+    model.fleet.catalog.values_mut().for_each(|entry| entry.check_index += 2);
+    model.world.watching_since = model.world.now;
+    model.run(15);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 1);
+    model.run(6);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 2);
+}
+
+#[test]
+fn a_new_leader_goes_on_with_a_soak_that_provably_nothing_broke() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(20), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run_until(20, |model| model.status().rollout.as_ref().is_some_and(|rollout| rollout.step == 1));
+    model.run(10);
+    model.world.watching_since = model.world.now;
+    model.run(11);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 2);
+}
+
+#[test]
+fn an_instant_in_the_future_counts_as_now() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(20), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run_until(20, |model| model.status().rollout.as_ref().is_some_and(|rollout| rollout.step == 1));
+    let future = model.world.now + seconds(86_400);
+    model.world.status.as_mut().unwrap().rollout.as_mut().unwrap().step_started_at = future;
+    model.run(1);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 1, "not ended early");
+}
+
+#[test]
+fn an_instance_that_was_stopped_by_hand_is_unhealthy_and_not_doubled() {
+    let mut model = Model::new(2, 1, 0).settled();
+    model.strict = false;
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    model.fleet.reports.get_mut(&id).unwrap().phase = InstancePhase::Stopped;
+    model.fleet.catalog.remove(&id);
+    model.reconcile();
+    assert_eq!((model.reason(), model.live("v1")), (Reason::InstancesUnhealthy, 2));
+}

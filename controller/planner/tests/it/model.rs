@@ -1,0 +1,356 @@
+//! A small model of the world: agents that do what assignments say, a catalog that follows, and a clock that is stepped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use helium_crds::{
+    Amount, Canary, Deployment, DeploymentStatus, InstanceId, NodeName, Percent, Period, Phase,
+    canary::{Analysis, CanarySpec, Step},
+    control::{ControlRequest, Verb},
+    deployment::{Rolling, Strategy},
+    instance::{Desired, InstancePhase, Report},
+    object::{Kind, Metadata, Object},
+    status::{Reason, Stage},
+    template::Template,
+};
+use helium_planner::{Action, CatalogEntry, CheckState, Decision, Fleet, Node, Plan, Sight, Trusted, World, plan};
+use jiff::{SignedDuration, Timestamp};
+
+pub(crate) const NODE: &str = "node-a";
+
+/// The world, and what its agents and checks do.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    pub(crate) world: World,
+    pub(crate) fleet: Fleet,
+    /// Versions whose health check fails.
+    pub(crate) bad: BTreeSet<String>,
+    /// Instances whose check is failing although their version is good.
+    pub(crate) sick: BTreeSet<InstanceId>,
+    /// How long an instance takes from its assignment to its first good check.
+    pub(crate) start_time: SignedDuration,
+    /// How long an instance takes to stop.
+    pub(crate) stop_time: SignedDuration,
+    /// The agents of these nodes are away.
+    pub(crate) away: BTreeSet<NodeName>,
+    stopping_since: BTreeMap<InstanceId, Timestamp>,
+    /// Every event's reason, in order.
+    pub(crate) events: Vec<String>,
+    requests: u64,
+    /// What every commit is checked for.
+    pub(crate) strict: bool,
+}
+
+pub(crate) fn seconds(number: i64) -> SignedDuration {
+    SignedDuration::from_secs(number)
+}
+
+pub(crate) fn weight(percent: u8) -> Step {
+    Step::SetWeight(Percent::new(percent).unwrap())
+}
+
+pub(crate) fn soak(period: u64) -> Step {
+    Step::Soak(Period::from_secs(period))
+}
+
+pub(crate) fn open_pause() -> Step {
+    Step::Pause(helium_crds::canary::Pause::default())
+}
+
+impl Model {
+    /// A Deployment of `replicas` at version `v1`, with surge and unavailable bounds as given, already applied.
+    pub(crate) fn new(replicas: u32, surge: u32, unavailable: u32) -> Self {
+        let template: Template = serde_json::from_value(serde_json::json!({
+            "version": "v1",
+            "exec": { "command": ["/bin/serve"] },
+            "ports": [{ "name": "http" }],
+            "checks": [{ "name": "up", "http": { "path": "/health" }, "interval": "1s" }],
+        }))
+        .unwrap();
+        let mut spec: helium_crds::DeploymentSpec =
+            serde_json::from_value(serde_json::json!({ "template": template })).unwrap();
+        spec.replicas = Some(replicas);
+        spec.min_healthy_time = Period::from_secs(2);
+        spec.progress_deadline = Period::from_secs(60);
+        spec.strategy =
+            Strategy::Rolling(Rolling { max_surge: Amount::Count(surge), max_unavailable: Amount::Count(unavailable) });
+        let mut metadata = Metadata::named("default", "web");
+        metadata.uid = "u1".to_owned();
+        metadata.generation = 1;
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let nodes = [(NodeName::new(NODE), Node { alive: true, ..Node::default() })].into();
+        Self {
+            world: World {
+                now,
+                watching_since: now,
+                lost_after: seconds(60),
+                deployment: Object::new(Kind::Deployment, metadata, spec),
+                canary: None,
+                requests: Vec::new(),
+                status: None,
+                revisions: BTreeMap::new(),
+                fleet: Sight::Blind { reason: "set at every plan".to_owned() },
+            },
+            fleet: Fleet { nodes, ..Fleet::default() },
+            bad: BTreeSet::new(),
+            sick: BTreeSet::new(),
+            start_time: seconds(1),
+            stop_time: seconds(1),
+            away: BTreeSet::new(),
+            stopping_since: BTreeMap::new(),
+            events: Vec::new(),
+            requests: 0,
+            strict: true,
+        }
+    }
+
+    pub(crate) fn with_canary(mut self, steps: Vec<Step>) -> Self {
+        let spec = CanarySpec { steps, analysis: Analysis::default(), auto_promote: true, exact: false };
+        self.world.canary = Some(Canary::new(Kind::Canary, Metadata::named("default", "web"), spec));
+        self
+    }
+
+    /// Settled at `v1`: all healthy, no rollout.
+    pub(crate) fn settled(mut self) -> Self {
+        self.run_until(60, |model| model.status().phase == Phase::Healthy);
+        self.run(3); // so that health alone asks for no more planning
+        self
+    }
+
+    pub(crate) fn deployment(&mut self) -> &mut Deployment {
+        &mut self.world.deployment
+    }
+
+    pub(crate) fn apply_version(&mut self, version: &str) {
+        version.clone_into(&mut self.world.deployment.spec.template.version);
+        self.world.deployment.metadata.generation += 1;
+    }
+
+    pub(crate) fn apply_bad_version(&mut self, version: &str) {
+        self.bad.insert(version.to_owned());
+        self.apply_version(version);
+    }
+
+    pub(crate) fn scale(&mut self, replicas: u32) {
+        self.world.deployment.spec.replicas = Some(replicas);
+        self.world.deployment.metadata.generation += 1;
+    }
+
+    pub(crate) fn ask(&mut self, verb: Verb) {
+        self.requests += 1;
+        self.world.requests.push(ControlRequest {
+            id: format!("q{}", self.requests),
+            by: "alice".to_owned(),
+            at: self.world.now,
+            reason: None,
+            verb,
+            rollout: None,
+            step: None,
+        });
+    }
+
+    pub(crate) fn last_refusal(&self) -> Option<String> {
+        self.status().control.last().and_then(|answer| answer.refused.clone())
+    }
+
+    pub(crate) fn status(&self) -> &DeploymentStatus {
+        self.world.status.as_ref().unwrap()
+    }
+
+    pub(crate) fn reason(&self) -> Reason {
+        self.status().reason
+    }
+
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        self.status().rollout.as_ref().map(|rollout| rollout.stage)
+    }
+
+    /// Live instances of a version: wanted to run, and not on a lost node.
+    pub(crate) fn live(&self, version: &str) -> u32 {
+        let live = |instance: &&helium_crds::instance::Instance| {
+            instance.version == version && instance.desired == Desired::Run
+        };
+        u32::try_from(self.fleet.instances.values().filter(live).count()).unwrap()
+    }
+
+    pub(crate) fn healthy(&self, version: Option<&str>) -> u32 {
+        let healthy = self.fleet.instances.values().filter(|instance| {
+            version.is_none_or(|version| instance.version == version) && self.is_healthy(&instance.id)
+        });
+        u32::try_from(healthy.count()).unwrap()
+    }
+
+    fn is_healthy(&self, id: &InstanceId) -> bool {
+        self.fleet.instances.get(id).is_some_and(|instance| instance.desired == Desired::Run)
+            && self
+                .fleet
+                .catalog
+                .get(id)
+                .is_some_and(|entry| entry.checks.values().all(|check| *check == CheckState::Passing))
+    }
+
+    /// Instances that take room: not reported stopped, and not on a node whose loss was noted.
+    pub(crate) fn total(&self) -> u32 {
+        let takes_room = |instance: &&helium_crds::instance::Instance| {
+            !self.away.contains(&instance.node)
+                && self.fleet.reports.get(&instance.id).is_none_or(|report| report.phase != InstancePhase::Stopped)
+        };
+        u32::try_from(self.fleet.instances.values().filter(takes_room).count()).unwrap()
+    }
+
+    /// Runs for so many seconds, a quarter at a time, planning at each.
+    pub(crate) fn run(&mut self, length: i64) {
+        for _ in 0..length * 4 {
+            self.step();
+        }
+    }
+
+    /// Runs until `done`, at most so many seconds.
+    pub(crate) fn run_until(&mut self, limit: i64, done: impl Fn(&Model) -> bool) {
+        for _ in 0..limit * 4 {
+            if self.world.status.is_some() && done(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("not reached within {limit} s: {:#?}", self.status());
+    }
+
+    pub(crate) fn step(&mut self) {
+        self.world.now += SignedDuration::from_millis(250);
+        self.agents_act();
+        self.reconcile();
+    }
+
+    /// Plans and commits, and checks the bounds that hold at every commit.
+    pub(crate) fn reconcile(&mut self) -> Plan {
+        self.count_loads();
+        self.world.fleet = Sight::Trusted(Trusted::vouch(self.fleet.clone()));
+        let Decision::Go(plan) = plan(&self.world) else { panic!("blind") };
+        let healthy_before = self.healthy(None);
+        self.commit(&plan);
+        if self.strict {
+            self.check_bounds(healthy_before, &plan);
+        }
+        *plan
+    }
+
+    fn count_loads(&mut self) {
+        for (name, node) in &mut self.fleet.nodes {
+            let here = self.fleet.assignments.values().filter(|one| one.service.meta["helium-node"] == name.as_str());
+            node.load = u32::try_from(here.clone().count()).unwrap();
+            node.ports = here.flat_map(|assignment| assignment.template.fixed_ports()).collect();
+        }
+    }
+
+    fn commit(&mut self, plan: &Plan) {
+        self.events.extend(plan.events.iter().map(|event| event.reason.clone()));
+        self.world.status = Some(plan.status.clone());
+        for action in &plan.actions {
+            match action.clone() {
+                Action::RecordRevision(revision) => {
+                    self.world.revisions.insert(revision.id.clone(), revision);
+                }
+                Action::ForgetRevision(id) => {
+                    self.world.revisions.remove(&id);
+                }
+                Action::Create(instance, assignment)
+                | Action::Stop(instance, assignment, _)
+                | Action::Restore(instance, assignment) => {
+                    self.fleet.assignments.insert(instance.id.clone(), *assignment);
+                    self.fleet.instances.insert(instance.id.clone(), *instance);
+                }
+                Action::Note(instance) => {
+                    self.fleet.instances.insert(instance.id.clone(), *instance);
+                }
+                Action::Forget(instance) => {
+                    self.fleet.instances.remove(&instance.id);
+                    self.fleet.assignments.remove(&instance.id);
+                    self.fleet.reports.remove(&instance.id);
+                }
+                Action::RemoveObject => {}
+            }
+        }
+    }
+
+    /// Bounds of the design: the total never passes count + maxSurge, and no plan takes the healthy ones below
+    /// count - maxUnavailable. (When the count itself was just lowered, the surplus is on its way out.)
+    fn check_bounds(&self, healthy_before: u32, plan: &Plan) {
+        let spec = &self.world.deployment.spec;
+        let Strategy::Rolling(rolling) = spec.strategy else { return };
+        let wanted = spec.wanted();
+        let ceiling = wanted + rolling.max_surge.rounded_up(wanted);
+        let made = plan.actions.iter().any(|action| matches!(action, Action::Create(..)));
+        assert!(!made || self.total() <= ceiling, "{} of at most {ceiling}: {:#?}", self.total(), plan.actions);
+        let surge = rolling.max_surge.rounded_up(wanted);
+        let unavailable = rolling.max_unavailable.rounded_down(wanted).max(u32::from(surge == 0));
+        let floor = wanted.saturating_sub(unavailable);
+        let after = self.healthy(None);
+        assert!(after >= healthy_before.min(floor), "{after} healthy of at least {floor}: {:#?}", plan.actions);
+    }
+
+    /// Agents follow their assignments, checks follow the instances.
+    fn agents_act(&mut self) {
+        let now = self.world.now;
+        for (id, assignment) in self.fleet.assignments.clone() {
+            let node = NodeName::new(assignment.service.meta["helium-node"].clone());
+            if self.away.contains(&node) {
+                continue;
+            }
+            match assignment.desired {
+                Desired::Stop => {
+                    self.fleet.catalog.remove(&id);
+                    let since = *self.stopping_since.entry(id.clone()).or_insert(now);
+                    if now >= since + self.stop_time {
+                        self.report(&assignment, node, InstancePhase::Stopped);
+                    }
+                }
+                Desired::Run => {
+                    self.report(&assignment, node, InstancePhase::Running);
+                    self.check(&assignment);
+                }
+            }
+        }
+    }
+
+    fn report(&mut self, assignment: &helium_crds::instance::Assignment, node: NodeName, phase: InstancePhase) {
+        let now = self.world.now;
+        let failing = (phase == InstancePhase::Running && self.fails(assignment) && self.has_started(assignment))
+            .then(|| ("up".to_owned(), "GET /health -> 500".to_owned()));
+        let report = self.fleet.reports.entry(assignment.id.clone()).or_insert_with(|| Report {
+            id: assignment.id.clone(),
+            deployment: assignment.deployment.clone(),
+            node,
+            phase,
+            message: None,
+            address: "127.0.0.1".to_owned(),
+            ports: BTreeMap::new(),
+            pid: Some(1),
+            restarts: 0,
+            failing: BTreeMap::new(),
+            since: now,
+        });
+        report.phase = phase;
+        report.failing = failing.into_iter().collect();
+    }
+
+    fn fails(&self, assignment: &helium_crds::instance::Assignment) -> bool {
+        self.bad.contains(&assignment.template.version) || self.sick.contains(&assignment.id)
+    }
+
+    fn has_started(&self, assignment: &helium_crds::instance::Assignment) -> bool {
+        self.world.now >= assignment.created_at + self.start_time
+    }
+
+    fn check(&mut self, assignment: &helium_crds::instance::Assignment) {
+        let passing = self.has_started(assignment) && !self.fails(assignment);
+        let state = if passing { CheckState::Passing } else { CheckState::Critical };
+        let entry = self
+            .fleet
+            .catalog
+            .entry(assignment.id.clone())
+            .or_insert_with(|| CatalogEntry { check_index: 1, ..CatalogEntry::default() });
+        if entry.checks.insert("up".to_owned(), state).is_some_and(|before| before != state) {
+            entry.check_index += 1;
+        }
+    }
+}
