@@ -46,13 +46,13 @@ type Touched = BTreeMap<InstanceId, Action>;
 
 /// Makes what is lacking, as far as there are places. Returns how many were made.
 fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> u32 {
-    let mut places = Places::new(draft.fleet.get(), draft.census());
+    let mut nodes = Places::new(draft.fleet.get(), draft.census());
     let mut made = 0;
     for (revision, number) in &moves.create {
         let Some(template) = template_of(draft, revision) else { continue };
         let mut placed = 0;
         while placed < *number {
-            match places.take(&template) {
+            match nodes.take(&template) {
                 Ok(node) => create(draft, revision, &template, node, touched),
                 Err(refusal) => {
                     draft.wait_for(no_place(refusal, number - placed));

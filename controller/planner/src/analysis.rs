@@ -51,7 +51,7 @@ pub(crate) fn sample(draft: &mut Draft<'_>) {
             }
             let next = state.last_failure.unwrap_or(now) + limits.interval.as_signed();
             if state.in_row >= limits.failures_in_a_row {
-                rollout::abort(draft, AbortCause::CanaryUnhealthy, message, None);
+                rollout::abort(draft, AbortCause::CanaryUnhealthy, &message, None);
             } else {
                 draft.wake_at(next);
             }

@@ -169,11 +169,11 @@ fn finish(mut draft: Draft<'_>, actions: Vec<Action>, wanted: Option<Wanted>, re
     draft.status.message = phase::message(&draft, reason);
     draft.status.versions = wanted.map(|wanted| phase::versions(&draft, &wanted.targets)).unwrap_or_default();
     phase::wait_for_instances(&mut draft);
-    if draft.status.phase == Phase::Degraded {
-        if let Some(rollout) = draft.status.rollout.as_ref() {
-            let version = rollout.version.clone();
-            draft.wait_for(WaitingOn::Fix { version });
-        }
+    if draft.status.phase == Phase::Degraded
+        && let Some(rollout) = draft.status.rollout.as_ref()
+    {
+        let version = rollout.version.clone();
+        draft.wait_for(WaitingOn::Fix { version });
     }
     let by_hand = draft.spec().versions.is_some();
     phase::conditions(&mut draft, by_hand);

@@ -224,7 +224,9 @@ fn wait_for_availability(draft: &mut Draft<'_>, members: &[Member]) {
         members.iter().filter_map(|member| member.available_at(draft.world)).filter(|at| *at > now).collect();
     let instances = count(soon.iter());
     // Time alone makes them available; a plan that counts on it has to be made again then, at rest as well.
-    soon.iter().for_each(|at| draft.wake_at(*at));
+    for at in &soon {
+        draft.wake_at(*at);
+    }
     if let Some(until) = soon.into_iter().max().filter(|_| moving) {
         draft.wait_for(WaitingOn::MinHealthyTime { instances, until });
     }
@@ -263,7 +265,7 @@ fn set(draft: &mut Draft<'_>, kind: ConditionKind, status: bool, reason: &str, m
             condition.message = message;
         }
         None => {
-            conditions.push(Condition { kind, status, reason: reason.to_owned(), message, last_transition_time: now })
+            conditions.push(Condition { kind, status, reason: reason.to_owned(), message, last_transition_time: now });
         }
     }
 }

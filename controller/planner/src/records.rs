@@ -99,7 +99,7 @@ pub(crate) fn adopt_orphans(
 ) -> Vec<Instance> {
     let orphans =
         assignments.values().filter(|assignment| assignment.uid == uid && !known.contains_key(&assignment.id));
-    orphans.filter_map(|assignment| record_from(assignment)).collect()
+    orphans.filter_map(record_from).collect()
 }
 
 fn record_from(assignment: &Assignment) -> Option<Instance> {

@@ -50,13 +50,13 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     let stage = rollout.stage;
     let under_way = matches!(stage, Stage::Steps | Stage::Promoting);
     match request.verb {
-        Verb::Promote | Verb::PromoteFull if !under_way => Err(over(rollout)),
+        Verb::Promote | Verb::PromoteFull | Verb::Pause if !under_way => Err(over(rollout)),
         Verb::Promote => promote(draft),
         Verb::PromoteFull => promote_full(draft),
         Verb::Abort if under_way => {
             let why = request.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
             let message = format!("{} asked for it{why}", request.by);
-            rollout::abort(draft, AbortCause::Requested, message, Some(request.by.clone()));
+            rollout::abort(draft, AbortCause::Requested, &message, Some(request.by.clone()));
             Ok(())
         }
         Verb::Abort => Ok(()), // given up already: asking again changes nothing
@@ -65,7 +65,6 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
             rollout::retry(draft);
             Ok(())
         }
-        Verb::Pause if !under_way => Err(over(rollout)),
         Verb::Pause => {
             pause(draft, request);
             Ok(())
@@ -87,9 +86,9 @@ fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
     let behind_last = rollout.step as usize >= rollout.steps.len();
     evidence(draft)?;
     if behind_last {
-        rollout::promote(draft)
+        rollout::promote(draft);
     } else {
-        steps::next(draft)
+        steps::next(draft);
     }
     Ok(())
 }

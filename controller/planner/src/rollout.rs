@@ -131,14 +131,14 @@ pub(crate) fn promote(draft: &mut Draft<'_>) {
 
 /// Gives the rollout up: the stable version takes the whole count again. Without a stable version there is nothing to go back
 /// to, and everything is left as it is.
-pub(crate) fn abort(draft: &mut Draft<'_>, cause: AbortCause, message: String, by: Option<String>) {
+pub(crate) fn abort(draft: &mut Draft<'_>, cause: AbortCause, message: &str, by: Option<String>) {
     let now = draft.now();
     let stable = draft.stable().cloned();
     let mark = stable.as_ref().map_or(0, |revision| draft.census().available(draft.world, revision));
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.abort = Some(Abort {
         cause,
-        message: message.clone(),
+        message: message.to_owned(),
         step: rollout.step,
         steps: u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX),
         at: now,
@@ -236,7 +236,7 @@ fn fail(draft: &mut Draft<'_>) {
             rollout.hold = Some(Hold { kind: HoldKind::Failure, since: now, by: None, reason: Some(message.clone()) });
             draft.warn("RolloutPaused", message);
         }
-        _ => abort(draft, AbortCause::ProgressDeadlineExceeded, message, None),
+        _ => abort(draft, AbortCause::ProgressDeadlineExceeded, &message, None),
     }
 }
 

@@ -31,7 +31,9 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
         match is_over(draft, rollout, step) {
             Ok(()) => next(draft),
             Err(waiting) => {
-                waiting.into_iter().for_each(|waiting| draft.wait_for(waiting));
+                for one in waiting {
+                    draft.wait_for(one);
+                }
                 return;
             }
         }
@@ -181,9 +183,8 @@ pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<Signe
     match rollout.steps.get(rollout.step as usize) {
         Some(Step::Soak(period)) => Some(period.as_signed()),
         Some(Step::Pause(pause)) => pause.duration.map(helium_crds::Period::as_signed),
-        Some(Step::SetWeight(_) | Step::SetReplicas(_)) => Some(SignedDuration::ZERO),
         None if draft.canary().is_some_and(|canary| !canary.auto_promote) => None,
-        None => Some(SignedDuration::ZERO),
+        Some(Step::SetWeight(_) | Step::SetReplicas(_)) | None => Some(SignedDuration::ZERO),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
         }
         (stage, stable) => match (stand_in(draft, &target), stage, stable) {
             (Some(stand_in), _, _) => only(stand_in, count),
-            (None, Stage::Steps, Some(stable)) => canary(draft, target, stable),
+            (None, Stage::Steps, Some(stable)) => canary(draft, &target, stable),
             _ => only(target, count),
         },
     }
@@ -66,14 +66,14 @@ pub(crate) fn only(revision: RevisionId, count: u32) -> Wanted {
 }
 
 /// What the present step asks for, written into the rollout for people to see.
-fn canary(draft: &mut Draft<'_>, target: RevisionId, stable: RevisionId) -> Wanted {
+fn canary(draft: &mut Draft<'_>, target: &RevisionId, stable: RevisionId) -> Wanted {
     let weight = draft.status.rollout.as_ref().map(|rollout| steps::weight(draft, rollout));
     if let Some(rollout) = draft.rollout_mut() {
         rollout.weight = weight;
     }
     let (canary, beside) = weight.map_or((0, draft.spec().wanted()), |weight| (weight.canary, weight.stable));
     let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
-    let targets = [(group(&target), canary), (group(&stable), beside)].into();
+    let targets = [(group(target), canary), (group(&stable), beside)].into();
     Wanted { targets, first: Some(stable) }
 }
 

@@ -26,7 +26,7 @@ pub fn canary_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
     let least_total = if wanted == 1 && surge > 0 { 2 } else { wanted };
     let most_total = if surge > 0 { wanted + 1 } else { wanted };
     (least_total..=most_total)
-        .flat_map(|total| candidates(total, requested).map(move |canary| (canary, total)))
+        .flat_map(|total| candidates(total, weight).map(move |canary| (canary, total)))
         .min_by(|&a, &b| nearer(a, b, requested))
         .map_or(counts(0, wanted), |(canary, total)| counts(canary, total))
 }
@@ -47,9 +47,9 @@ pub fn is_exact(weight: Weight) -> bool {
 }
 
 /// The two whole counts around the share, with room left for both versions where there is room for two.
-fn candidates(total: u32, requested: u32) -> impl Iterator<Item = u32> {
+fn candidates(total: u32, share: Percent) -> impl Iterator<Item = u32> {
     let (least, most) = if total >= 2 { (1, total - 1) } else { (0, total) };
-    let below = (u64::from(total) * u64::from(requested) / 100) as u32;
+    let below = share.of_rounded_down(total);
     [below, below + 1].into_iter().map(move |count| count.clamp(least, most))
 }
 

@@ -56,7 +56,7 @@ pub struct CatalogEntry {
     pub checks: BTreeMap<String, CheckState>,
     /// Whether a check that is not the template's (maintenance, or one of its Consul node's) is critical.
     pub blocked_by: Option<String>,
-    /// The highest ModifyIndex among the checks.
+    /// The highest `ModifyIndex` among the checks.
     pub check_index: u64,
 }
 

@@ -86,7 +86,7 @@ fn a_soak_starts_again_when_the_canary_flaps() {
     model.run_until(30, |model| model.status().rollout.as_ref().is_some_and(|rollout| rollout.step == 1));
     model.run(8);
     let canary = model.fleet.instances.values().find(|i| i.version == "v2").unwrap().id.clone();
-    model.sick.insert(canary.clone());
+    model.sick.insert(canary);
     model.step();
     model.sick.clear();
     model.run(8);

@@ -40,22 +40,24 @@ fn act(model: &mut Model, doing: &Doing, number: usize) {
         Doing::ApplyBad => model.apply_bad_version(&format!("bad-{number}")),
         Doing::Back => {
             let stable = model.status().stable.clone().map(|stable| stable.version);
-            stable.into_iter().for_each(|version| model.apply_version(&version));
+            if let Some(version) = stable {
+                model.apply_version(&version);
+            }
         }
         Doing::Scale(replicas) => model.scale(u32::from(*replicas)),
         Doing::Ask(verb) => model.ask(*verb),
         Doing::Sicken(pick) => {
             let ids: Vec<_> = model.fleet.instances.keys().cloned().collect();
-            ids.get(usize::from(*pick) % ids.len().max(1)).into_iter().for_each(|id| {
+            if let Some(id) = ids.get(usize::from(*pick) % ids.len().max(1)) {
                 model.sick.insert(id.clone());
-            });
+            }
         }
         Doing::Heal => model.sick.clear(),
         Doing::DropAssignment(pick) => {
             let ids: Vec<_> = model.fleet.assignments.keys().cloned().collect();
-            ids.get(usize::from(*pick) % ids.len().max(1)).into_iter().for_each(|id| {
+            if let Some(id) = ids.get(usize::from(*pick) % ids.len().max(1)) {
                 model.fleet.assignments.remove(id);
-            });
+            }
         }
     }
     // At most two versions beside the stable one are ever alive.

@@ -74,7 +74,7 @@ impl Model {
         spec.strategy =
             Strategy::Rolling(Rolling { max_surge: Amount::Count(surge), max_unavailable: Amount::Count(unavailable) });
         let mut metadata = Metadata::named("default", "web");
-        metadata.uid = "u1".to_owned();
+        "u1".clone_into(&mut metadata.uid);
         metadata.generation = 1;
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let nodes = [(NodeName::new(NODE), Node { alive: true, ..Node::default() })].into();
