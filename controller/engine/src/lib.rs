@@ -1,1 +1,31 @@
 //! The reconcilers: capture a World, plan, commit under a fence, report.
+//!
+//! Read in this order: [`reconcile`] (the whole in sixty lines), [`capture`] (where a World comes from), [`draft`] and [`commit`]
+//! (how a plan reaches the store), [`health`] (what the catalog says), [`engine`] (how it is wired). [`people`] is the other side:
+//! what people write.
+
+pub mod capture;
+mod catalog;
+pub mod commit;
+pub mod config;
+pub mod draft;
+pub mod engine;
+pub mod health;
+pub mod layout;
+pub mod memory;
+pub mod metrics;
+pub mod people;
+mod polls;
+pub mod readiness;
+pub mod reconcile;
+pub mod records;
+pub mod reread;
+pub mod rows;
+pub mod sources;
+mod upkeep;
+mod wakes;
+mod words;
+
+pub use config::EngineConfig;
+pub use engine::{Engine, Error};
+pub use readiness::Readiness;

@@ -1,0 +1,208 @@
+//! The engine: wires sources, health, queue, leader and reconciler into one controller.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use consul_client::Client;
+use helium_crds::ObjectKey;
+use helium_runtime::{
+    controller::Controller,
+    leader::{Elector, ElectorConfig},
+    ports::Ports,
+    queue::{Limits, Priority},
+    runner::{self, Action, Handle, Run, RunnerConfig},
+    shutdown::Shutdown,
+};
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    commit::{Committer, lock},
+    config::EngineConfig,
+    health::{CONTROLLER_SERVICE, Health},
+    layout::LayoutKeeper,
+    memory::Memory,
+    metrics::{Kind, Metrics, SharedRegistry},
+    polls,
+    readiness::Readiness,
+    reconcile::{ReconcileError, Reconciler},
+    reread::Reader,
+    sources::Sources,
+    upkeep, wakes,
+};
+
+/// The longest backoff of a failing object: what it failed on may be gone at any time.
+const RETRY_CAP: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// Why a controller cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A setting makes no sense.
+    #[error("{0}")]
+    Config(String),
+}
+
+/// One controller: made with [`Engine::new`], run with [`Engine::run`].
+pub struct Engine {
+    client: Client,
+    config: EngineConfig,
+    ports: Ports,
+    readiness: Readiness,
+    metrics: Metrics,
+    registry: SharedRegistry,
+    leadership: watch::Sender<bool>,
+}
+
+impl Engine {
+    /// A controller that will work on the store behind `client`. Nothing happens before [`Engine::run`].
+    pub fn new(client: Client, mut config: EngineConfig, ports: Ports) -> Self {
+        if config.name.is_empty() {
+            config.name = ports.random_hex(12);
+        }
+        let (metrics, registry) = (Metrics::default(), SharedRegistry::default());
+        metrics.register(&mut lock(&registry));
+        let readiness = Readiness::starting();
+        Self { client, config, ports, readiness, metrics, registry, leadership: watch::Sender::new(false) }
+    }
+
+    /// Whether the world can be seen, and why not. May be asked at any time.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// What is counted. Others may put theirs into it too.
+    pub fn metrics_registry(&self) -> SharedRegistry {
+        Arc::clone(&self.registry)
+    }
+
+    /// The metrics themselves.
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
+    }
+
+    /// Whether this controller leads, as it changes.
+    pub fn leading(&self) -> watch::Receiver<bool> {
+        self.leadership.subscribe()
+    }
+
+    /// Runs until `shutdown`: running reconciles end, then the lock is given back.
+    ///
+    /// # Errors
+    /// [`Error::Config`] at once; nothing that can go wrong with the store ends it.
+    pub async fn run(&self, shutdown: Shutdown) -> Result<(), Error> {
+        if self.config.concurrency == 0 {
+            return Err(Error::Config("concurrency must be at least 1".to_owned()));
+        }
+        // The lock outlives the work: what still runs at the shutdown is committed under it.
+        let (give_back, lock_shutdown) = Shutdown::new();
+        let elector = Elector::start(self.client.clone(), self.elector_config(), self.ports.clone(), lock_shutdown);
+        let (stop_watching, watching) = Shutdown::new();
+        let reconciler = Arc::new(self.reconciler(&watching));
+        let controller = Controller::with_config(self.runner_config(), elector.leadership(), self.ports.clone());
+        let controller = wakes::wire(controller, &reconciler);
+        let helpers = self.helpers(&reconciler, &controller.handle(), &elector, &watching);
+        controller.run(Job(reconciler), shutdown).await;
+        stop_watching.trigger();
+        helpers.join_all().await;
+        give_back.trigger();
+        elector.stopped().await;
+        Ok(())
+    }
+
+    /// Everything that runs beside the queue.
+    fn helpers(
+        &self,
+        reconciler: &Arc<Reconciler>,
+        handle: &Handle<ObjectKey>,
+        elector: &Elector,
+        shutdown: &Shutdown,
+    ) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        let all = || (Arc::clone(reconciler), handle.clone(), shutdown.clone());
+        let (shared, keys, until) = all();
+        tasks.spawn(wakes::follow_nodes(reconciler.sources.nodes.views.clone(), shared, keys, until));
+        let (shared, keys, until) = all();
+        tasks.spawn(wakes::follow_nodes(reconciler.sources.heartbeats.views.clone(), shared, keys, until));
+        let (shared, keys, until) = all();
+        tasks.spawn(wakes::follow_leader(elector.leadership(), shared, keys, self.leadership.clone(), until));
+        let (shared, _, until) = all();
+        tasks.spawn(upkeep::prepare(shared, until));
+        let (shared, keys, until) = all();
+        tasks.spawn(upkeep::resync(shared, keys, until));
+        let (shared, keys, until) = all();
+        tasks.spawn(upkeep::measure(shared, keys, until));
+        let (shared, keys, until) = all();
+        let wake: polls::Wake = Arc::new(move |object| keys.add(object, Priority::CHANGE, "HealthChanged"));
+        tasks.spawn(polls::keep_up(Arc::clone(&shared.health), self.metrics.clone(), wake, until));
+        tasks
+    }
+
+    fn runner_config(&self) -> RunnerConfig {
+        RunnerConfig {
+            concurrency: self.config.concurrency,
+            run_timeout: self.config.reconcile_timeout,
+            resync: self.config.resync,
+            limits: Limits { retry_cap: RETRY_CAP, ..Limits::default() },
+            ..RunnerConfig::default()
+        }
+    }
+
+    fn elector_config(&self) -> ElectorConfig {
+        let config = ElectorConfig::new(CONTROLLER_SERVICE, &self.config.name, &self.config.keys.controller_lock());
+        ElectorConfig { address: self.config.address.clone(), port: self.config.port, ..config }
+    }
+
+    fn reconciler(&self, shutdown: &Shutdown) -> Reconciler {
+        let Self { client, config, ports, metrics, readiness, .. } = self;
+        let keys = config.keys.clone();
+        let reader = Reader::new(client.clone(), keys.clone());
+        let layout = LayoutKeeper::new(client.clone(), keys.clone(), ports.clone());
+        Reconciler {
+            sources: Sources::watch(client, config, ports, shutdown),
+            health: Arc::new(Health::new(client.clone(), config.clone(), ports.clone(), readiness.clone())),
+            memory: Memory::new(reader, layout, ports.clone()),
+            committer: Committer::new(client.clone(), keys, ports.clone(), metrics.clone()),
+            config: config.clone(),
+            ports: ports.clone(),
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+            resyncs: AtomicU64::new(0),
+            lane: tokio::sync::Mutex::new(()),
+            without_place: std::sync::Mutex::default(),
+            phases: std::sync::Mutex::default(),
+        }
+    }
+}
+
+/// The reconciler as the runner sees it.
+struct Job(Arc<Reconciler>);
+
+impl runner::Reconciler for Job {
+    type Key = ObjectKey;
+    type Error = ReconcileError;
+
+    async fn reconcile(&self, object: ObjectKey, run: Run) -> Result<Action, ReconcileError> {
+        let Self(reconciler) = self;
+        let started = reconciler.ports.monotonic();
+        let result = reconciler.reconcile(&object, run.leadership.lease()).await;
+        let metrics = &reconciler.metrics;
+        metrics.seconds.0.observe(reconciler.ports.monotonic().saturating_sub(started).as_secs_f64());
+        match result {
+            Ok(next) => {
+                metrics.reconciles.inc();
+                Ok(next)
+            }
+            Err(error) => {
+                metrics.errors.get_or_create(&Kind::of(error.name())).inc();
+                let soon = error.try_again_in(&reconciler.ports);
+                soon.map(|after| {
+                    tracing::info!(kind = error.name(), %error, "not now");
+                    Action::RequeueAfter(after)
+                })
+                .ok_or(error)
+            }
+        }
+    }
+
+    fn reason(error: &ReconcileError) -> &'static str {
+        error.name()
+    }
+}

@@ -1,0 +1,137 @@
+//! When the records have to be read again: at each take-over, after an index went back, on the resync, and in doubt.
+//!
+//! Reconciles hold the gate open while they work; reading everything again closes it for them all, so that no commit falls between
+//! the reading and the taking over of what was read.
+
+use std::{sync::Mutex, time::Duration};
+
+use helium_crds::ObjectKey;
+use helium_runtime::ports::Ports;
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+use crate::{
+    commit::lock,
+    layout::{LayoutError, LayoutKeeper},
+    records::{KnownEvents, Records},
+    reread::{Reader, RereadError},
+};
+
+/// Why the records are not up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// They could not be read.
+    #[error(transparent)]
+    Reread(#[from] RereadError),
+    /// The layout cannot be relied on.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+}
+
+/// Whose and which memory it is: another one means reading everything again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Era {
+    /// The session that leads; none on a standby.
+    pub session: Option<String>,
+    /// How often an index has gone back.
+    pub resets: u64,
+    /// Counts the resyncs.
+    pub resync: u64,
+}
+
+/// The records in memory and what keeps them true.
+pub struct Memory {
+    reader: Reader,
+    layout: LayoutKeeper,
+    ports: Ports,
+    /// What was read, last.
+    pub records: Mutex<Records>,
+    gate: RwLock<Loaded>,
+}
+
+/// What the records in memory were read for.
+#[derive(Clone, Debug, Default)]
+struct Loaded {
+    era: Option<Era>,
+    /// The uid of the store's layout.
+    layout: Option<String>,
+    /// When they were read, on the monotonic clock.
+    at: Duration,
+}
+
+/// While this is held, nobody reads everything again.
+pub struct Open<'a> {
+    _gate: RwLockReadGuard<'a, Loaded>,
+}
+
+impl Memory {
+    /// An empty memory.
+    pub fn new(reader: Reader, layout: LayoutKeeper, ports: Ports) -> Self {
+        Self { reader, layout, ports, records: Mutex::default(), gate: RwLock::default() }
+    }
+
+    /// Makes an unused store ready. Without that no watch can be trusted.
+    pub async fn prepare(&self) -> Result<(), LayoutError> {
+        let mut gate = self.gate.write().await;
+        if gate.layout.is_none() {
+            gate.layout = Some(self.layout.prepare().await?.uid);
+        }
+        Ok(())
+    }
+
+    /// Waits until the records are those of `era` and there is no doubt about `object`; reads what has to be read.
+    ///
+    /// A standby commits nothing and so does not hear what the leader writes: it reads an object again each time.
+    pub async fn up_to_date(&self, object: &ObjectKey, era: &Era) -> Result<Open<'_>, MemoryError> {
+        let mut gate = self.gate.read().await;
+        if gate.era.as_ref() != Some(era) {
+            drop(gate);
+            self.load(era).await?;
+            gate = self.gate.read().await;
+        }
+        let just_read = self.ports.monotonic() == gate.at;
+        if lock(&self.records).is_doubtful(object) || (era.session.is_none() && !just_read) {
+            self.reread(object).await?;
+        }
+        Ok(Open { _gate: gate })
+    }
+
+    /// The events of one object, read from the store if they have not been yet.
+    pub async fn events(&self, object: &ObjectKey) -> Result<KnownEvents, RereadError> {
+        match lock(&self.records).held(object).events {
+            KnownEvents::Unread => {}
+            known @ KnownEvents::Read(_) => return Ok(known),
+        }
+        Ok(KnownEvents::Read(self.reader.events(object).await?))
+    }
+
+    /// Forgets everything, as a controller that was just started has nothing.
+    pub async fn forget(&self) {
+        *self.gate.write().await = Loaded::default();
+    }
+
+    /// Makes an unused store ready, or makes sure that it is the one that was used before; then reads everything.
+    async fn load(&self, era: &Era) -> Result<(), MemoryError> {
+        let mut gate = self.gate.write().await;
+        if gate.era.as_ref() == Some(era) {
+            return Ok(());
+        }
+        gate.era = None;
+        match &gate.layout {
+            Some(known) => self.layout.check(known).await?,
+            None => gate.layout = Some(self.layout.prepare().await?.uid),
+        }
+        let objects = self.reader.everything().await?;
+        tracing::debug!(objects = objects.len(), ?era, "read all records");
+        *lock(&self.records) = Records::of(objects);
+        gate.era = Some(era.clone());
+        gate.at = self.ports.monotonic();
+        Ok(())
+    }
+
+    async fn reread(&self, object: &ObjectKey) -> Result<(), RereadError> {
+        let nodes = lock(&self.records).held(object).nodes();
+        let held = self.reader.object(object, &nodes).await?;
+        lock(&self.records).replace(object.clone(), held);
+        Ok(())
+    }
+}

@@ -1,0 +1,150 @@
+//! Requests to a rollout, and the controller's answers.
+//!
+//! Design: a request bears the id and step of the rollout that the person was looking at, read from the status at that moment.
+//! If another rollout is under way when the controller sees it, it is refused by the controller and not carried over.
+
+use helium_crds::{
+    DeploymentStatus, Kind, ObjectKey,
+    control::{ControlAnswer, ControlRequest, ControlRequests, Verb},
+    status::{Rollout, Stage},
+};
+
+use super::{People, PeopleError, Row, commit::Write, follow::Follow, manifest::ObjectRef};
+
+/// How often a request is tried again when others write to the same key.
+const TRIES: usize = 5;
+
+impl People {
+    /// Asks something of the rollout of a Deployment that is under way now.
+    ///
+    /// None if there is nothing to do: an abort while no rollout is under way, or after one was aborted already.
+    pub async fn request(
+        &self,
+        key: &ObjectKey,
+        verb: Verb,
+        reason: Option<String>,
+    ) -> Result<Option<ControlRequest>, PeopleError> {
+        let object = ObjectRef::new(Kind::Deployment, key.clone());
+        let stored = self.existing(&object).await?.value;
+        if stored.is_deleting() {
+            return Err(PeopleError::Deleting(object));
+        }
+        let status = self.status(key).await?;
+        let rollout = status.as_ref().and_then(|status| status.rollout.as_ref());
+        // Before the controller has seen the newest spec, the status says nothing about what is under way.
+        if status.as_ref().is_some_and(|status| status.observed_generation == stored.metadata.generation) {
+            match judge(verb, rollout.map(|rollout| rollout.stage)) {
+                Judgement::Ask => {}
+                Judgement::Nothing => return Ok(None),
+                Judgement::Refuse(why) => {
+                    return Err(PeopleError::Refused(format!("cannot {} {object}: {why}", verb.as_str())));
+                }
+            }
+        }
+        let request = self.control_request(rollout, verb, reason);
+        for _ in 1..TRIES {
+            match self.add_request(&object, status.as_ref(), &request).await {
+                Err(error) if error.is_conflict() => {}
+                settled => return settled.map(|()| Some(request)),
+            }
+        }
+        self.add_request(&object, status.as_ref(), &request).await.map(|()| Some(request))
+    }
+
+    /// The controller's answer to a request, as soon as it is there.
+    pub async fn answer(&self, key: &ObjectKey, id: &str) -> Result<ControlAnswer, PeopleError> {
+        let mut follow = Follow::key(self, self.keys().status(Kind::Deployment, key));
+        loop {
+            let status: Option<DeploymentStatus> = follow.next_value().await?;
+            let answers = status.into_iter().flat_map(|status| status.control);
+            if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    fn control_request(&self, rollout: Option<&Rollout>, verb: Verb, reason: Option<String>) -> ControlRequest {
+        ControlRequest {
+            id: self.ports().random_hex(16),
+            by: self.who.by.clone(),
+            at: self.ports().now(),
+            reason,
+            verb,
+            rollout: rollout.filter(|_| verb != Verb::Restart).map(|rollout| rollout.id.clone()),
+            step: rollout.filter(|_| verb == Verb::Promote).map(|rollout| rollout.step),
+        }
+    }
+
+    /// Adds one request, and takes out those that have been answered.
+    async fn add_request(
+        &self,
+        object: &ObjectRef,
+        status: Option<&DeploymentStatus>,
+        request: &ControlRequest,
+    ) -> Result<(), PeopleError> {
+        let key = self.keys().control(object.kind, &object.key);
+        let found: Option<Row<ControlRequests>> = self.value(&key).await?;
+        let (mut requests, index) = found.map_or_else(Default::default, |row| (row.value, row.index));
+        let answered = |id: &str| status.is_some_and(|status| status.control.iter().any(|answer| answer.id == id));
+        requests.requests.retain(|request| !answered(&request.id));
+        if requests.requests.len() >= ControlRequests::LIMIT {
+            let waiting = requests.requests.len();
+            return Err(PeopleError::Refused(format!("{waiting} requests to {object} wait for a controller already")));
+        }
+        requests.requests.push(request.clone());
+        let value = serde_json::to_vec(&requests)
+            .map_err(|error| PeopleError::Unreadable { key: key.clone(), why: error.to_string() })?;
+        self.commit(&[Write { object: object.clone(), key, value, index }]).await
+    }
+}
+
+/// What to do with a request before it is even made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judgement {
+    /// Ask the controller.
+    Ask,
+    /// There is nothing to do.
+    Nothing,
+    /// It cannot make sense.
+    Refuse(&'static str),
+}
+
+/// Judges a request while a rollout is at `stage`. Only what is certain is judged here, the rest is the controller's.
+fn judge(verb: Verb, stage: Option<Stage>) -> Judgement {
+    match (verb, stage) {
+        (Verb::Abort, None | Some(Stage::RollingBack | Stage::Aborted)) => Judgement::Nothing,
+        (Verb::Promote | Verb::PromoteFull | Verb::Retry | Verb::Pause | Verb::Resume, None) => {
+            Judgement::Refuse("no rollout is under way")
+        }
+        (Verb::Promote | Verb::PromoteFull, Some(Stage::Aborted | Stage::RollbackFailed)) => {
+            Judgement::Refuse("its rollout was aborted; retry it first")
+        }
+        (Verb::Retry, Some(Stage::Steps | Stage::Promoting)) => {
+            Judgement::Refuse("its rollout is under way and was not aborted")
+        }
+        _ => Judgement::Ask,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_of_nothing_asks_nothing() {
+        assert_eq!(judge(Verb::Abort, None), Judgement::Nothing);
+        assert_eq!(judge(Verb::Abort, Some(Stage::Aborted)), Judgement::Nothing);
+        assert_eq!(judge(Verb::Abort, Some(Stage::Steps)), Judgement::Ask);
+    }
+
+    #[test]
+    fn an_aborted_rollout_is_retried_and_not_promoted() {
+        assert!(matches!(judge(Verb::Promote, Some(Stage::Aborted)), Judgement::Refuse(_)));
+        assert_eq!(judge(Verb::Retry, Some(Stage::Aborted)), Judgement::Ask);
+    }
+
+    #[test]
+    fn a_restart_needs_no_rollout() {
+        assert_eq!(judge(Verb::Restart, None), Judgement::Ask);
+    }
+}

@@ -1,0 +1,242 @@
+//! Keeps the table of [`health`](crate::health) up to date: long polls for services in motion, sweeps for all others.
+//!
+//! Design: a long poll costs a connection, of which there are few. So they go to services in motion, a canary's before a rolling
+//! update's before a degraded one's, and only once an instance is registered: a poll on a service that does not exist wakes at every
+//! change of the catalog. All others are swept: those in motion every few seconds, those at rest once a minute. Two hints make
+//! that minute short: when the set of critical checks or of Consul's nodes changes, the services that it touches are read at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use consul_client::{CheckStatus, Error, Read, Reply};
+use helium_crds::ObjectKey;
+use helium_runtime::{
+    backoff::wait_after,
+    shutdown::{Shutdown, Trigger},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    commit::lock,
+    health::{Health, Motion},
+    metrics::Metrics,
+};
+
+/// How often it is looked for services that are due.
+const TICK: Duration = Duration::from_millis(500);
+/// So many services are read before the controller's own entry is.
+const ROUND: usize = 16;
+/// The shortest time between two answers of one long poll, so that a flapping service costs no more than a slow sweep.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// The shortest time between two hints of one sort.
+const HINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Where nothing has to be read, it is still made sure this often that the catalog can be seen.
+const PROOF_INTERVAL: Duration = Duration::from_secs(10);
+/// The backoff after a failed read.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+
+/// Told of each object about which the catalog says something new.
+pub(crate) type Wake = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
+
+/// Runs sweeps, long polls and hints until `shutdown`.
+pub(crate) async fn keep_up(health: Arc<Health>, metrics: Metrics, wake: Wake, shutdown: Shutdown) {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(until(shutdown.clone(), sweep(Arc::clone(&health), Arc::clone(&wake))));
+    tasks.spawn(until(shutdown.clone(), hint_by_critical(Arc::clone(&health))));
+    tasks.spawn(until(shutdown.clone(), hint_by_nodes(Arc::clone(&health))));
+    let mut polls: BTreeMap<String, Trigger> = BTreeMap::new();
+    loop {
+        assign_polls(&health, &mut polls, &mut tasks, &wake, &shutdown);
+        metrics.health_polls.set(i64::try_from(polls.len()).unwrap_or(i64::MAX));
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = tasks.join_next() => {}
+            () = health.changed.notified() => {}
+            // Which services have an instance registered changes without a bell.
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn until(shutdown: Shutdown, work: impl Future<Output = ()>) {
+    shutdown.unless_cancelled(work).await;
+}
+
+/// Ends the long polls of services that are no longer among the most urgent, and starts those of the services that are.
+fn assign_polls(
+    health: &Arc<Health>,
+    polls: &mut BTreeMap<String, Trigger>,
+    tasks: &mut JoinSet<()>,
+    wake: &Wake,
+    shutdown: &Shutdown,
+) {
+    let chosen = choose(health);
+    polls.retain(|name, trigger| {
+        let stays = chosen.contains(name);
+        if !stays {
+            trigger.trigger();
+        }
+        stays
+    });
+    for name in chosen {
+        polls.entry(name.clone()).or_insert_with(|| {
+            let (trigger, shutdown) = shutdown.child();
+            tasks.spawn(until(shutdown, follow(Arc::clone(health), name, Arc::clone(wake))));
+            trigger
+        });
+    }
+}
+
+/// The most urgent services that have an instance registered. Marks them as polled, and the others as not.
+fn choose(health: &Health) -> BTreeSet<String> {
+    let mut table = lock(&health.table);
+    let mut urgent: Vec<(Motion, String)> = Vec::new();
+    for (name, watched) in &mut table.services {
+        watched.polled = false;
+        let registered = watched.view.as_ref().is_some_and(|view| !view.entries.is_empty());
+        urgent.extend(watched.motion.filter(|_| registered).map(|motion| (motion, name.clone())));
+    }
+    urgent.sort();
+    urgent.truncate(health.config.health_polls);
+    let chosen: BTreeSet<String> = urgent.into_iter().map(|(_, name)| name).collect();
+    for name in &chosen {
+        if let Some(watched) = table.services.get_mut(name) {
+            watched.polled = true;
+        }
+    }
+    chosen
+}
+
+/// The long poll of one service.
+async fn follow(health: Arc<Health>, name: String, wake: Wake) {
+    let (mut index, mut failures) = (0, 0);
+    loop {
+        let pause = match health.poll(&name, index).await {
+            Ok((next, news)) => {
+                (index, failures) = (next, 0);
+                news.iter().for_each(|object| wake(object));
+                MIN_INTERVAL
+            }
+            Err(_) => {
+                (index, failures) = (0, failures + 1);
+                MIN_INTERVAL + wait_after(failures, RETRY.0, RETRY.1, health.ports())
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Reads whatever is due, over and over.
+async fn sweep(health: Arc<Health>, wake: Wake) {
+    let (mut failures, mut proven) = (0, Duration::ZERO);
+    loop {
+        let due = due(&health);
+        let idle = due.is_empty() && health.ports().monotonic() < proven + PROOF_INTERVAL;
+        let result = if idle { Ok(BTreeSet::new()) } else { health.round(&due, &Read::default()).await };
+        if !idle {
+            proven = health.ports().monotonic();
+        }
+        let pause = match result {
+            Ok(news) => {
+                failures = 0;
+                news.iter().for_each(|object| wake(object));
+                if due.len() < ROUND { TICK } else { Duration::ZERO }
+            }
+            Err(_) => {
+                failures += 1;
+                TICK + wait_after(failures, RETRY.0, RETRY.1, health.ports())
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// The services that are due to be read, the longest overdue first, at most one round of them.
+fn due(health: &Health) -> Vec<String> {
+    let now = health.ports().monotonic();
+    let mut due: Vec<(Duration, String)> = Vec::new();
+    for (name, watched) in &lock(&health.table).services {
+        let interval = match (watched.hurry, watched.motion) {
+            (true, _) => Duration::ZERO,
+            (false, _) if watched.polled => continue,
+            (false, Some(_)) => health.config.quick_sweep,
+            (false, None) => health.config.sweep_interval,
+        };
+        let since = watched.view.as_ref().map_or(Duration::ZERO, |view| view.seen);
+        let at = since + interval;
+        if at <= now || watched.view.is_none() {
+            due.push((at, name.clone()));
+        }
+    }
+    due.sort();
+    due.truncate(ROUND);
+    due.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Watches the critical checks of the whole catalog; a service whose set of them changes is read at once.
+async fn hint_by_critical(health: Arc<Health>) {
+    let mut before: Option<BTreeSet<(String, String)>> = None;
+    let mut index = 0;
+    loop {
+        let read = Read::blocking(index, health.config.wait);
+        let reply = health.client().health_state(Some(CheckStatus::Critical), &read).await;
+        if let Some(reply) = taken(reply, &mut index) {
+            let named = |check: consul_client::HealthCheck| {
+                let owner = if check.service_name.is_empty() { check.node } else { check.service_name };
+                (owner, check.check_id)
+            };
+            let now: BTreeSet<_> = reply.into_iter().map(named).collect();
+            if let Some(before) = before.replace(now.clone()) {
+                let owners = before.symmetric_difference(&now).map(|(owner, _)| owner.clone()).collect();
+                hurry(&health, &owners);
+            }
+        }
+        tokio::time::sleep(HINT_INTERVAL).await;
+    }
+}
+
+/// Watches the nodes of the catalog; when one comes or goes, the services on it are read at once.
+async fn hint_by_nodes(health: Arc<Health>) {
+    let mut before: Option<BTreeSet<String>> = None;
+    let mut index = 0;
+    loop {
+        let read = Read::blocking(index, health.config.wait);
+        if let Some(reply) = taken(health.client().catalog_nodes(&read).await, &mut index) {
+            let now: BTreeSet<String> = reply.into_iter().map(|node| node.node).collect();
+            if let Some(before) = before.replace(now.clone()) {
+                hurry(&health, &before.symmetric_difference(&now).cloned().collect());
+            }
+        }
+        tokio::time::sleep(HINT_INTERVAL).await;
+    }
+}
+
+/// The value of an answer, if it is one; keeps the index of the poll.
+fn taken<T>(reply: Result<Reply<T>, Error>, index: &mut u64) -> Option<T> {
+    match reply {
+        Ok(reply) => {
+            *index = if reply.meta.index < *index { 0 } else { reply.meta.index };
+            Some(reply.value)
+        }
+        Err(_) => {
+            *index = 0;
+            None
+        }
+    }
+}
+
+/// Has these services, and those on these Consul nodes, read at once; and every one in motion that lacks instances.
+fn hurry(health: &Health, owners: &BTreeSet<String>) {
+    if owners.is_empty() {
+        return;
+    }
+    for (name, watched) in &mut lock(&health.table).services {
+        let on_node = watched.view.as_ref().is_some_and(|view| !view.consul_nodes.is_disjoint(owners));
+        watched.hurry |= owners.contains(name) || on_node || watched.motion == Some(Motion::Degraded);
+    }
+}

@@ -1,0 +1,278 @@
+//! One reconcile: capture the world, plan, commit under the fence, report.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use helium_crds::{
+    DeploymentStatus, ObjectKey, Phase,
+    event::Event,
+    status::{RolloutKind, Stage},
+};
+use helium_planner::{Decision, Plan};
+use helium_runtime::{leader::Lease, ports::Ports, runner::Action};
+use jiff::Timestamp;
+
+use crate::{
+    capture::{Blind, Capture, Captured, Eyes, InvalidCapture},
+    commit::{CommitError, Committer, Guards, lock},
+    config::EngineConfig,
+    draft::{Draft, DraftError, places_instances, waits_for_place},
+    health::{Health, Motion},
+    memory::{Era, Memory, MemoryError},
+    metrics::Metrics,
+    readiness::Readiness,
+    records::Held,
+    reread::RereadError,
+    sources::Sources,
+    words,
+};
+
+/// How soon an object is looked at again after something was written about it.
+const GO_ON: Duration = Duration::from_millis(20);
+
+/// Why a reconcile ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// Something that has to be seen cannot be: nothing is changed.
+    #[error("blind: {0}")]
+    Blind(String),
+    /// The records could not be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The events could not be read.
+    #[error(transparent)]
+    Reread(#[from] RereadError),
+    /// The plan cannot be written down.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+    /// The plan was not committed, or not wholly.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+impl From<Blind> for ReconcileError {
+    fn from(Blind(reason): Blind) -> Self {
+        Self::Blind(reason)
+    }
+}
+
+impl ReconcileError {
+    /// The name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Blind(_) => "Blind",
+            Self::Memory(MemoryError::Reread(_)) | Self::Reread(_) => "Reread",
+            Self::Memory(MemoryError::Layout(_)) => "Layout",
+            Self::Draft(_) => "Draft",
+            Self::Commit(error) => error.name(),
+        }
+    }
+
+    /// When to try again without waiting for the backoff: what was in the way is gone by then, or costs nothing to look for.
+    pub fn try_again_in(&self, ports: &Ports) -> Option<Duration> {
+        match self {
+            Self::Blind(_) => Some(ports.jittered(Duration::from_secs(3), 50)),
+            Self::Commit(CommitError::SpecChanged | CommitError::Conflict(_)) => Some(Duration::from_millis(50)),
+            _ => None,
+        }
+    }
+}
+
+/// Reconciles the objects of one store. One key never runs twice at once: the queue sees to that.
+pub struct Reconciler {
+    pub(crate) config: EngineConfig,
+    pub(crate) ports: Ports,
+    pub(crate) sources: Sources,
+    pub(crate) health: Arc<Health>,
+    pub(crate) memory: Memory,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    pub(crate) committer: Committer,
+    /// Counts the resyncs; each means reading all records again.
+    pub(crate) resyncs: AtomicU64,
+    /// Held from capture to commit by a plan that makes instances, so that no two count on the same place.
+    pub(crate) lane: tokio::sync::Mutex<()>,
+    /// Objects that wait for a node that can take an instance.
+    pub(crate) without_place: Mutex<BTreeSet<ObjectKey>>,
+    pub(crate) phases: Mutex<BTreeMap<ObjectKey, Phase>>,
+}
+
+impl Reconciler {
+    /// Looks at one object and makes one step towards what is wanted of it; without a lease, only works out which. Gives
+    /// when to look again even if nothing happens.
+    pub async fn reconcile(&self, object: &ObjectKey, lease: Option<&Lease>) -> Result<Action, ReconcileError> {
+        if self.config.forget_between_reconciles {
+            self.memory.forget().await;
+            self.health.forget_views();
+        }
+        let open = self.memory.up_to_date(object, &self.era(lease)).await;
+        self.readiness.set("records", open.as_ref().err().map(ToString::to_string));
+        let _open = open?;
+        let since = lease.map_or_else(|| self.ports.now(), |lease| lease.since);
+        match self.eyes().capture(object, since, false).await? {
+            Captured::World(capture) => self.follow(object, lease, since, capture).await,
+            Captured::Invalid(capture) => self.call_invalid(object, lease, *capture).await,
+            Captured::LoneCanary(index) => self.remove_canary(object, lease, index).await,
+            Captured::Nothing => {
+                self.forget(object);
+                Ok(Action::Forget)
+            }
+        }
+    }
+
+    /// Plans for a world and commits the plan. A plan that relies on health is made again from health read past every cache, and
+    /// one that makes instances is made again in the lane.
+    async fn follow(
+        &self,
+        object: &ObjectKey,
+        lease: Option<&Lease>,
+        since: Timestamp,
+        mut capture: Box<Capture>,
+    ) -> Result<Action, ReconcileError> {
+        let (mut fresh, mut lane) = (false, None);
+        let plan = loop {
+            let plan = decide(&capture)?;
+            if lease.is_some() && plan.needs_fresh_health && !fresh {
+                fresh = true;
+            } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
+                lane = Some(self.lane.lock().await);
+            } else {
+                break plan;
+            }
+            capture = match self.eyes().capture(object, since, fresh).await? {
+                Captured::World(capture) => capture,
+                _ => return Err(CommitError::SpecChanged.into()),
+            };
+        };
+        let held = self.with_events(object, capture.held, &plan.events).await?;
+        let draft = Draft::of(&plan, &held)?;
+        let written = self.commit(object, lease, &capture.guards, &draft, &held).await?;
+        drop(lane);
+        if draft.remove_object && lease.is_some() {
+            self.forget(object);
+        } else {
+            self.report(object, &plan.status, &capture.services);
+        }
+        // What was just written is itself a change of the world: the next look goes on from there.
+        let next = if written > 0 { Some(GO_ON) } else { plan.requeue_after };
+        Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
+    }
+
+    /// Says in the status of an object that it cannot be followed. What runs is left alone.
+    async fn call_invalid(
+        &self,
+        object: &ObjectKey,
+        lease: Option<&Lease>,
+        capture: InvalidCapture,
+    ) -> Result<Action, ReconcileError> {
+        let InvalidCapture { spec, status, guards, held } = capture;
+        let (status, events) = words::invalid(&spec, status, self.ports.now());
+        let held = self.with_events(object, held, &events).await?;
+        let draft = Draft::words(&status, &events, &held)?;
+        self.commit(object, lease, &guards, &draft, &held).await?;
+        lock(&self.phases).insert(object.clone(), status.phase);
+        Ok(Action::AwaitChange)
+    }
+
+    async fn remove_canary(
+        &self,
+        object: &ObjectKey,
+        lease: Option<&Lease>,
+        index: u64,
+    ) -> Result<Action, ReconcileError> {
+        if let Some(lease) = lease {
+            self.committer.remove_canary(&lease.fence, object, index).await?;
+        }
+        Ok(Action::AwaitChange)
+    }
+
+    /// Commits what there is to commit, if this controller leads.
+    async fn commit(
+        &self,
+        object: &ObjectKey,
+        lease: Option<&Lease>,
+        guards: &Guards,
+        draft: &Draft,
+        held: &Held,
+    ) -> Result<usize, ReconcileError> {
+        if draft.is_empty() && !guards.remove_canary {
+            return Ok(0);
+        }
+        let Some(lease) = lease else {
+            self.metrics.plans_dropped.inc();
+            return Ok(0);
+        };
+        let result = self.committer.commit(&lease.fence, object, guards, draft, held, &self.memory.records).await;
+        let denied = matches!(result, Err(CommitError::Denied(_)));
+        self.readiness.set("write", result.as_ref().err().filter(|_| denied).map(ToString::to_string));
+        let keys = result?;
+        tracing::debug!(%object, keys, "committed");
+        Ok(keys)
+    }
+
+    /// What is held, with the events if there are any to add.
+    async fn with_events(&self, object: &ObjectKey, held: Held, events: &[Event]) -> Result<Held, ReconcileError> {
+        if events.is_empty() {
+            return Ok(held);
+        }
+        Ok(Held { events: self.memory.events(object).await?, ..held })
+    }
+
+    /// Tells the rest of the engine where an object stands.
+    fn report(&self, object: &ObjectKey, status: &DeploymentStatus, services: &BTreeSet<String>) {
+        self.health.settle(object, services, motion(status));
+        lock(&self.phases).insert(object.clone(), status.phase);
+        let mut waiting = lock(&self.without_place);
+        if waits_for_place(status) {
+            waiting.insert(object.clone());
+        } else {
+            waiting.remove(object);
+        }
+    }
+
+    fn forget(&self, object: &ObjectKey) {
+        self.health.settle(object, &BTreeSet::new(), None);
+        lock(&self.phases).remove(object);
+        lock(&self.without_place).remove(object);
+    }
+
+    fn eyes(&self) -> Eyes<'_> {
+        let Self { config, ports, sources, health, memory, .. } = self;
+        Eyes { config, ports, sources, records: &memory.records, health }
+    }
+
+    fn era(&self, lease: Option<&Lease>) -> Era {
+        Era {
+            session: lease.map(|lease| lease.fence.session.clone()),
+            resets: self.sources.resets(),
+            resync: self.resyncs.load(Ordering::Relaxed),
+        }
+    }
+}
+
+fn decide(capture: &Capture) -> Result<Box<Plan>, Blind> {
+    match helium_planner::plan(&capture.world) {
+        Decision::Go(plan) => Ok(plan),
+        Decision::Blind { reason } => Err(Blind(reason)),
+    }
+}
+
+/// How urgently the health of an object has to be watched.
+fn motion(status: &DeploymentStatus) -> Option<Motion> {
+    let under_way = status.rollout.as_ref().filter(|rollout| rollout.stage != Stage::Aborted);
+    match under_way {
+        Some(rollout) if rollout.kind == RolloutKind::Canary => Some(Motion::Canary),
+        Some(_) => Some(Motion::Rolling),
+        None if status.healthy < status.wanted => Some(Motion::Degraded),
+        None => match status.phase {
+            Phase::Pending | Phase::Progressing | Phase::RollingBack | Phase::Deleting => Some(Motion::Rolling),
+            Phase::Paused | Phase::Healthy | Phase::Degraded | Phase::Invalid => None,
+        },
+    }
+}

@@ -1,0 +1,118 @@
+//! The values of the watched keys: specs and requests, reports, nodes and heartbeats.
+
+use helium_crds::{
+    AnyObject, Canary, Deployment,
+    control::{ControlRequest, ControlRequests},
+    instance::Report,
+    node::{Heartbeat, NodeRecord},
+};
+use helium_runtime::snapshot::{Decode, InvalidRow};
+use serde::de::DeserializeOwned;
+
+/// A key under `spec/`.
+#[derive(Clone, Debug)]
+pub enum SpecRow {
+    /// A Deployment that can be followed.
+    Deployment(Box<Deployment>),
+    /// A Canary that can be followed.
+    Canary(Box<Canary>),
+    /// People's requests.
+    Control(Vec<ControlRequest>),
+    /// An object that cannot be followed.
+    Invalid(InvalidSpec),
+}
+
+/// What can be told of an object that does not parse or validate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InvalidSpec {
+    /// Its uid, if that much can be read.
+    pub uid: String,
+    /// Its generation, if that much can be read.
+    pub generation: u64,
+    /// Its template's label, if that much can be read.
+    pub version: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl Decode for SpecRow {
+    fn decode(key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
+        if key.ends_with("/control") {
+            return json::<ControlRequests>(bytes).map(|control| Self::Control(control.requests));
+        }
+        Ok(match AnyObject::from_json(bytes) {
+            Ok(AnyObject::Deployment(deployment)) => Self::Deployment(Box::new(deployment)),
+            Ok(AnyObject::Canary(canary)) => Self::Canary(Box::new(canary)),
+            Err(error) => Self::Invalid(InvalidSpec::salvage(bytes, error.to_string())),
+        })
+    }
+}
+
+impl InvalidSpec {
+    /// What can be told of bytes that are no valid object.
+    fn salvage(bytes: &[u8], problem: String) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let text = |path: &str| value.pointer(path).and_then(|found| found.as_str()).unwrap_or_default().to_owned();
+        Self {
+            uid: text("/metadata/uid"),
+            generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
+            version: text("/spec/template/version"),
+            problem,
+        }
+    }
+}
+
+/// A key under `report/`.
+#[derive(Clone, Debug)]
+pub struct ReportRow(pub Report);
+
+impl Decode for ReportRow {
+    fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
+        json(bytes).map(Self)
+    }
+}
+
+/// A key under `node/`.
+#[derive(Clone, Debug)]
+pub struct NodeRow(pub NodeRecord);
+
+impl Decode for NodeRow {
+    fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
+        json(bytes).map(Self)
+    }
+}
+
+/// A key under `alive/`. What counts is the session that holds it; the value is for people.
+#[derive(Clone, Debug)]
+pub struct HeartbeatRow(pub Option<Heartbeat>);
+
+impl Decode for HeartbeatRow {
+    fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
+        Ok(Self(json(bytes).ok()))
+    }
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidRow> {
+    serde_json::from_slice(bytes).map_err(|error| InvalidRow::new("$", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_that_cannot_be_followed_still_says_whose_it_is() {
+        let bytes =
+            br#"{"kind":"Deployment","metadata":{"name":"x","uid":"u1","generation":7},"spec":{"replicas":-1}}"#;
+        let row = SpecRow::decode("helium/v1/spec/0/default/deployment/x", bytes).unwrap();
+        let SpecRow::Invalid(invalid) = row else { panic!("{row:?}") };
+        assert_eq!((invalid.uid.as_str(), invalid.generation), ("u1", 7));
+        assert!(!invalid.problem.is_empty());
+    }
+
+    #[test]
+    fn requests_are_told_from_objects_by_their_key() {
+        let row = SpecRow::decode("helium/v1/spec/0/default/deployment/x/control", br#"{"requests":[]}"#).unwrap();
+        assert!(matches!(row, SpecRow::Control(requests) if requests.is_empty()));
+    }
+}

@@ -1,0 +1,241 @@
+//! The watches: specs and requests, agents' reports, nodes and heartbeats, each with the trust that it deserves.
+//!
+//! Sixteen shards of specs and sixteen of reports, so that a change wakes a sixteenth of the world. What the controller itself
+//! writes is not watched: see [`records`](crate::records).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use consul_client::Client;
+use helium_crds::{
+    Canary, Deployment, InstanceId, Kind, NodeName, ObjectKey,
+    control::ControlRequest,
+    instance::Report,
+    keys::{self, Keys},
+};
+use helium_runtime::{
+    ports::Ports,
+    shutdown::Shutdown,
+    snapshot::{Decode, Row, Snapshot, Trust, View},
+    watch::Pace,
+    watcher::{WatchConfig, watch_prefix},
+};
+use jiff::Timestamp;
+use tokio::sync::watch::Receiver;
+
+use crate::{
+    config::EngineConfig,
+    rows::{HeartbeatRow, InvalidSpec, NodeRow, ReportRow, SpecRow},
+};
+
+/// One watched prefix.
+#[derive(Clone, Debug)]
+pub struct Source<T> {
+    /// What people call it: `spec`, `report`, `node`, `alive`.
+    pub name: &'static str,
+    /// The prefix.
+    pub prefix: String,
+    /// What the watch shows.
+    pub views: Receiver<View<T>>,
+}
+
+/// Everything that is watched.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    keys: Keys,
+    /// Specs and requests, by shard.
+    pub specs: BTreeMap<String, Source<SpecRow>>,
+    /// Reports, by shard.
+    pub reports: BTreeMap<String, Source<ReportRow>>,
+    /// Nodes.
+    pub nodes: Source<NodeRow>,
+    /// Heartbeats.
+    pub heartbeats: Source<HeartbeatRow>,
+}
+
+/// What could not be seen, and why.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}: {reason}")]
+pub struct Unseen {
+    /// Which source.
+    pub source_name: &'static str,
+    /// Why not.
+    pub reason: String,
+}
+
+/// What people want of one object.
+#[derive(Clone, Debug)]
+pub struct Specs {
+    /// The Deployment, or what can be told of one that cannot be followed, with its ModifyIndex.
+    pub deployment: Option<(Result<Deployment, InvalidSpec>, u64)>,
+    /// The Canary of the same name, likewise.
+    pub canary: Option<(Result<Canary, InvalidSpec>, u64)>,
+    /// Requests, oldest first.
+    pub requests: Vec<ControlRequest>,
+    /// Since when all that has been seen without a break.
+    pub since: Timestamp,
+}
+
+impl Sources {
+    /// Starts every watch. They end with `shutdown`.
+    pub fn watch(client: &Client, config: &EngineConfig, ports: &Ports, shutdown: &Shutdown) -> Self {
+        let keys = config.keys.clone();
+        let start = Start { client, config, ports, shutdown };
+        let shards = || keys::shards().map(|shard| shard.to_string());
+        Self {
+            specs: shards().map(|shard| (shard.clone(), start.source("spec", keys.spec_shard(&shard)))).collect(),
+            reports: shards().map(|shard| (shard.clone(), start.source("report", keys.report_shard(&shard)))).collect(),
+            nodes: start.source("node", keys.nodes()),
+            heartbeats: start.source("alive", keys.heartbeats()),
+            keys,
+        }
+    }
+
+    /// What people want of `object`.
+    pub fn specs_of(&self, object: &ObjectKey) -> Result<Specs, Unseen> {
+        let source = shard_of(&self.specs, &keys::shard(object))?;
+        let (snapshot, since) = source.trusted()?;
+        let (deployment_key, canary_key) =
+            (self.keys.spec(Kind::Deployment, object), self.keys.spec(Kind::Canary, object));
+        let deployment = snapshot.row(&deployment_key).map(|row| (deployment_of(row), row.modify_index));
+        let canary = snapshot.row(&canary_key).map(|row| (canary_of(row), row.modify_index));
+        let mut requests: Vec<ControlRequest> = Vec::new();
+        for kind in Kind::ALL {
+            if let Some(SpecRow::Control(found)) = snapshot.row(&self.keys.control(kind, object)).and_then(Row::get) {
+                requests.extend(found.iter().cloned());
+            }
+        }
+        requests.sort_by(|a, b| a.at.cmp(&b.at));
+        Ok(Specs { deployment, canary, requests, since })
+    }
+
+    /// Every object of which there is a spec, whether it can be trusted or not.
+    pub fn objects(&self) -> Vec<ObjectKey> {
+        let mut found = Vec::new();
+        for source in self.specs.values() {
+            let snapshot = Arc::clone(&source.views.borrow().snapshot);
+            found.extend(snapshot.rows.keys().filter_map(|key| self.object_of(key)));
+        }
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The object that a key under `spec/` belongs to.
+    pub fn object_of(&self, key: &str) -> Option<ObjectKey> {
+        match self.keys.parse_spec(key)? {
+            keys::SpecKey::Object(_, object) | keys::SpecKey::Control(_, object) => Some(object),
+        }
+    }
+
+    /// The reports of these instances, and since when they have been seen.
+    pub fn reports_of<'a>(
+        &self,
+        instances: impl Iterator<Item = (&'a InstanceId, &'a NodeName)>,
+    ) -> Result<(BTreeMap<InstanceId, Report>, Option<Timestamp>), Unseen> {
+        let mut reports = BTreeMap::new();
+        let mut latest = None;
+        for (id, node) in instances {
+            let source = shard_of(&self.reports, &keys::node_shard(node))?;
+            let (snapshot, since) = source.trusted()?;
+            latest = latest.max(Some(since));
+            let key = self.keys.report(node, id);
+            if let Some(row) = snapshot.row(&key) {
+                let report = (*row.value).as_ref().map_err(|invalid| source.unseen(format!("{key}: {invalid}")))?;
+                reports.insert(id.clone(), report.0.clone());
+            }
+        }
+        Ok((reports, latest))
+    }
+
+    /// Every node that has joined and whether its heartbeat is there, and since when that has been seen.
+    pub fn nodes(&self) -> Result<(BTreeMap<NodeName, bool>, Timestamp), Unseen> {
+        let (nodes, since) = self.nodes.trusted()?;
+        let (heartbeats, alive_since) = self.heartbeats.trusted()?;
+        let names = nodes.rows.values().filter_map(|row| row.get()).map(|row| row.0.name.clone());
+        let alive =
+            |node: &NodeName| heartbeats.row(&self.keys.heartbeat(node)).is_some_and(|row| row.session.is_some());
+        Ok((names.map(|node| (node.clone(), alive(&node))).collect(), since.max(alive_since)))
+    }
+
+    /// How often an index has gone back in any of the watches.
+    pub fn resets(&self) -> u64 {
+        let specs: u64 = self.specs.values().map(|source| source.views.borrow().resets).sum();
+        let reports: u64 = self.reports.values().map(|source| source.views.borrow().resets).sum();
+        specs + reports + self.nodes.views.borrow().resets + self.heartbeats.views.borrow().resets
+    }
+
+    /// Why each sort of source cannot be seen; none for one that can.
+    pub fn problems(&self) -> BTreeMap<&'static str, Option<String>> {
+        let first = |mut reasons: Vec<Option<String>>| reasons.iter_mut().find_map(Option::take);
+        BTreeMap::from([
+            ("spec", first(self.specs.values().map(Source::problem).collect())),
+            ("report", first(self.reports.values().map(Source::problem).collect())),
+            ("node", self.nodes.problem()),
+            ("alive", self.heartbeats.problem()),
+        ])
+    }
+}
+
+impl<T> Source<T> {
+    /// The snapshot and since when it can be trusted.
+    pub fn trusted(&self) -> Result<(Arc<Snapshot<T>>, Timestamp), Unseen> {
+        let view = self.views.borrow();
+        match view.trust {
+            Trust::Trusted { since } => Ok((Arc::clone(&view.snapshot), since)),
+            Trust::Blind { reason, .. } => Err(self.unseen(reason.as_str().to_owned())),
+        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let reason = self.views.borrow().trust.blind_reason()?;
+        Some(format!("{} ({})", reason.as_str(), self.prefix))
+    }
+
+    fn unseen(&self, reason: String) -> Unseen {
+        Unseen { source_name: self.name, reason }
+    }
+}
+
+/// What every watch is started with.
+struct Start<'a> {
+    client: &'a Client,
+    config: &'a EngineConfig,
+    ports: &'a Ports,
+    shutdown: &'a Shutdown,
+}
+
+impl Start<'_> {
+    fn source<T: Decode>(&self, name: &'static str, prefix: String) -> Source<T> {
+        let pace = Pace { wait: self.config.wait, ..Pace::default() };
+        let watch = WatchConfig { pace, ..WatchConfig::new(&prefix) };
+        let views = watch_prefix(self.client.clone(), watch, self.ports.clone(), self.shutdown.clone());
+        Source { name, prefix, views }
+    }
+}
+
+fn shard_of<'a, T>(sources: &'a BTreeMap<String, Source<T>>, shard: &str) -> Result<&'a Source<T>, Unseen> {
+    sources.get(shard).ok_or_else(|| Unseen { source_name: "spec", reason: format!("there is no shard {shard}") })
+}
+
+fn deployment_of(row: &Row<SpecRow>) -> Result<Deployment, InvalidSpec> {
+    match row.value.as_ref() {
+        Ok(SpecRow::Deployment(deployment)) => Ok(deployment.as_ref().clone()),
+        other => Err(invalid(other, Kind::Deployment)),
+    }
+}
+
+fn canary_of(row: &Row<SpecRow>) -> Result<Canary, InvalidSpec> {
+    match row.value.as_ref() {
+        Ok(SpecRow::Canary(canary)) => Ok(canary.as_ref().clone()),
+        other => Err(invalid(other, Kind::Canary)),
+    }
+}
+
+/// What is wrong with a row that should be an object of `kind`.
+fn invalid<E: std::fmt::Display>(row: &Result<SpecRow, E>, kind: Kind) -> InvalidSpec {
+    match row {
+        Ok(SpecRow::Invalid(invalid)) => invalid.clone(),
+        Ok(_) => InvalidSpec { problem: format!("the value under this key is not a {kind}"), ..InvalidSpec::default() },
+        Err(error) => InvalidSpec { problem: error.to_string(), ..InvalidSpec::default() },
+    }
+}

@@ -1,0 +1,89 @@
+//! What is done from time to time: the resync, and keeping readiness and gauges up to date.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use helium_crds::{ObjectKey, Phase};
+use helium_runtime::{
+    backoff::{Backoff, Exponential},
+    queue::Priority,
+    runner::Handle,
+    shutdown::Shutdown,
+};
+
+use crate::{commit::lock, metrics::Kind, reconcile::Reconciler};
+
+/// The backoff of making the store ready.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// How often readiness and gauges are brought up to date.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// Makes an unused store ready, however long that takes.
+pub(crate) async fn prepare(reconciler: Arc<Reconciler>, shutdown: Shutdown) {
+    let mut backoff = Exponential::new(RETRY.0, RETRY.1, reconciler.ports.clone()).at_least(RETRY.0);
+    while let Some(result) = shutdown.unless_cancelled(reconciler.memory.prepare()).await {
+        reconciler.readiness.set("layout", result.as_ref().err().map(ToString::to_string));
+        let Err(error) = result else { return };
+        tracing::warn!(%error, "the store is not ready");
+        if shutdown.unless_cancelled(tokio::time::sleep(backoff.next())).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Every object is looked at again on a jittered interval, from records that were read anew.
+pub(crate) async fn resync(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
+    loop {
+        let pause = reconciler.ports.jittered(reconciler.config.resync, 10);
+        if shutdown.unless_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return;
+        }
+        reconciler.resyncs.fetch_add(1, Ordering::Relaxed);
+        for object in reconciler.sources.objects() {
+            handle.add(&object, Priority::RESYNC, "Resync");
+        }
+    }
+}
+
+/// Says what can be seen and how many there are of what, and warns while there is no agent at all.
+pub(crate) async fn measure(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
+    let mut warned = false;
+    while shutdown.unless_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
+        reconciler.note_sight();
+        reconciler.count();
+        reconciler.metrics.queue_depth.set(i64::try_from(handle.depth()).unwrap_or(i64::MAX));
+        let Ok((nodes, _)) = reconciler.sources.nodes() else { continue };
+        let alone = !nodes.values().any(|alive| *alive);
+        if alone && !warned {
+            tracing::warn!("no agent has joined: nothing can be placed (start one with `helium agent`)");
+        }
+        warned = alone;
+    }
+}
+
+impl Reconciler {
+    /// Brings readiness and metrics up to date with what can be seen.
+    fn note_sight(&self) {
+        for (source, problem) in self.sources.problems() {
+            self.metrics.blind.get_or_create(&Kind::of(source)).set(i64::from(problem.is_some()));
+            self.readiness.set(source, problem);
+        }
+        self.readiness.clear("start");
+    }
+
+    /// Brings the counts of objects and instances up to date.
+    fn count(&self) {
+        let mut counts: BTreeMap<Phase, i64> = Phase::ALL.into_iter().map(|phase| (phase, 0)).collect();
+        for phase in lock(&self.phases).values() {
+            *counts.entry(*phase).or_default() += 1;
+        }
+        for (phase, count) in counts {
+            self.metrics.phases.get_or_create(&Kind::of(phase.to_string())).set(count);
+        }
+        let instances = lock(&self.memory.records).instances();
+        self.metrics.instances.set(i64::try_from(instances).unwrap_or(i64::MAX));
+    }
+}

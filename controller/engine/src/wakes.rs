@@ -1,0 +1,90 @@
+//! From changes of the world to keys in the queue: who has to be looked at again when something changed.
+//!
+//! | change | objects |
+//! |---|---|
+//! | a spec or its requests | that object, ahead of all others |
+//! | an agent's report | the Deployment that it names |
+//! | a node or a heartbeat | all that have instances there, and all that wait for a place |
+//! | nodes or heartbeats can be seen again | all |
+//! | the catalog | those whose services changed; see [`polls`](crate::polls) |
+//! | the leader | all |
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use helium_crds::{NodeName, ObjectKey};
+use helium_runtime::{
+    controller::Controller, leader::Leadership, queue::Priority, runner::Handle, shutdown::Shutdown, snapshot::View,
+};
+use tokio::sync::watch::{Receiver, Sender};
+
+use crate::{commit::lock, reconcile::Reconciler};
+
+/// Has the controller run an object whenever its spec, a request to it or a report of one of its instances changes.
+pub(crate) fn wire(mut controller: Controller<ObjectKey>, reconciler: &Arc<Reconciler>) -> Controller<ObjectKey> {
+    for source in reconciler.sources.specs.values() {
+        let reconciler = Arc::clone(reconciler);
+        let object_of = move |key: &str, _: &_| reconciler.sources.object_of(key);
+        controller = controller.watch(source.views.clone(), Priority::USER, object_of);
+    }
+    for source in reconciler.sources.reports.values() {
+        controller = controller.watch(source.views.clone(), Priority::CHANGE, |_, row| {
+            row.get().map(|report| report.0.deployment.clone())
+        });
+    }
+    controller
+}
+
+/// Runs what is concerned whenever something changes under `node/` or `alive/`.
+pub(crate) async fn follow_nodes<T: Send + Sync + 'static>(
+    mut views: Receiver<View<T>>,
+    reconciler: Arc<Reconciler>,
+    handle: Handle<ObjectKey>,
+    shutdown: Shutdown,
+) {
+    let mut before = views.borrow_and_update().clone();
+    while let Some(Ok(())) = shutdown.unless_cancelled(views.changed()).await {
+        let after = views.borrow_and_update().clone();
+        let seen_again = after.trust.is_trusted() && !before.trust.is_trusted();
+        let objects: BTreeSet<ObjectKey> = if seen_again {
+            reconciler.sources.objects().into_iter().collect()
+        } else {
+            let changes = after.snapshot.changes_since(&before.snapshot);
+            changes.flat_map(|(key, _)| around(&reconciler, key)).collect()
+        };
+        for object in &objects {
+            handle.add(object, Priority::CHANGE, "NodeChanged");
+        }
+        before = after;
+    }
+}
+
+/// The objects that a change of a node concerns; `key` is one under `node/` or `alive/`.
+fn around(reconciler: &Reconciler, key: &str) -> Vec<ObjectKey> {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let mut objects = lock(&reconciler.memory.records).on_node(&NodeName::from(name));
+    objects.extend(lock(&reconciler.without_place).iter().cloned());
+    objects
+}
+
+/// At each take-over everything is looked at. Says to the outside who leads.
+pub(crate) async fn follow_leader(
+    mut leadership: Receiver<Leadership>,
+    reconciler: Arc<Reconciler>,
+    handle: Handle<ObjectKey>,
+    leading: Sender<bool>,
+    shutdown: Shutdown,
+) {
+    loop {
+        let leads = leadership.borrow_and_update().is_leading();
+        reconciler.metrics.leader.set(i64::from(leads));
+        if !leading.send_replace(leads) && leads {
+            for object in reconciler.sources.objects() {
+                handle.add(&object, Priority::CHANGE, "TakeOver");
+            }
+        }
+        if !matches!(shutdown.unless_cancelled(leadership.changed()).await, Some(Ok(()))) {
+            leading.send_replace(false);
+            return;
+        }
+    }
+}
