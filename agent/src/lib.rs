@@ -1,1 +1,23 @@
-//! What runs on a machine: drivers, supervision, registration.
+//! What runs on a machine: the agent of a node, which makes true what it is assigned.
+//!
+//! Where to begin: [`Agent`]; then the rules in `instance/machine.rs`, the one place that decides; then `instance/runner.rs`, which
+//! does what was decided. An instance is run by a driver (`driver/`), stands in Consul as `registration.rs` says, and is reported
+//! by `reporter.rs`. [`logs`] reads the log files of a machine, with or without a running agent.
+
+mod agent;
+mod config;
+mod data;
+mod driver;
+mod failing;
+mod instance;
+pub mod logs;
+mod observer;
+mod presence;
+mod registration;
+mod reporter;
+#[cfg(test)]
+mod testing;
+
+pub use agent::{Agent, AgentError};
+pub use config::{AgentConfig, StopMode};
+pub use data::DataError;

@@ -1,2 +1,52 @@
-//! Deployments and canaries over Consul, without Kubernetes.
-fn main() {}
+//! The binary `helium`: parse, call, print.
+
+mod args;
+mod commands;
+mod documents;
+mod logging;
+mod names;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    args::Cli,
+    output::{Console, Exit, Failure},
+    session::Session,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are data on stdout, everything else is words on stderr; clap knows which is which.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let mut console = Console::of_process();
+    let outcome = start(cli, &mut console);
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            console.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn start(cli: Cli, console: &mut Console) -> output::Outcome {
+    logging::start(cli.global.log_format, commands::is_server(&cli.command))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
+    let session = Session::new(cli.global);
+    let outcome = runtime.block_on(commands::run(cli.command, &session, console));
+    // A task that hangs in a blocking call must not keep the process from ending.
+    runtime.shutdown_background();
+    outcome
+}

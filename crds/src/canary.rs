@@ -30,12 +30,12 @@ pub struct CanarySpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Step {
-    /// Run this share of the instances on the new version: the nearest whole count, at least one.
-    SetWeight(Percent),
+    /// Run this share of the instances on the new version, `1%` to `100%`: the nearest whole count, at least one.
+    SetWeight(#[schemars(extend("x-min" = "1%"))] Percent),
     /// Run this many instances on the new version.
     SetReplicas(#[schemars(range(min = 1, max = 10_000))] u32),
     /// Go on when every canary instance has been healthy for this long without a break.
-    Soak(Period),
+    Soak(#[schemars(extend("x-min" = "1ms", "x-max" = "30d"))] Period),
     /// Wait for this long, or for a person.
     Pause(Pause),
 }
@@ -46,9 +46,11 @@ pub enum Step {
 pub struct Pause {
     /// How long to wait. Default: until a person promotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-min" = "1ms", "x-max" = "30d", "x-default" = "until a person promotes"))]
     pub duration: Option<Period>,
     /// Ends an open pause after this long, but only while every canary instance is healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-min" = "1ms", "x-max" = "30d"))]
     pub promote_after: Option<Period>,
 }
 
@@ -67,6 +69,7 @@ pub struct Analysis {
 pub struct HealthAnalysis {
     /// The least share of canary instances that must be passing, rounded up. Default `100%`.
     #[serde(default = "default_min_passing")]
+    #[schemars(extend("x-min" = "1%"))]
     pub min_passing: Percent,
     /// So many failed samples in a row abort the canary. Default 2.
     #[serde(default = "default_failures_in_a_row")]
@@ -74,6 +77,7 @@ pub struct HealthAnalysis {
     pub failures_in_a_row: u32,
     /// The time from one sample to the next. Default `2s`.
     #[serde(default = "default_sample_interval")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub interval: Period,
 }
 

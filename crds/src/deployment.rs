@@ -21,20 +21,33 @@ pub type Deployment = Object<DeploymentSpec>;
 pub struct DeploymentSpec {
     /// How many instances are wanted. Default 1, where `versions` is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 10_000))]
+    #[schemars(range(min = 0, max = 10_000), extend("x-default" = "1, where `versions` is not given"))]
     pub replicas: Option<u32>,
     /// In place of `replicas`: several versions at chosen counts. While it is given, the Canary of the same name is suspended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 20))]
     pub versions: Option<Vec<VersionCount>>,
     /// The name of the service in Consul. Default: the object's name, with `-<namespace>` appended outside `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+        extend(
+            "x-allowed" = "at most 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends",
+            "x-default" = "the object's name, with `-<namespace>` appended outside `default`"
+        )
+    )]
     pub service: Option<String>,
     /// Tags that every instance bears in Consul, beside the role (`stable` or `canary`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 512)))]
     pub tags: Vec<String>,
     /// Names and values that every instance bears as service meta in Consul, beside Helium's own `helium-*`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "maxProperties" = 58,
+        "propertyNames" = { "pattern": r"^[A-Za-z0-9_-]{1,128}$", "x-allowed": "at most 128 letters, digits, `_` and `-`" },
+        "additionalProperties" = { "type": "string", "maxLength": 512 }
+    ))]
     pub meta: BTreeMap<String, String>,
     /// What one instance is. A changed template is a new revision, and a new revision is a rollout.
     pub template: Template,
@@ -43,9 +56,11 @@ pub struct DeploymentSpec {
     pub strategy: Strategy,
     /// How long an instance must have been healthy before it counts as available. Default `10s`.
     #[serde(default = "default_min_healthy_time")]
+    #[schemars(extend("x-max" = "1d"))]
     pub min_healthy_time: Period,
     /// How long a rollout may go without progress, pauses and soaks excluded, before it has failed. Default `10m`.
     #[serde(default = "default_progress_deadline")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "7d"))]
     pub progress_deadline: Period,
     /// What happens to a rollout that has failed. Default `rollback`.
     #[serde(default)]
@@ -55,6 +70,7 @@ pub struct DeploymentSpec {
     pub stop_signal: StopSignal,
     /// How long an instance may take to stop before it is killed. Default `30s`.
     #[serde(default = "default_stop_grace_period")]
+    #[schemars(extend("x-max" = "1h"))]
     pub stop_grace_period: Period,
     /// How many past revisions are kept to return to. Default 10.
     #[serde(default = "default_revision_history_limit")]
@@ -67,6 +83,10 @@ pub struct DeploymentSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VersionCount {
     /// A version label, which means its newest revision, or `label@hash`, which picks the revision whose hash so begins.
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}(@[0-9a-f]{4,64})?$"),
+        extend("x-allowed" = "a version label, or `label@` and at least four hex digits of a revision's hash")
+    )]
     pub version: String,
     /// How many instances of it are wanted.
     #[schemars(range(min = 0, max = 10_000))]

@@ -69,7 +69,7 @@ pub struct Instance {
     /// Since when all its checks are passing without a break, as the controller has seen it; none while they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_since: Option<Timestamp>,
-    /// The highest ModifyIndex of its checks when `healthy_since` was written. Unchanged, it proves that nothing flapped unseen.
+    /// The highest `ModifyIndex` of its checks when `healthy_since` was written. Unchanged, it proves that nothing flapped unseen.
     #[serde(default)]
     pub check_index: u64,
     /// Whether it has ever been healthy: a critical check of one that has not may simply not have run yet.

@@ -1,14 +1,17 @@
 //! What people can say to Helium, and what Helium writes down.
 //!
+//! - from text to objects, or to a report of everything that is wrong: [`diagnose`], guided by [`schema`];
 //! - the kinds: [`Deployment`] and [`Canary`], in [`deployment`], [`template`] and [`canary`];
 //! - the records kept in Consul KV: [`status`], [`instance`], [`revision`], [`control`], [`node`], [`event`];
 //! - where each of them lives: [`keys`].
 //!
 //! Nothing here does any I/O, and nothing here knows how a rollout is made to happen.
 
+pub mod any_object;
 pub mod canary;
 pub mod control;
 pub mod deployment;
+pub mod diagnose;
 pub mod event;
 pub mod ids;
 pub mod instance;
@@ -18,13 +21,20 @@ pub mod object;
 pub mod period;
 pub mod quantity;
 pub mod revision;
+pub mod schema;
+pub mod source;
 pub mod status;
 pub mod template;
+pub mod variables;
+mod yaml;
 
+pub use any_object::{AnyObject, DecodeError};
 pub use canary::{Canary, CanarySpec};
 pub use deployment::{Deployment, DeploymentSpec};
+pub use diagnose::{Code, Parsed, Problem, Report, parse, parse_all};
 pub use ids::{InstanceId, NodeName, ObjectKey, RevisionId};
 pub use object::{API_VERSION, Kind, Metadata, Object};
 pub use period::Period;
 pub use quantity::{Amount, Percent};
+pub use source::{Location, Source};
 pub use status::{DeploymentStatus, Phase};

@@ -72,33 +72,50 @@ impl fmt::Display for Kind {
 pub struct Metadata {
     /// The namespace: at most 63 characters of `a-z`, `0-9` and `-`. Default `default`.
     #[serde(default = "default_namespace")]
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+        extend("x-allowed" = "at most 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends")
+    )]
     pub namespace: String,
     /// The name: at most 63 characters of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit.
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    #[schemars(
+        regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+        extend("x-allowed" = "at most 63 of `a-z`, `0-9` and `-`, with a letter or digit at both ends")
+    )]
     pub name: String,
     /// Kept by Helium: a random id given at the first apply; a deleted and re-created object has another.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(extend("readOnly" = true))]
     pub uid: String,
     /// Kept by Helium: raised by one whenever the spec changes.
     #[serde(default)]
+    #[schemars(extend("readOnly" = true))]
     pub generation: u64,
     /// Names and values to find objects by. They do not change what runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {
+        "pattern": r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$",
+        "x-allowed": "at most 128 letters, digits, `.`, `_`, `/` and `-`, with a letter or digit at both ends"
+    }))]
     pub labels: BTreeMap<String, String>,
     /// Names and values for people and tools. They do not change what runs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {
+        "pattern": r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?$",
+        "x-allowed": "at most 128 letters, digits, `.`, `_`, `/` and `-`, with a letter or digit at both ends"
+    }))]
     pub annotations: BTreeMap<String, String>,
     /// Kept by Helium: when the object was first applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("readOnly" = true))]
     pub created_at: Option<Timestamp>,
     /// Kept by Helium: the mark that `helium delete` sets. Everything of the object is taken down, then the object goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("readOnly" = true))]
     pub deletion_requested_at: Option<Timestamp>,
     /// Kept by Helium: who last wrote the object, and when, by tool.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("readOnly" = true))]
     pub managers: BTreeMap<String, Manager>,
 }
 

@@ -22,7 +22,7 @@ pub struct PeriodError {
 
 impl Period {
     /// The longest period that can be written.
-    pub const MAX: Period = Period(Duration::from_secs(365 * 24 * 3600));
+    pub const MAX: Period = Period(Duration::from_hours(365 * 24));
 
     /// A period of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {
@@ -68,32 +68,41 @@ impl FromStr for Period {
         if !starts_with_digit || !plain || text.contains("us") || text.contains("ns") {
             return Err(error());
         }
-        let total = parse_parts(text).ok_or_else(error)?;
-        (total <= Self::MAX.0).then_some(Self::from(total)).ok_or_else(error)
+        let total = Self::from_millis(parse_parts(text).ok_or_else(error)?);
+        (total <= Self::MAX).then_some(total).ok_or_else(error)
     }
 }
 
-/// Sums the parts of `1h30m`: numbers, each with its unit.
-fn parse_parts(text: &str) -> Option<Duration> {
+/// Sums the parts of `1h30m`, numbers with their units, to milliseconds. What is less than a millisecond is cut off.
+fn parse_parts(text: &str) -> Option<u64> {
     let mut rest = text;
-    let mut total = 0.0_f64;
+    let mut total = 0_u64;
     while !rest.is_empty() {
         let unit_at = rest.find(|c: char| c.is_ascii_alphabetic())?;
         let (number, after) = rest.split_at(unit_at);
         let unit_len = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, next) = after.split_at(unit_len);
         let milliseconds = match unit {
-            "ms" => 1.0,
-            "s" => 1000.0,
-            "m" => 60_000.0,
-            "h" => 3_600_000.0,
-            "d" => 86_400_000.0,
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
             _ => return None,
         };
-        total += number.parse::<f64>().ok()? * milliseconds;
+        total = total.checked_add(times(number, milliseconds)?)?;
         rest = next;
     }
-    Duration::try_from_secs_f64((total / 1000.0 * 1e6).round() / 1e6).ok()
+    Some(total)
+}
+
+/// A decimal number times a unit, without rounding on the way: `1.5` times 3,600,000 is 5,400,000. At most nine decimal places.
+fn times(number: &str, unit: u64) -> Option<u64> {
+    let (whole, places) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(());
+    digits(whole).and(digits(places))?;
+    let scale = 10_u64.checked_pow(u32::try_from(places.len()).ok().filter(|places| *places <= 9)?)?;
+    whole.parse::<u64>().ok()?.checked_mul(unit)?.checked_add(places.parse::<u64>().ok()? * unit / scale)
 }
 
 impl fmt::Display for Period {
@@ -103,7 +112,7 @@ impl fmt::Display for Period {
         if milliseconds == 0 {
             return f.write_str("0s");
         }
-        if milliseconds % 1000 != 0 {
+        if !milliseconds.is_multiple_of(1000) {
             return write!(f, "{milliseconds}ms");
         }
         for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
@@ -159,14 +168,15 @@ mod tests {
 
     #[test]
     fn a_period_refuses_what_could_mean_two_things() {
-        for text in ["", "10", "s", "-5s", "10 s", "10sec", "1w", "5us", "366d", "1e3s", "10s5"] {
+        for text in ["", "10", "s", "-5s", "10 s", "10sec", "1w", "5us", "366d", "1e3s", "10s5", "1.s", ".5s", "1..5s"]
+        {
             assert!(text.parse::<Period>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_period_prints_the_shortest_text_that_parses_back() {
-        for text in ["0s", "1500ms", "10s", "1m", "5m30s", "1h30m", "1d", "365d"] {
+        for text in ["0s", "1500ms", "10s", "1m", "5m30s", "1h30m", "1d", "365d", "13273636415ms"] {
             assert_eq!(text.parse::<Period>().map(|period| period.to_string()), Ok(text.to_owned()));
         }
     }

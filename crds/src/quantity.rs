@@ -17,6 +17,8 @@ pub struct PercentError {
 }
 
 impl Percent {
+    /// `0%`.
+    pub const ZERO: Percent = Percent(0);
     /// `100%`.
     pub const FULL: Percent = Percent(100);
 
@@ -31,11 +33,13 @@ impl Percent {
     }
 
     /// This share of `count`, rounded up: 25% of 3 is 1.
+    #[allow(clippy::cast_possible_truncation, reason = "at most 100% of a u32")]
     pub const fn of_rounded_up(self, count: u32) -> u32 {
         ((self.0 as u64 * count as u64).div_ceil(100)) as u32
     }
 
     /// This share of `count`, rounded down: 25% of 3 is 0.
+    #[allow(clippy::cast_possible_truncation, reason = "at most 100% of a u32")]
     pub const fn of_rounded_down(self, count: u32) -> u32 {
         (self.0 as u64 * count as u64 / 100) as u32
     }

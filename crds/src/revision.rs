@@ -1,7 +1,10 @@
 //! A revision: one template as it was, under the hash of its content.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{ids::RevisionId, template::Template};
@@ -26,8 +29,21 @@ pub struct Revision {
 
 /// The id of a template: SHA-256 of its canonical JSON (keys sorted, defaults written out).
 pub fn revision_id(template: &Template) -> RevisionId {
-    let canonical = serde_json::to_value(template).map(|value| value.to_string()).unwrap_or_default();
+    let canonical = serde_json::to_value(template).map(|value| sorted(value).to_string()).unwrap_or_default();
     RevisionId::new(format!("{SCHEME}-{}", hex(&Sha256::digest(canonical.as_bytes()))))
+}
+
+/// The value with the keys of every object in order, however `serde_json` was built: its feature `preserve_order`, which any crate of the
+/// program may turn on, would otherwise change every revision's id.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            Value::Object(fields.into_iter().collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
 }
 
 /// A hash of any text, as `digits` lower-case hex digits: for shard names and the ends of ids.

@@ -328,7 +328,7 @@ impl Weight {
     /// The share that the counts make, in percent, to the nearest: 1 of 4 is 25.
     pub fn achieved(self) -> u32 {
         let total = self.canary + self.stable;
-        if total == 0 { 0 } else { (self.canary * 100 + total / 2) / total }
+        (self.canary * 100 + total / 2).checked_div(total).unwrap_or(0)
     }
 }
 

@@ -37,19 +37,29 @@ pub enum Driver {
 struct TemplateFields {
     /// The label people know this revision by, such as `"1.0.0"`; in quotes where it looks like a number.
     /// At most 64 characters of letters, digits, `.`, `_`, `+` and `-`.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._+-]{0,63})$"))]
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"),
+        extend("x-allowed" = "at most 64 letters, digits, `.`, `_`, `+` and `-`, beginning with a letter or digit")
+    )]
     version: String,
     /// Driver: run a process on the agent's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exec: Option<Exec>,
-    /// Environment variables of the instance. Values may use `${VERSION}`, `${PORT}` and the other variables of `command`.
+    /// Environment variables of the instance. Values may use `${NAME}` as `command` does, also each other.
+    /// `PATH: /opt/bin:${PATH}` puts something before what the agent passes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {
+        "pattern": r"^[A-Za-z_][A-Za-z0-9_]{0,127}$",
+        "x-allowed": "letters, digits and `_`, not beginning with a digit"
+    }))]
     env: BTreeMap<String, String>,
     /// The ports that the instance listens on. The first is the one that is registered in Consul.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     ports: Vec<Port>,
     /// The health checks that Consul runs against each instance. Without any, an instance is healthy while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     checks: Vec<Check>,
 }
 
@@ -83,11 +93,13 @@ impl From<Template> for TemplateFields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exec {
     /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
-    /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_BIN`, `HELIUM_INSTANCE`, or one of `env`.
+    /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of
+    /// `env`, or what an agent passes on, such as `PATH`. `$${NAME}` is the text `${NAME}`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// The working directory. Default: the instance's own folder.
+    /// The working directory; `${NAME}` is replaced as in `command`. Default: the instance's own folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the instance's own folder"))]
     pub cwd: Option<String>,
 }
 
@@ -96,11 +108,14 @@ pub struct Exec {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Port {
     /// The port's name: the instance finds the number in `PORT_<name>`.
-    #[schemars(regex(pattern = r"^[a-z][a-z0-9_]{0,31}$"))]
+    #[schemars(
+        regex(pattern = r"^[a-z][a-z0-9_]{0,31}$"),
+        extend("x-allowed" = "at most 32 of `a-z`, `0-9` and `_`, beginning with a letter")
+    )]
     pub name: String,
     /// A fixed port number, 1 to 65535. Default: a free one, chosen by the agent. A fixed port allows one instance a node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
+    #[schemars(range(min = 1, max = 65535), extend("x-default" = "a free one, chosen by the agent"))]
     pub port: Option<u16>,
 }
 
@@ -110,7 +125,10 @@ pub struct Port {
 #[schemars(extend("oneOf" = [{ "required": ["http"] }, { "required": ["tcp"] }]))]
 pub struct Check {
     /// The check's name, unique in the template.
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9_-]{0,62})$"))]
+    #[schemars(
+        regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,62}$"),
+        extend("x-allowed" = "at most 63 of `a-z`, `0-9`, `_` and `-`, beginning with a letter or digit")
+    )]
     pub name: String,
     /// Passing while an HTTP GET is answered with a 2xx status; `429` is a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -120,15 +138,19 @@ pub struct Check {
     pub tcp: Option<TcpCheck>,
     /// How often the check runs, at least `1s`. Default `10s`.
     #[serde(default = "default_interval")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub interval: Period,
     /// How long one run may take. Default `5s`.
     #[serde(default = "default_timeout")]
+    #[schemars(extend("x-min" = "10ms", "x-max" = "10m"))]
     pub timeout: Period,
     /// So many successes in a row, beyond the first, turn the check to passing. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 100), extend("default" = 0))]
     pub success_before_passing: u32,
     /// So many failures in a row, beyond the first, turn the check to critical. Default 0.
     #[serde(default, skip_serializing_if = "is_zero")]
+    #[schemars(range(max = 100), extend("default" = 0))]
     pub failures_before_critical: u32,
 }
 
@@ -138,10 +160,14 @@ pub struct Check {
 pub struct HttpCheck {
     /// The name of one of the template's ports. Default: the first port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the first port"))]
     pub port: Option<String>,
     /// The path and query, beginning with `/`. Default `/`.
     #[serde(default = "default_path")]
-    #[schemars(regex(pattern = r"^/"))]
+    #[schemars(
+        regex(pattern = r"^/[^\s]*$"),
+        extend("x-allowed" = "a path that begins with `/` and holds no spaces")
+    )]
     pub path: String,
 }
 
@@ -151,6 +177,7 @@ pub struct HttpCheck {
 pub struct TcpCheck {
     /// The name of one of the template's ports. Default: the first port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the first port"))]
     pub port: Option<String>,
 }
 

@@ -1,2 +1,65 @@
-//! The project's only scripts: test, schema, tidy, bench.
-fn main() {}
+//! The project's only scripts: `cargo xtask test | tidy | schema | consul`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
+
+mod apt;
+mod consul;
+mod metadata;
+mod project;
+mod schema;
+mod step;
+mod test;
+mod tidy;
+
+use std::{env, process::ExitCode};
+
+use project::Project;
+
+const USAGE: &str = "\
+cargo xtask test [--quick] [--without-consul]   everything that has to hold; --quick: what to run before a commit
+cargo xtask tidy                                the rules of the house that no compiler checks
+cargo xtask schema                              write crds/schemas and docs/reference
+cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be";
+
+/// The exit code for arguments that mean nothing.
+const BAD_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let project = Project::here();
+    match arguments.as_slice() {
+        ["test", flags @ ..] => match test::Choice::parse(flags) {
+            Ok(choice) => test::run(&project, choice),
+            Err(unknown) => usage(&unknown),
+        },
+        ["tidy"] => finish(tidy::run(&project)),
+        ["consul"] => finish(consul::path(&project)),
+        ["schema"] => finish(schema::write(&project)),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => usage(&arguments.join(" ")),
+    }
+}
+
+fn usage(unknown: &str) -> ExitCode {
+    eprintln!("not understood: `{unknown}`\n\n{USAGE}");
+    ExitCode::from(BAD_USAGE)
+}
+
+/// Prints how a single script ended.
+fn finish(outcome: step::Outcome) -> ExitCode {
+    match outcome {
+        step::Outcome::Passed(words) | step::Outcome::NotRun(words) => {
+            if !words.is_empty() {
+                println!("{words}");
+            }
+            ExitCode::SUCCESS
+        }
+        step::Outcome::Failed { code, words } => {
+            eprintln!("{words}");
+            ExitCode::from(code)
+        }
+    }
+}

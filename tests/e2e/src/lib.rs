@@ -1,1 +1,28 @@
-//! Stories against the real binary and a real Consul.
+//! The harness of the end-to-end tests: real Consul servers, the built binary, real processes.
+//!
+//! Everything here blocks: a story is a person at a terminal, and reads like one. A test that fails panics, and whatever it
+//! started is killed by pid when it is dropped. Every wait has a deadline.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness fails a test by panicking, and shows why"
+)]
+
+pub mod availability;
+pub mod command;
+pub mod consul;
+pub mod daemon;
+pub mod helium;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod wait;
+
+pub use availability::Availability;
+pub use command::Output;
+pub use consul::{Consul, Options};
+pub use daemon::Daemon;
+pub use helium::Helium;
+pub use http::Http;
+pub use wait::{eventually, holds_for};

@@ -1,0 +1,174 @@
+//! The data folder of an agent: who owns it, and where in it everything is.
+//!
+//! ```text
+//! agent.lock               held with flock by the agent that owns the folder; holds its process id for people
+//! session                  the heartbeat's session, so that the next agent can end it and take over at once
+//! instances/<id>/          record.json, log, log.1, work/; ended.json in place of record.json once it is forgotten
+//! ```
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use helium_crds::ids::InstanceId;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::instance::record::{InstanceDir, Record};
+
+/// Why a data folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Another agent owns the folder.
+    #[error("{} belongs to another agent that runs already (process {owner})", .folder.display())]
+    Locked {
+        /// The folder.
+        folder: PathBuf,
+        /// The process id that the other agent wrote down.
+        owner: String,
+    },
+    /// The folder cannot be made or opened.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// What was opened.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A data folder that is ours until this is dropped, or the process ends in whatever way.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// The records that a data folder holds.
+#[derive(Debug, Default)]
+pub(crate) struct Loaded {
+    /// Those that can be read.
+    pub(crate) records: Vec<Record>,
+    /// Those that cannot: these instances are left alone, for a second copy of one may be the worse harm.
+    pub(crate) unreadable: Vec<(InstanceId, io::Error)>,
+}
+
+impl DataDir {
+    /// Takes the folder, making it where there is none.
+    pub(crate) fn take(root: &Path) -> Result<Self, DataError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DataError::Io { path, source }
+        };
+        let instances = root.join("instances");
+        fs::create_dir_all(&instances).map_err(failed(&instances))?;
+        let root = root.canonicalize().map_err(failed(root))?;
+        let path = root.join("agent.lock");
+        let mut lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(failed(&path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut owner = String::new();
+                let _ = lock.read_to_string(&mut owner);
+                return Err(DataError::Locked { folder: root, owner: owner.trim().to_owned() });
+            }
+            Err(error) => return Err(failed(&path)(error.into())),
+        }
+        let noted =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        noted.map_err(failed(&path))?;
+        Ok(Self { root, _lock: lock })
+    }
+
+    /// The folder, absolute.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The files of one instance.
+    pub(crate) fn instance(&self, id: &InstanceId) -> InstanceDir {
+        InstanceDir::at(self.root.join("instances").join(id.as_str()))
+    }
+
+    /// All records.
+    pub(crate) fn load(&self) -> io::Result<Loaded> {
+        let mut loaded = Loaded::default();
+        for entry in fs::read_dir(self.root.join("instances"))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match InstanceDir::at(entry.path()).load() {
+                Ok(None) => {}
+                Ok(Some(record)) if record.assignment.id.as_str() == name => loaded.records.push(record),
+                Ok(Some(_)) => {
+                    loaded.unreadable.push((InstanceId::new(name), io::Error::other("it is of another instance")))
+                }
+                Err(error) => loaded.unreadable.push((InstanceId::new(name), error)),
+            }
+        }
+        loaded.records.sort_by(|one, other| one.assignment.id.cmp(&other.assignment.id));
+        Ok(loaded)
+    }
+
+    /// The session that the last agent here had.
+    pub(crate) fn session(&self) -> Option<String> {
+        let text = fs::read_to_string(self.root.join("session")).ok()?;
+        Some(text.trim().to_owned()).filter(|session| !session.is_empty())
+    }
+
+    /// Notes the session.
+    pub(crate) fn note_session(&self, session: &str) -> io::Result<()> {
+        fs::write(self.root.join("session"), format!("{session}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn two_agents_never_share_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DataDir::take(folder.path()).unwrap();
+        let refused = DataDir::take(folder.path()).unwrap_err().to_string();
+        assert!(refused.ends_with(&format!("runs already (process {})", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn records_are_found_again_and_broken_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::take(folder.path()).unwrap();
+        for name in ["b-1", "a-0"] {
+            let dir = data.instance(&InstanceId::from(name));
+            dir.create().unwrap();
+            dir.save(&Record::admit(testing::assignment(name), testing::instant(0))).unwrap();
+        }
+        let broken = data.instance(&InstanceId::from("c-2"));
+        broken.create().unwrap();
+        fs::write(broken.record(), "{").unwrap();
+        data.instance(&InstanceId::from("d-3")).create().unwrap();
+        let loaded = data.load().unwrap();
+        let ids: Vec<&str> = loaded.records.iter().map(|record| record.assignment.id.as_str()).collect();
+        assert_eq!(ids, ["a-0", "b-1"]);
+        assert_eq!(loaded.unreadable.len(), 1);
+        assert_eq!(loaded.unreadable[0].0.as_str(), "c-2");
+    }
+
+    #[test]
+    fn the_session_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::take(folder.path()).unwrap();
+        assert_eq!(data.session(), None);
+        data.note_session("abc").unwrap();
+        assert_eq!(data.session().as_deref(), Some("abc"));
+    }
+}

@@ -1,0 +1,423 @@
+//! The machine in a small world: a disk, a process table and a Consul agent, and an agent that can be killed between any two
+//! effects.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::testing::{assignment, instant};
+
+/// What of a world outlives an agent.
+#[derive(Default)]
+struct World {
+    clock: i64,
+    disk: Option<Record>,
+    assigned: Option<Assignment>,
+    /// All processes that ever executed something, by id: alive or not.
+    processes: Vec<Proc>,
+    /// Tags of the service, if it is registered.
+    consul: Option<Vec<String>>,
+    consul_up: bool,
+    stubborn: bool,
+    log: Vec<String>,
+    /// Effects until the agent is killed; none if it is not.
+    fuse: Option<usize>,
+    forgotten: bool,
+}
+
+struct Proc {
+    identity: ProcessIdentity,
+    alive: bool,
+}
+
+/// The agent was killed.
+struct Killed;
+
+/// What an agent forgets when it is killed.
+struct Agent {
+    record: Record,
+    registered: Registered,
+    consul_after: Option<Timestamp>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { consul_up: true, assigned: Some(assignment("hello-0")), ..Self::default() }
+    }
+
+    fn now(&self) -> Timestamp {
+        instant(self.clock)
+    }
+
+    /// One effect on what outlives the agent; the agent may be killed just before it.
+    fn effect(&mut self, words: &str) -> Result<(), Killed> {
+        if let Some(left) = &mut self.fuse {
+            if *left == 0 {
+                self.log.push(format!("killed before: {words}"));
+                return Err(Killed);
+            }
+            *left -= 1;
+        }
+        self.log.push(words.to_owned());
+        Ok(())
+    }
+
+    fn alive(&self) -> usize {
+        self.processes.iter().filter(|process| process.alive).count()
+    }
+
+    fn process_of(&self, record: &Record) -> Process {
+        let alive = record
+            .process
+            .as_ref()
+            .is_none_or(|ours| self.processes.iter().any(|process| process.alive && process.identity == *ours));
+        if alive { Process::AliveIfAny } else { Process::Ended(Exit::Unseen) }
+    }
+
+    /// A start of the agent: from the disk, or by admitting the assignment.
+    fn boot(&mut self) -> Result<Option<Agent>, Killed> {
+        let record = match (&self.disk, &self.assigned) {
+            (Some(record), _) => after_restart(record.clone(), self.now()),
+            (None, Some(wanted)) => Record::admit(wanted.clone(), self.now()),
+            (None, None) => return Ok(None),
+        };
+        if self.disk.is_none() {
+            self.effect("save")?;
+            self.disk = Some(record.clone());
+        }
+        Ok(Some(Agent { record, registered: Registered::Unknown, consul_after: None }))
+    }
+
+    fn save(&mut self, agent: &mut Agent, event: Event) -> Result<(), Killed> {
+        let next = apply(&agent.record, event, self.now(), 0);
+        self.effect("save")?;
+        self.disk = Some(next.clone());
+        agent.record = next;
+        Ok(())
+    }
+
+    /// A round of the observer: what Consul really has.
+    fn poll(&self, agent: &mut Agent) {
+        if self.consul_up {
+            agent.registered = match &self.consul {
+                None => Registered::Absent,
+                Some(tags) if *tags == agent.record.assignment.service.tags => Registered::Same,
+                Some(_) => Registered::Retag,
+            };
+        }
+    }
+
+    /// Runs the agent until it rests with nothing to wait for, or is gone. Time passes when it waits.
+    fn run(&mut self, halt: bool) -> Result<(), Killed> {
+        let Some(mut agent) = self.boot()? else { return Ok(()) };
+        for round in 0..200 {
+            if round % 4 == 3 {
+                self.poll(&mut agent);
+            }
+            let assigned = self.assigned.clone();
+            let facts = Facts {
+                assigned: assigned.as_ref().map_or(Assigned::Missing, Assigned::Present),
+                record: &agent.record,
+                process: self.process_of(&agent.record),
+                registered: agent.registered,
+                consul_after: agent.consul_after,
+                halt,
+                now: self.now(),
+            };
+            let step = decide(&facts);
+            if matches!(step, Step::Rest(None)) && agent.registered != Registered::Unknown {
+                return Ok(());
+            }
+            if self.perform(&mut agent, step)? {
+                return Ok(());
+            }
+            assert!(self.alive() <= 1, "two copies: {:#?}", self.log);
+        }
+        panic!("the machine does not come to rest: {:#?}", self.log);
+    }
+
+    /// Does one step; true if the agent is done with the instance.
+    fn perform(&mut self, agent: &mut Agent, step: Step) -> Result<bool, Killed> {
+        match step {
+            Step::Rest(None) => self.poll(agent),
+            Step::Rest(Some(until)) => {
+                let wait = until.duration_since(self.now()).as_millis();
+                assert!(wait >= 0, "a rest until the past");
+                self.clock += i64::try_from(wait).unwrap() / 1000 + 1;
+            }
+            Step::Accept => {
+                let wanted = self.assigned.clone().unwrap();
+                self.save(agent, Event::Accepted(Box::new(wanted)))?;
+            }
+            Step::NoteEnd(exit) => self.save(agent, Event::Ended(exit))?,
+            Step::Launch => self.launch(agent)?,
+            Step::NoteRunning => self.save(agent, Event::Running)?,
+            Step::NoteStable => self.save(agent, Event::Stable)?,
+            Step::Register(_) | Step::Deregister => self.call_consul(agent, step)?,
+            Step::BeginStop => self.save(agent, Event::StopBegun)?,
+            Step::CancelStop => self.save(agent, Event::StopCancelled)?,
+            Step::Signal => {
+                assert!(self.consul.is_none() || !self.consul_up, "signalled while registered: {:#?}", self.log);
+                self.effect("signal")?;
+                self.end_all(!self.stubborn);
+                self.save(agent, Event::Signalled)?;
+            }
+            Step::Kill => {
+                self.effect("kill")?;
+                self.end_all(true);
+            }
+            Step::NoteStopped => self.save(agent, Event::Stopped)?,
+            Step::Leave => {
+                self.save(agent, Event::Left)?;
+                return Ok(true);
+            }
+            Step::Forget => {
+                self.effect("forget")?;
+                self.disk = None;
+                self.forgotten = true;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A process at its gate dies with its agent, so it is in the table only once the gate is open.
+    fn launch(&mut self, agent: &mut Agent) -> Result<(), Killed> {
+        let pid = u32::try_from(self.processes.len()).unwrap() + 100;
+        let identity = ProcessIdentity { pid, start: format!("boot/{pid}") };
+        self.save(agent, Event::Launched(identity.clone()))?;
+        self.effect("open the gate")?;
+        self.processes.push(Proc { identity, alive: true });
+        if agent.registered == Registered::Unknown {
+            agent.registered = Registered::Absent;
+        }
+        Ok(())
+    }
+
+    fn call_consul(&mut self, agent: &mut Agent, step: Step) -> Result<(), Killed> {
+        if !self.consul_up {
+            agent.consul_after = Some(self.now() + SignedDuration::from_secs(2));
+            return Ok(());
+        }
+        let tags = agent.record.assignment.service.tags.clone();
+        if step == Step::Deregister {
+            self.effect("deregister")?;
+            self.consul = None;
+            agent.registered = Registered::Absent;
+        } else {
+            self.effect("register")?;
+            self.consul = Some(tags);
+            agent.registered = Registered::Same;
+        }
+        Ok(())
+    }
+
+    fn end_all(&mut self, really: bool) {
+        self.processes.iter_mut().for_each(|process| process.alive &= !really);
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut Assignment)) {
+        change(self.assigned.as_mut().unwrap());
+    }
+
+    fn phase(&self) -> InstancePhase {
+        self.disk.as_ref().unwrap().phase
+    }
+}
+
+/// The life of an instance: it starts, ends by itself, gets another tag, is stopped, and is forgotten. Each scene changes the
+/// world, and then the agent runs until it rests, started anew as often as it was killed.
+fn live(world: &mut World) -> usize {
+    let scenes: [fn(&mut World); 6] = [
+        |_| {},
+        |world| world.end_all(true),
+        |world| world.edit(|wanted| wanted.service.tags = vec!["canary".to_owned()]),
+        |world| world.consul = None,
+        |world| world.edit(|wanted| wanted.desired = Desired::Stop),
+        |world| world.assigned = None,
+    ];
+    let mut kills = 0;
+    for scene in scenes {
+        scene(world);
+        while world.run(false).is_err() {
+            world.fuse = None;
+            kills += 1;
+        }
+    }
+    kills
+}
+
+#[test]
+fn an_instance_lives_and_is_forgotten() {
+    let mut world = World::new();
+    assert_eq!(live(&mut world), 0);
+    assert_eq!((world.alive(), world.forgotten, world.disk.is_some(), &world.consul), (0, true, false, &None));
+    assert_eq!(world.processes.len(), 2);
+}
+
+#[test]
+fn killed_before_any_effect_the_agent_goes_on_and_there_is_never_a_second_copy() {
+    let mut effects = BTreeSet::new();
+    for stubborn in [false, true] {
+        for fuse in 0.. {
+            let mut world = World { fuse: Some(fuse), stubborn, ..World::new() };
+            if live(&mut world) == 0 {
+                assert!(fuse > 15, "the story has more effects than that");
+                break;
+            }
+            effects.extend(world.log.iter().filter_map(|line| line.strip_prefix("killed before: ").map(str::to_owned)));
+            assert!(world.forgotten && world.consul.is_none() && world.alive() == 0, "{fuse}: {:#?}", world.log);
+            assert!(world.processes.len() <= 3, "{fuse}: started more often than needed: {:#?}", world.log);
+        }
+    }
+    let all = ["deregister", "forget", "kill", "open the gate", "register", "save", "signal"];
+    assert_eq!(effects.into_iter().collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn an_adopted_instance_is_not_registered_again_before_consul_was_asked() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    world.log.clear();
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.log, Vec::<String>::new());
+}
+
+#[test]
+fn a_missing_assignment_stops_nothing() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    world.assigned = None;
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
+}
+
+#[test]
+fn with_consul_away_an_instance_starts_and_stops_all_the_same() {
+    let mut world = World { consul_up: false, ..World::new() };
+    let mut agent = world.boot().ok().flatten().unwrap();
+    for _ in 0..5 {
+        let assigned = world.assigned.clone().unwrap();
+        let facts = facts(&agent, Assigned::Present(&assigned), world.now());
+        let step = decide(&Facts { process: world.process_of(&agent.record), ..facts });
+        assert!(world.perform(&mut agent, step).is_ok());
+    }
+    assert_eq!(world.alive(), 1);
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    agent.registered = Registered::Same;
+    let began = world.now();
+    while world.alive() == 1 {
+        let assigned = world.assigned.clone().unwrap();
+        let step = decide(&facts(&agent, Assigned::Present(&assigned), world.now()));
+        assert!(world.perform(&mut agent, step).is_ok());
+    }
+    assert!(world.now().duration_since(began) >= DRAIN_LIMIT, "it was not given the time to be taken out of Consul");
+}
+
+fn facts<'a>(agent: &'a Agent, assigned: Assigned<'a>, now: Timestamp) -> Facts<'a> {
+    Facts {
+        assigned,
+        record: &agent.record,
+        process: Process::AliveIfAny,
+        registered: agent.registered,
+        consul_after: agent.consul_after,
+        halt: false,
+        now,
+    }
+}
+
+#[test]
+fn a_stubborn_process_is_killed_after_its_grace_period_and_not_before() {
+    let mut world = World { stubborn: true, ..World::new() };
+    assert!(world.run(false).is_ok());
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    let began = world.clock;
+    assert!(world.run(false).is_ok());
+    assert!((10..=12).contains(&(world.clock - began)), "{}", world.clock - began);
+    assert_eq!((world.alive(), world.phase()), (0, InstancePhase::Stopped));
+}
+
+#[test]
+fn a_stop_that_is_taken_back_before_the_signal_changes_nothing() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    let record = world.disk.clone().unwrap();
+    let begun = apply(&record, Event::StopBegun, world.now(), 0);
+    world.disk = Some(begun);
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.disk, Some(record));
+    assert_eq!(world.processes.len(), 1);
+}
+
+#[test]
+fn an_instance_that_stops_with_its_agent_is_started_again_by_the_next() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    assert!(world.run(true).is_ok());
+    assert_eq!((world.alive(), world.consul.is_some(), world.phase()), (0, false, InstancePhase::Starting));
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.consul.is_some(), world.phase()), (1, true, InstancePhase::Running));
+    assert_eq!(world.disk.as_ref().unwrap().restarts, 0);
+}
+
+#[test]
+fn a_stopped_instance_that_is_wanted_again_runs_again() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.phase(), InstancePhase::Stopped);
+    world.edit(|wanted| wanted.desired = Desired::Run);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
+}
+
+#[test]
+fn an_assignment_to_stop_what_never_ran_is_answered_without_running_it() {
+    let mut world = World::new();
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.processes.len(), world.phase()), (0, InstancePhase::Stopped));
+}
+
+#[test]
+fn waits_between_starts_double_up_to_a_minute_and_the_third_end_is_a_failure() {
+    let mut record = Record::admit(assignment("hello-0"), instant(0));
+    let mut waits = Vec::new();
+    let mut phases = Vec::new();
+    for _ in 0..10 {
+        let process = ProcessIdentity { pid: 1, start: "b/1".to_owned() };
+        record = apply(&record, Event::Launched(process), instant(0), 0);
+        record = apply(&record, Event::Ended(Exit::Status(1)), instant(0), u64::MAX);
+        waits.push(record.next_start.unwrap().duration_since(instant(0)).as_millis());
+        phases.push(record.phase);
+    }
+    assert!(waits.iter().all(|wait| (250..=60_000).contains(wait)), "{waits:?}");
+    for (failures, ceiling) in [(1, 500), (2, 1000), (3, 2000), (7, 32_000), (8, 60_000), (40, 60_000)] {
+        assert_eq!(wait_after(failures, ceiling / 2), Duration::from_millis(ceiling));
+        assert_eq!(wait_after(failures, 0), Duration::from_millis(ceiling / 2));
+    }
+    assert_eq!(phases.iter().position(|phase| *phase == InstancePhase::Failed), Some(2));
+    assert_eq!(record.message.as_deref(), Some("ended 10 times in a row, last: exit status 1"));
+    assert_eq!(record.restarts, 10);
+}
+
+#[test]
+fn an_end_after_a_stable_run_is_the_first_of_its_row() {
+    let process = ProcessIdentity { pid: 1, start: "b/1".to_owned() };
+    let mut record = Record::admit(assignment("hello-0"), instant(0));
+    record.failures = 7;
+    record = apply(&record, Event::Launched(process), instant(0), 0);
+    record = apply(&record, Event::Ended(Exit::Signal(9)), instant(31), 0);
+    assert_eq!((record.failures, record.phase), (1, InstancePhase::Starting));
+    assert_eq!(record.message.as_deref(), Some("ended by itself: killed by signal 9"));
+}
+
+#[test]
+fn instants_from_a_clock_that_went_back_count_as_now() {
+    let mut record = Record::admit(assignment("hello-0"), instant(9_000));
+    record.next_start = Some(instant(9_000));
+    record.stopping = Some(Stopping { since: instant(9_000), signalled: Some(instant(9_001)) });
+    let record = after_restart(record, instant(0));
+    assert_eq!((record.since, record.next_start), (instant(0), Some(instant(60))));
+    assert_eq!(record.stopping, Some(Stopping { since: instant(0), signalled: Some(instant(0)) }));
+}

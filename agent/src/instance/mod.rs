@@ -1,0 +1,8 @@
+//! One instance on this machine: what is remembered of it, what is to be done next, and the task that does it.
+
+pub(crate) mod machine;
+pub(crate) mod numbers;
+pub(crate) mod record;
+pub(crate) mod report;
+pub(crate) mod runner;
+pub(crate) mod table;

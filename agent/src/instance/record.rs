@@ -1,0 +1,198 @@
+//! The local record of one instance: all that its agent must remember over a crash.
+//!
+//! A record is written whole to a temporary file, synced, and renamed over the old one, so that a reader finds the old or the
+//! new record and never a part. Every timer of the [machine](super::machine) is an instant in here, none lives in memory.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use helium_crds::instance::{Assignment, InstancePhase};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::driver::ProcessIdentity;
+
+/// All that the agent remembers of one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Record {
+    /// The last assignment that was seen. It goes on to hold while Consul is away, or the assignment is missing.
+    pub(crate) assignment: Assignment,
+    /// The number of each port, by name; it is kept over restarts.
+    #[serde(default)]
+    pub(crate) ports: BTreeMap<String, u16>,
+    /// The process that was started last, until its end has been noted.
+    #[serde(default)]
+    pub(crate) process: Option<ProcessIdentity>,
+    /// When that process was started.
+    #[serde(default)]
+    pub(crate) started_at: Option<Timestamp>,
+    /// How often it was started again after it had ended by itself.
+    #[serde(default)]
+    pub(crate) restarts: u32,
+    /// How often in a row it ended, or could not be started, without having run long enough to be called stable.
+    #[serde(default)]
+    pub(crate) failures: u32,
+    /// Not to be started before this instant.
+    #[serde(default)]
+    pub(crate) next_start: Option<Timestamp>,
+    /// How far the stop is, once one has begun.
+    #[serde(default)]
+    pub(crate) stopping: Option<Stopping>,
+    /// The phase that is reported.
+    pub(crate) phase: InstancePhase,
+    /// When that phase was entered.
+    pub(crate) since: Timestamp,
+    /// The words that go with the phase.
+    #[serde(default)]
+    pub(crate) message: Option<String>,
+}
+
+/// How far a stop is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stopping {
+    /// When it began: the instance is taken out of Consul from here on.
+    pub(crate) since: Timestamp,
+    /// When the stop signal was sent; the grace period runs from here.
+    #[serde(default)]
+    pub(crate) signalled: Option<Timestamp>,
+}
+
+impl Record {
+    /// The record of an instance that has just been assigned.
+    pub(crate) fn admit(assignment: Assignment, now: Timestamp) -> Self {
+        Self {
+            assignment,
+            ports: BTreeMap::new(),
+            process: None,
+            started_at: None,
+            restarts: 0,
+            failures: 0,
+            next_start: None,
+            stopping: None,
+            phase: InstancePhase::Starting,
+            since: now,
+            message: None,
+        }
+    }
+}
+
+/// The files of one instance.
+#[derive(Clone, Debug)]
+pub(crate) struct InstanceDir(PathBuf);
+
+impl InstanceDir {
+    /// The files in this folder.
+    pub(crate) fn at(folder: PathBuf) -> Self {
+        Self(folder)
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The local record.
+    pub(crate) fn record(&self) -> PathBuf {
+        self.0.join("record.json")
+    }
+
+    /// What the record was when the instance was forgotten, so that its log can still be found by its Deployment's name.
+    pub(crate) fn ended(&self) -> PathBuf {
+        self.0.join("ended.json")
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// The older part of the log.
+    pub(crate) fn old_log(&self) -> PathBuf {
+        self.0.join("log.1")
+    }
+
+    /// The working directory of an instance that names none.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.0.join("work")
+    }
+
+    /// Makes the folder where there is none.
+    pub(crate) fn create(&self) -> io::Result<()> {
+        fs::create_dir_all(self.work())
+    }
+
+    /// The record; none where there is none.
+    pub(crate) fn load(&self) -> io::Result<Option<Record>> {
+        match fs::read(self.record()) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the record, all or nothing, and waits until the disk has it.
+    pub(crate) fn save(&self, record: &Record) -> io::Result<()> {
+        let fresh = self.0.join("record.json.new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec_pretty(record)?)?;
+        file.sync_all()?;
+        fs::rename(&fresh, self.record())?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// Forgets the record and keeps the log.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        let kept = fs::rename(self.record(), self.ended());
+        let _ = fs::remove_dir_all(self.work());
+        match kept {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn a_record_survives_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = InstanceDir::at(folder.path().join("hello-0"));
+        dir.create().unwrap();
+        assert_eq!(dir.load().unwrap(), None);
+        let mut record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        record.ports.insert("http".to_owned(), 20_000);
+        record.stopping = Some(Stopping { since: testing::instant(1), signalled: Some(testing::instant(2)) });
+        dir.save(&record).unwrap();
+        assert_eq!(dir.load().unwrap(), Some(record));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_an_error_and_not_an_absence() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = InstanceDir::at(folder.path().to_owned());
+        fs::write(dir.record(), "{\"assignment\":").unwrap();
+        assert!(dir.load().is_err());
+    }
+
+    #[test]
+    fn forgetting_keeps_the_log_and_the_name_of_the_deployment() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = InstanceDir::at(folder.path().join("hello-0"));
+        dir.create().unwrap();
+        dir.save(&Record::admit(testing::assignment("hello-0"), testing::instant(0))).unwrap();
+        fs::write(dir.log(), "a line\n").unwrap();
+        dir.forget().unwrap();
+        dir.forget().unwrap();
+        assert_eq!(dir.load().unwrap(), None);
+        assert!(dir.log().exists() && dir.ended().exists() && !dir.work().exists());
+    }
+}

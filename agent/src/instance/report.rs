@@ -1,0 +1,70 @@
+//! What is reported of an instance: a pure function of its record and of what Consul's agent says.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{
+    ids::NodeName,
+    instance::{Desired, InstancePhase, Report},
+};
+
+use super::record::Record;
+
+/// What a report says beyond the record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// The address that it is registered under.
+    pub(crate) address: Option<String>,
+    /// Failing checks.
+    pub(crate) failing: BTreeMap<String, String>,
+    /// A trusted view does not hold its assignment.
+    pub(crate) unassigned: bool,
+    /// Why it cannot be registered, if Consul refuses it.
+    pub(crate) refusal: Option<String>,
+}
+
+/// The report.
+pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
+    let Extras { address, failing, unassigned, refusal } = extras;
+    let alive = record.process.is_some();
+    let orphan = unassigned && record.assignment.desired == Desired::Run;
+    let orphan = orphan.then(|| "its assignment is missing; it is kept running".to_owned());
+    let refusal = refusal.filter(|_| alive).map(|words| format!("not registered: {words}"));
+    Report {
+        id: record.assignment.id.clone(),
+        deployment: record.assignment.deployment.clone(),
+        node: node.clone(),
+        phase: record.phase,
+        message: record.message.clone().or(refusal).or(orphan),
+        address: address.filter(|_| record.phase != InstancePhase::Stopped).unwrap_or_default(),
+        ports: record.ports.clone(),
+        pid: record.process.as_ref().map(|process| process.pid),
+        restarts: record.restarts,
+        failing: if alive { failing } else { BTreeMap::new() },
+        since: record.since,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        driver::ProcessIdentity,
+        instance::machine::{Event, apply},
+        testing,
+    };
+
+    #[test]
+    fn a_report_says_what_the_record_and_consul_know() {
+        let record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        let failing = BTreeMap::from([("up".to_owned(), "GET /health -> 500".to_owned())]);
+        let extras = Extras { failing: failing.clone(), unassigned: true, ..Extras::default() };
+        let before = report(&testing::config().node, &record, extras.clone());
+        assert_eq!((before.phase, before.pid, before.failing.len()), (InstancePhase::Starting, None, 0));
+        let process = ProcessIdentity { pid: 42, start: "b/1".to_owned() };
+        let record = apply(&record, Event::Launched(process), testing::instant(1), 0);
+        let after = report(&testing::config().node, &record, extras);
+        assert_eq!((after.phase, after.pid, after.since), (InstancePhase::Running, Some(42), testing::instant(1)));
+        assert_eq!(after.failing, failing);
+        assert_eq!(after.message.as_deref(), Some("its assignment is missing; it is kept running"));
+    }
+}

@@ -1,0 +1,207 @@
+//! How an instance stands in Consul, and what differs between that and what is there.
+//!
+//! The first registration of a service carries its checks, which begin critical. A later change of tags leaves the checks out,
+//! which keeps them and their state. Every check belongs to its service by being registered with it: a check without one would
+//! take down every service of its Consul node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consul_client::{AgentService, CheckDefinition, CheckStatus, ServiceDefinition};
+use helium_crds::{
+    ids::InstanceId,
+    instance::{check_id, service_id},
+    template::Check,
+};
+
+use crate::{
+    config::AgentConfig,
+    instance::{machine::Registered, record::Record},
+};
+
+/// The meta key that says which Helium node a service is of; an agent touches only services that bear its own.
+pub(crate) const NODE_META: &str = "helium-node";
+
+/// What is known of the service at the local Consul agent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// Nothing yet.
+    Unknown,
+    /// It is not there.
+    Absent,
+    /// It is there, with these checks.
+    Present(Box<AgentService>, BTreeSet<String>),
+}
+
+/// The registration that an instance should have, checks and all.
+pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition {
+    let assignment = &record.assignment;
+    let template = &assignment.template;
+    let first = template.ports.first().and_then(|port| record.ports.get(&port.name));
+    let mut meta = assignment.service.meta.clone();
+    meta.insert(NODE_META.to_owned(), config.node.to_string());
+    let checks = template.checks.iter().map(|check| definition(config, record, check)).collect();
+    ServiceDefinition {
+        id: service_id(&assignment.id),
+        name: assignment.service.name.clone(),
+        address: config.address.clone(),
+        port: first.copied().unwrap_or_default(),
+        tags: assignment.service.tags.clone(),
+        meta,
+        checks: Some(checks),
+        ..ServiceDefinition::default()
+    }
+}
+
+fn definition(config: &AgentConfig, record: &Record, check: &Check) -> CheckDefinition {
+    let template = &record.assignment.template;
+    let port_of = |name: &Option<String>| {
+        let name = name.as_ref().or_else(|| template.ports.first().map(|port| &port.name));
+        name.and_then(|name| record.ports.get(name)).copied().unwrap_or_default()
+    };
+    let host = bracketed(&config.address);
+    let http = check.http.as_ref().map(|http| format!("http://{host}:{}{}", port_of(&http.port), http.path));
+    let tcp = check.tcp.as_ref().map(|tcp| format!("{host}:{}", port_of(&tcp.port)));
+    CheckDefinition {
+        id: check_id(&record.assignment.id, &check.name),
+        name: check.name.clone(),
+        http: http.unwrap_or_default(),
+        tcp: tcp.unwrap_or_default(),
+        interval: Some(check.interval.as_duration()),
+        timeout: Some(check.timeout.as_duration()),
+        status: Some(CheckStatus::Critical),
+        success_before_passing: u64::from(check.success_before_passing),
+        failures_before_critical: u64::from(check.failures_before_critical),
+        ..CheckDefinition::default()
+    }
+}
+
+/// An IPv6 address goes into brackets where a port follows: `::1` becomes `[::1]`.
+fn bracketed(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
+/// Compares what should be there with what is.
+pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
+    let (service, checks) = match known {
+        Known::Unknown => return Registered::Unknown,
+        Known::Absent => return Registered::Absent,
+        Known::Present(service, checks) => (service, checks),
+    };
+    let mut wanted_checks = wanted.checks.iter().flatten().map(|check| &check.id);
+    if service.service != wanted.name
+        || service.address != wanted.address
+        || service.port != wanted.port
+        || wanted_checks.any(|id| !checks.contains(id))
+    {
+        Registered::Anew
+    } else if service.tags != wanted.tags || service.meta != wanted.meta {
+        Registered::Retag
+    } else {
+        Registered::Same
+    }
+}
+
+/// What is known after `wanted` was registered; a registration that kept the checks has those of `before`.
+pub(crate) fn after(wanted: &ServiceDefinition, before: &Known) -> Known {
+    let service = AgentService {
+        id: wanted.id.clone(),
+        service: wanted.name.clone(),
+        address: wanted.address.clone(),
+        port: wanted.port,
+        tags: wanted.tags.clone(),
+        meta: wanted.meta.clone(),
+        ..AgentService::default()
+    };
+    let checks = match (&wanted.checks, before) {
+        (Some(checks), _) => checks.iter().map(|check| check.id.clone()).collect(),
+        (None, Known::Present(_, checks)) => checks.clone(),
+        (None, _) => BTreeSet::new(),
+    };
+    Known::Present(Box::new(service), checks)
+}
+
+/// The ids of services that this agent registered once and that no instance of it stands for any more.
+pub(crate) fn leftovers(
+    config: &AgentConfig,
+    services: &BTreeMap<String, AgentService>,
+    instances: &BTreeSet<InstanceId>,
+) -> Vec<String> {
+    let own: BTreeSet<String> = instances.iter().map(service_id).collect();
+    let ours = |service: &AgentService| {
+        service.id.starts_with("helium-")
+            && service.meta.get(NODE_META).is_some_and(|node| node == config.node.as_str())
+            && service.meta.contains_key("helium-instance")
+    };
+    services.values().filter(|service| ours(service) && !own.contains(&service.id)).map(|one| one.id.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn record() -> Record {
+        let mut record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        record.ports.insert("http".to_owned(), 20_001);
+        record
+    }
+
+    #[test]
+    fn the_first_registration_has_its_checks_inline_and_critical() {
+        let service = wanted(&testing::config(), &record());
+        assert_eq!((service.id.as_str(), service.port), ("helium-hello-0", 20_001));
+        assert_eq!(service.meta[NODE_META], "n1");
+        let checks = service.checks.unwrap();
+        assert_eq!(checks[0].http, "http://127.0.0.1:20001/health");
+        assert_eq!((checks[0].id.as_str(), checks[0].status), ("helium-hello-0:up", Some(CheckStatus::Critical)));
+    }
+
+    #[test]
+    fn a_tcp_check_of_a_named_port_connects_to_it_over_ipv6_too() {
+        let mut record = record();
+        record.ports.insert("admin".to_owned(), 20_002);
+        let check = &mut record.assignment.template.checks[0];
+        check.http = None;
+        check.tcp = Some(helium_crds::template::TcpCheck { port: Some("admin".to_owned()) });
+        let config = AgentConfig { address: "::1".to_owned(), ..testing::config() };
+        assert_eq!(wanted(&config, &record).checks.unwrap()[0].tcp, "[::1]:20002");
+    }
+
+    #[test]
+    fn only_what_differs_is_put_right() {
+        let wanted = wanted(&testing::config(), &record());
+        let there = after(&wanted, &Known::Absent);
+        assert_eq!(compare(&wanted, &Known::Unknown), Registered::Unknown);
+        assert_eq!(compare(&wanted, &Known::Absent), Registered::Absent);
+        assert_eq!(compare(&wanted, &there), Registered::Same);
+        let canary = ServiceDefinition { tags: vec!["canary".to_owned()], ..wanted.clone() };
+        assert_eq!(compare(&canary, &there), Registered::Retag);
+        let moved = ServiceDefinition { port: 1, ..wanted.clone() };
+        assert_eq!(compare(&moved, &there), Registered::Anew);
+        let Known::Present(service, _) = there.clone() else { unreachable!() };
+        assert_eq!(compare(&wanted, &Known::Present(service, BTreeSet::new())), Registered::Anew);
+        let kept = ServiceDefinition { checks: None, ..canary.clone() };
+        assert_eq!(compare(&canary, &after(&kept, &there)), Registered::Same);
+    }
+
+    #[test]
+    fn only_own_services_without_an_instance_are_leftovers() {
+        let config = testing::config();
+        let service = |id: &str, node: &str, instance: bool| {
+            let mut meta = BTreeMap::from([(NODE_META.to_owned(), node.to_owned())]);
+            if instance {
+                meta.insert("helium-instance".to_owned(), "x".to_owned());
+            }
+            (id.to_owned(), AgentService { id: id.to_owned(), meta, ..AgentService::default() })
+        };
+        let services = BTreeMap::from([
+            service("helium-hello-0", "n1", true),
+            service("helium-old-1", "n1", true),
+            service("helium-else-2", "n2", true),
+            service("helium-controller", "n1", false),
+            service("foreign", "n1", true),
+        ]);
+        let instances = BTreeSet::from([InstanceId::from("hello-0")]);
+        assert_eq!(leftovers(&config, &services, &instances), ["helium-old-1"]);
+    }
+}

@@ -1,0 +1,200 @@
+//! Writes the reports: only what differs from what is in the store, many in one transaction, and again after a failure.
+//!
+//! The store is read at the start and from time to time, so that an agent that was restarted writes nothing that is there
+//! already, and a report that somebody deleted comes back.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use consul_client::{Client, Error, MAX_TXN_OPS, Read, TxnOp};
+use helium_crds::{
+    ids::{InstanceId, NodeName},
+    instance::Report,
+    keys::{Keys, SENTINEL},
+};
+use helium_runtime::{backoff::wait_after, ports::Ports};
+use tokio::sync::Notify;
+
+/// How often the store is read again.
+const READ_AGAIN: Duration = Duration::from_secs(60);
+/// At most so many bytes of values in one transaction; Consul takes 512 KiB of JSON.
+const MOST_BYTES: usize = 200_000;
+/// The wait after the first failure, at most, and after many.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// One report: what it should be, and what is in the store as far as we know.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Slot {
+    wanted: Option<Report>,
+    written: Option<Report>,
+}
+
+/// The reports of this agent.
+pub(crate) struct Reporter {
+    client: Client,
+    ports: Ports,
+    keys: Keys,
+    node: NodeName,
+    slots: Mutex<BTreeMap<InstanceId, Slot>>,
+    changed: Notify,
+    settled: Notify,
+}
+
+impl Reporter {
+    /// No reports yet.
+    pub(crate) fn new(client: Client, ports: Ports, keys: Keys, node: NodeName) -> Self {
+        let (slots, changed, settled) = <(Mutex<_>, Notify, Notify)>::default();
+        Self { client, ports, keys, node, slots, changed, settled }
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what the report of an instance should be; none: there should be none.
+    pub(crate) fn set(&self, id: &InstanceId, report: Option<Report>) {
+        let mut slots = self.slots();
+        let slot = slots.entry(id.clone()).or_default();
+        if slot.wanted != report {
+            slot.wanted = report;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until the store holds what it should, or `limit` has passed.
+    pub(crate) async fn flush(&self, limit: Duration) {
+        let settled = async {
+            loop {
+                let next = self.settled.notified();
+                if self.pending().is_empty() {
+                    return;
+                }
+                self.changed.notify_one();
+                next.await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, settled).await;
+    }
+
+    /// Writes for ever. Drop it to end it.
+    pub(crate) async fn run(&self) {
+        let mut failures = 0_u32;
+        let mut read_at = self.ports.monotonic();
+        loop {
+            let read_due = self.ports.monotonic() >= read_at;
+            let outcome = if read_due { self.read().await } else { self.write().await };
+            match outcome {
+                Ok(()) if read_due => {
+                    failures = 0;
+                    read_at = self.ports.monotonic() + self.ports.jittered(READ_AGAIN, 10);
+                }
+                Ok(()) => {
+                    failures = 0;
+                    tokio::select! {
+                        biased;
+                        () = self.changed.notified() => {}
+                        () = self.ports.sleep_until(read_at) => {}
+                    }
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures == 1 {
+                        tracing::warn!(%error, "reports cannot be written; trying again");
+                    }
+                    tokio::time::sleep(wait_after(failures, RETRY.0, RETRY.1, &self.ports)).await;
+                }
+            }
+        }
+    }
+
+    /// Learns what is in the store. What nobody here stands for is to be deleted.
+    async fn read(&self) -> Result<(), Error> {
+        let prefix = self.keys.reports(&self.node);
+        let rows = self.client.kv_list(&prefix, &Read::default()).await?.value;
+        let mut found: BTreeMap<InstanceId, Option<Report>> = BTreeMap::new();
+        for row in rows {
+            let name = row.key.strip_prefix(&prefix).unwrap_or_default();
+            if !name.is_empty() && name != SENTINEL {
+                found.insert(InstanceId::from(name), serde_json::from_slice(&row.value).ok());
+            }
+        }
+        self.take_found(&mut found);
+        self.delete_strangers(found.into_keys().collect()).await
+    }
+
+    /// Notes what the store holds of our reports, and leaves those in `found` that are not ours.
+    fn take_found(&self, found: &mut BTreeMap<InstanceId, Option<Report>>) {
+        for (id, slot) in self.slots().iter_mut() {
+            slot.written = found.remove(id).flatten();
+        }
+    }
+
+    /// The operations that delete those of `strangers` that are still unknown here.
+    fn deletions(&self, strangers: &[InstanceId]) -> Vec<TxnOp> {
+        let slots = self.slots();
+        let strange = strangers.iter().filter(|id| !slots.contains_key(*id));
+        strange.map(|id| TxnOp::Delete { key: self.keys.report(&self.node, id) }).collect()
+    }
+
+    /// Deletes reports of instances that this agent does not know, unless one of them was added meanwhile.
+    async fn delete_strangers(&self, strangers: Vec<InstanceId>) -> Result<(), Error> {
+        for chunk in strangers.chunks(MAX_TXN_OPS) {
+            self.client.txn(&self.deletions(chunk)).await?;
+        }
+        Ok(())
+    }
+
+    fn pending(&self) -> Vec<(InstanceId, Option<Report>)> {
+        let slots = self.slots();
+        let differing = slots.iter().filter(|(_, slot)| slot.wanted != slot.written);
+        differing.map(|(id, slot)| (id.clone(), slot.wanted.clone())).collect()
+    }
+
+    /// Writes all that differs.
+    async fn write(&self) -> Result<(), Error> {
+        let pending = self.pending();
+        let mut rest = pending.as_slice();
+        while !rest.is_empty() {
+            let (ops, taken) = self.batch(rest);
+            self.client.txn(&ops).await?;
+            let (done, later) = rest.split_at(taken);
+            self.note(done);
+            rest = later;
+        }
+        self.slots().retain(|_, slot| slot.wanted.is_some() || slot.written.is_some());
+        self.settled.notify_waiters();
+        Ok(())
+    }
+
+    /// The operations of one transaction, and how many of the pending ones they are.
+    fn batch(&self, pending: &[(InstanceId, Option<Report>)]) -> (Vec<TxnOp>, usize) {
+        let mut ops = Vec::new();
+        let mut bytes = 0;
+        for (id, report) in pending.iter().take(MAX_TXN_OPS) {
+            let key = self.keys.report(&self.node, id);
+            let value = report.as_ref().map(|report| serde_json::to_vec(report).unwrap_or_default());
+            bytes += value.as_ref().map_or(0, Vec::len);
+            if bytes > MOST_BYTES && !ops.is_empty() {
+                break;
+            }
+            ops.push(match value {
+                Some(value) => TxnOp::set(key, value),
+                None => TxnOp::Delete { key },
+            });
+        }
+        let taken = ops.len();
+        (ops, taken)
+    }
+
+    fn note(&self, done: &[(InstanceId, Option<Report>)]) {
+        let mut slots = self.slots();
+        for (id, report) in done {
+            if let Some(slot) = slots.get_mut(id) {
+                slot.written.clone_from(report);
+            }
+        }
+    }
+}

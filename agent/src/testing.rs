@@ -1,0 +1,65 @@
+//! What the tests of this crate share.
+
+use std::collections::BTreeMap;
+
+use helium_crds::{
+    InstanceId, NodeName, ObjectKey, Period, RevisionId,
+    deployment::StopSignal,
+    instance::{Assignment, Desired, Role, ServiceEntry, service_id},
+    template::{Check, Driver, Exec, HttpCheck, Port, Template},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::config::AgentConfig;
+
+/// So many seconds after the beginning of the tests' world.
+pub(crate) fn instant(seconds: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
+}
+
+/// The configuration of node `n1`.
+pub(crate) fn config() -> AgentConfig {
+    AgentConfig::new(NodeName::from("n1"), "/nowhere", "/opt/helium")
+}
+
+/// An assignment of Deployment `hello` with one port and one check.
+pub(crate) fn assignment(id: &str) -> Assignment {
+    let id = InstanceId::from(id);
+    Assignment {
+        deployment: ObjectKey::new("default", "hello"),
+        uid: "u1".to_owned(),
+        revision: RevisionId::from("r1-00"),
+        template: template(),
+        desired: Desired::Run,
+        role: Role::Stable,
+        service: ServiceEntry {
+            name: "hello".to_owned(),
+            id: service_id(&id),
+            tags: vec!["stable".to_owned()],
+            meta: BTreeMap::from([("helium-version".to_owned(), "1.0.0".to_owned())]),
+        },
+        stop_signal: StopSignal::Term,
+        stop_grace_period: Period::from_secs(10),
+        created_at: instant(0),
+        id,
+    }
+}
+
+fn template() -> Template {
+    let check = Check {
+        name: "up".to_owned(),
+        http: Some(HttpCheck { port: None, path: "/health".to_owned() }),
+        tcp: None,
+        interval: Period::from_secs(1),
+        timeout: Period::from_secs(1),
+        success_before_passing: 0,
+        failures_before_critical: 0,
+    };
+    Template {
+        version: "1.0.0".to_owned(),
+        driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None }),
+        env: BTreeMap::new(),
+        ports: vec![Port { name: "http".to_owned(), port: None }],
+        checks: vec![check],
+    }
+}

@@ -1,0 +1,265 @@
+//! What an agent does when things go wrong.
+
+use std::time::Duration;
+
+use consul_client::ServiceHealth;
+use helium_agent::{Agent, StopMode, logs};
+use helium_crds::{
+    Period,
+    instance::{Desired, InstancePhase},
+    template::{Driver, Exec},
+};
+use helium_runtime::ports::Ports;
+
+use crate::{
+    processes::{self, kill},
+    world::{World, until},
+};
+
+#[tokio::test]
+async fn an_instance_that_dies_runs_again_on_its_port() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    world.healthy(&wanted.id).await;
+    let before = world.running(&wanted.id).await;
+    kill(before.pid.unwrap());
+    let after = world
+        .reported(&wanted.id, "running again", |report| {
+            report.restarts == 1 && report.pid.is_some_and(|pid| Some(pid) != before.pid)
+        })
+        .await;
+    assert_eq!(after.ports, before.ports);
+    world.healthy(&wanted.id).await;
+    world.copies(&wanted.id, 1).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_agent_s_instance_runs_on_and_is_adopted_and_nothing_is_written() {
+    let world = World::new().await;
+    let first = world.agent_process();
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    let indexes = |health: ServiceHealth| health.checks.iter().map(|check| check.modify_index).collect::<Vec<_>>();
+    let checks = indexes(world.healthy(&wanted.id).await);
+    let report = world.running(&wanted.id).await;
+    let key = world.keys.report(&world.node, &wanted.id);
+    let created = world.pair(&key).await.unwrap().create_index;
+    let old_beat = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap();
+    first.kill();
+    assert_eq!(world.copies(&wanted.id, 1).await, [report.pid.unwrap()]);
+
+    let second = world.agent(StopMode::StopInstances);
+    until("the next agent has the heartbeat", || async {
+        world.pair(&world.keys.heartbeat(&world.node)).await.filter(|pair| pair.session != old_beat.session)
+    })
+    .await;
+    // A missing assignment is reported, so once this is seen all parts of the agent have had their turn.
+    world.unassign(&wanted.id).await;
+    world.reported(&wanted.id, "the watch works", |report| report.message.is_some()).await;
+    world.assign(&wanted).await;
+    let again = world.reported(&wanted.id, "assigned again", |report| report.message.is_none()).await;
+    let pair = world.pair(&key).await.unwrap();
+    assert_eq!((pair.create_index, again), (created, report.clone()));
+    assert_eq!(indexes(world.healthy(&wanted.id).await), checks, "adoption touched the checks");
+    assert_eq!(world.copies(&wanted.id, 1).await, [report.pid.unwrap()]);
+    kill(report.pid.unwrap());
+    let after =
+        world.reported(&wanted.id, "its end was seen", |report| report.restarts == 1 && report.pid.is_some()).await;
+    assert_ne!(after.pid, report.pid);
+    second.stop().await;
+    world.copies(&wanted.id, 0).await;
+}
+
+#[tokio::test]
+async fn a_restart_of_the_agent_at_rest_writes_nothing_but_its_heartbeat() {
+    let world = World::new().await;
+    let wanted = world.assignment("hello-0");
+    let agent = world.agent(StopMode::LeaveRunning);
+    world.assign(&wanted).await;
+    world.healthy(&wanted.id).await;
+    let report = world.running(&wanted.id).await;
+    agent.stop().await;
+    let before = world.all_but_the_heartbeat().await;
+    let session = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap().session;
+    let agent = world.agent(StopMode::StopInstances);
+    until("the next agent has the heartbeat", || async {
+        world.pair(&world.keys.heartbeat(&world.node)).await.filter(|pair| pair.session != session)
+    })
+    .await;
+    // Three rounds of everything at their slowest pace.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(world.all_but_the_heartbeat().await, before);
+    assert_eq!(world.copies(&wanted.id, 1).await, [report.pid.unwrap()]);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_killed_at_any_moment_of_a_start_never_makes_a_second_copy() {
+    let world = World::new().await;
+    let wanted = world.assignment("hello-0");
+    world.agent(StopMode::LeaveRunning).stop().await;
+    let mut hit = 0;
+    for round in 0..12_u64 {
+        let agent = world.agent_process();
+        if round == 0 {
+            until("joined", || world.pair_owned(world.keys.heartbeat(&world.node))).await;
+            world.assign(&wanted).await;
+        }
+        let folder = world.data().join("instances").join(wanted.id.as_str());
+        until("it has begun", || async { folder.exists().then_some(()) }).await;
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        agent.kill();
+        let copies = processes::running(wanted.id.as_str());
+        assert!(copies.len() <= 1, "{copies:?}");
+        hit += usize::from(copies.is_empty());
+        // The next round begins with a dead instance, so that each one starts one.
+        copies.into_iter().for_each(kill);
+    }
+    let agent = world.agent(StopMode::StopInstances);
+    let report = world.running(&wanted.id).await;
+    assert_eq!(world.copies(&wanted.id, 1).await, [report.pid.unwrap()]);
+    agent.stop().await;
+    world.copies(&wanted.id, 0).await;
+    println!("killed before the instance ran: {hit} of 12");
+}
+
+#[tokio::test]
+async fn with_consul_away_nothing_stops_and_what_was_known_is_started() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::LeaveRunning);
+    let (kept, cold) = (world.assignment("hello-0"), world.assignment("hello-1"));
+    world.assign(&kept).await;
+    world.assign(&cold).await;
+    let running = world.running(&kept.id).await;
+    let other = world.running(&cold.id).await;
+    agent.stop().await;
+    kill(other.pid.unwrap());
+    world.copies(&cold.id, 0).await;
+
+    world.consul.pause();
+    let agent = world.agent(StopMode::LeaveRunning);
+    world.copies(&cold.id, 1).await;
+    assert_eq!(world.copies(&kept.id, 1).await, [running.pid.unwrap()]);
+    world.consul.resume();
+    world.healthy(&cold.id).await;
+    let back = world.reported(&cold.id, "reported again", |report| report.restarts == 1 && report.pid.is_some()).await;
+    assert_eq!(back.ports, other.ports);
+    assert_eq!(world.copies(&kept.id, 1).await, [running.pid.unwrap()]);
+    agent.stop().await;
+    for pid in [running.pid, back.pid] {
+        kill(pid.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_missing_assignment_stops_nothing_and_is_reported() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    let before = world.running(&wanted.id).await;
+    world.unassign(&wanted.id).await;
+    let words = "its assignment is missing; it is kept running";
+    let after = world.reported(&wanted.id, words, |report| report.message.as_deref() == Some(words)).await;
+    assert_eq!((after.phase, after.pid), (InstancePhase::Running, before.pid));
+    world.assign(&wanted).await;
+    let back = world.reported(&wanted.id, "assigned again", |report| report.message.is_none()).await;
+    assert_eq!(back.pid, before.pid);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_run_is_failed_and_says_why() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let mut missing = world.script("missing-0", "");
+    missing.template.driver = Driver::Exec(Exec { command: vec!["no-such-program".to_owned()], cwd: None });
+    world.assign(&missing).await;
+    let looping = world.script("looping-0", "exit 3");
+    world.assign(&looping).await;
+    let report = world.reported(&missing.id, "failed", |report| report.phase == InstancePhase::Failed).await;
+    assert!(report.message.unwrap().starts_with("no program `no-such-program` (looked in PATH="));
+    let report = world.reported(&looping.id, "failed", |report| report.phase == InstancePhase::Failed).await;
+    assert!(report.message.unwrap().ends_with("times in a row, last: exit status 3"));
+    assert!(report.restarts >= 3);
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_failing_check_is_reported_in_words_once() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let mut wanted = world.assignment("hello-0");
+    wanted.template.env.insert("FAIL_HEALTH".to_owned(), "yes".to_owned());
+    world.assign(&wanted).await;
+    let report = world.reported(&wanted.id, "failing", |report| !report.failing.is_empty()).await;
+    assert_eq!(report.failing["up"], "GET /health -> 500");
+    let key = world.keys.report(&world.node, &wanted.id);
+    let index = world.pair(&key).await.unwrap().modify_index;
+    let log = logs::list(&world.data()).unwrap().remove(0);
+    assert!(log.path.exists());
+    // Several more runs of the check, each with the same outcome.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(world.pair(&key).await.unwrap().modify_index, index, "an unchanged failure was reported again");
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_stubborn_group_is_killed_whole_after_the_grace_period() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let mut wanted = world.script("stubborn-0", "trap '' TERM; sh -c 'while :; do sleep 1; done' & wait; sleep 600");
+    wanted.stop_grace_period = Period::from_secs(1);
+    world.assign(&wanted).await;
+    world.running(&wanted.id).await;
+    until("its child runs", || async { (processes::running(wanted.id.as_str()).len() >= 2).then_some(()) }).await;
+    wanted.desired = Desired::Stop;
+    world.assign(&wanted).await;
+    world.reported(&wanted.id, "stopped", |report| report.phase == InstancePhase::Stopped).await;
+    world.copies(&wanted.id, 0).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn instances_stopped_with_their_agent_are_started_by_the_next() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    let before = world.running(&wanted.id).await;
+    agent.stop().await;
+    world.copies(&wanted.id, 0).await;
+    assert!(world.health(&wanted.id).await.is_none());
+    let report = world.report(&wanted.id).await.unwrap();
+    assert_eq!((report.phase, report.message.as_deref()), (InstancePhase::Starting, Some("stopped with its agent")));
+    let agent = world.agent(StopMode::StopInstances);
+    let after = world.running(&wanted.id).await;
+    assert_eq!((after.ports, after.restarts), (before.ports, 0));
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_agent_is_kept_out_of_the_folder_and_of_the_name() {
+    let world = World::new().await;
+    let first = world.agent(StopMode::StopInstances);
+    let config = world.config(&world.data());
+    let refused = Agent::new(config, world.consul.client.clone(), Ports::real()).err().unwrap();
+    assert!(refused.to_string().contains("belongs to another agent that runs already"), "{refused}");
+
+    until("joined", || world.pair_owned(world.keys.heartbeat(&world.node))).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let second = world.agent_over(elsewhere.path(), StopMode::StopInstances);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    world.running(&wanted.id).await;
+    world.healthy(&wanted.id).await;
+    world.copies(&wanted.id, 1).await;
+    assert_eq!(logs::list(elsewhere.path()).unwrap(), [], "two agents of one name ran the same instance");
+    first.stop().await;
+    world.copies(&wanted.id, 1).await;
+    assert_eq!(logs::list(elsewhere.path()).unwrap().len(), 1, "the second did not take over");
+    second.stop().await;
+}

@@ -1,0 +1,108 @@
+//! The command line: what there is to say, in one place.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+use crate::commands::{
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node, rollout,
+    sample, scale, schema, validate, version, wait,
+};
+
+/// Exit codes, as `helium --help` tells them.
+const AFTER_HELP: &str = "\
+Exit codes: 0 ok; 1 differences (diff only); 2 usage or validation; 3 conflict; 4 not found; 5 timeout; 6 rollout failed;
+7 refused by a lock, window or guard; 8 store unreachable; 9 not authorised; 10 internal; 130 interrupted";
+
+/// Deployments and canaries over Consul, without Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "helium", version, after_help = AFTER_HELP, propagate_version = true, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What every command knows.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Where Consul is: host:port, http://, https:// or unix:// [default: http://127.0.0.1:8500]
+    #[arg(long, global = true, value_name = "ADDR", env = "CONSUL_HTTP_ADDR", hide_env_values = true)]
+    pub(crate) consul_addr: Option<String>,
+    /// A file with the ACL token; CONSUL_HTTP_TOKEN and CONSUL_HTTP_TOKEN_FILE are read too
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The namespace of names that bear none
+    #[arg(short, long, global = true, value_name = "NAME", env = "HELIUM_NAMESPACE", default_value = "default")]
+    pub(crate) namespace: String,
+    /// The prefix of everything that Helium keeps in Consul KV
+    #[arg(long, global = true, value_name = "PREFIX", env = "HELIUM_ROOT", default_value = helium_crds::keys::DEFAULT_ROOT)]
+    pub(crate) root: String,
+    /// How log lines look; HELIUM_LOG says which there are, as in `info,helium_engine=debug`
+    #[arg(long, global = true, value_name = "FORMAT", env = "HELIUM_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring objects into the store as files declare them
+    Apply(apply::ApplyArgs),
+    /// Show what apply would change; exit code 1 if there is something
+    Diff(diff::DiffArgs),
+    /// Check files without any store
+    Validate(validate::ValidateArgs),
+    /// List objects
+    Get(get::GetArgs),
+    /// Show all that is known of objects
+    Describe(describe::DescribeArgs),
+    /// Tell what a field means (deployment.spec), or why an object is not there yet (deployment/hello)
+    Explain(explain::ExplainArgs),
+    /// Show what happened to objects lately
+    Events(events::EventsArgs),
+    /// Take objects down, then away
+    Delete(delete::DeleteArgs),
+    /// Set how many instances there are, in all or by version
+    Scale(scale::ScaleArgs),
+    /// Look at rollouts and steer them
+    #[command(subcommand)]
+    Rollout(rollout::RolloutCommand),
+    /// Promote, abort or retry a canary
+    #[command(subcommand)]
+    Canary(canary::CanaryCommand),
+    /// Show what instances print
+    Logs(logs::LogsArgs),
+    /// Wait until an object is as wanted
+    Wait(wait::WaitArgs),
+    /// Run everything on this machine alone, with a store of its own
+    Dev(dev::DevArgs),
+    /// Run a controller; of several, one leads
+    Controller(controller::ControllerArgs),
+    /// Run the agent of this machine
+    Agent(agent::AgentArgs),
+    /// Look at nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Help with Consul's access rules
+    #[command(subcommand)]
+    Acl(acl::AclCommand),
+    /// Look for what is wrong with the store
+    Doctor(doctor::DoctorArgs),
+    /// Print the JSON Schema of a kind
+    Schema(schema::SchemaArgs),
+    /// Print the version
+    Version(version::VersionArgs),
+    /// Be a small HTTP server to try deployments with
+    Sample(sample::SampleArgs),
+}

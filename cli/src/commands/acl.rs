@@ -1,0 +1,153 @@
+//! `helium acl`: the least rights in Consul that each of Helium's parts needs.
+
+use clap::{Args, Subcommand, ValueEnum};
+use helium_crds::keys::Keys;
+
+use crate::{
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// What can be asked about Consul's access rules.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AclCommand {
+    /// Print the least policy for a part of Helium
+    #[command(after_help = "Example:\n  helium acl policy controller | consul acl policy create -name helium-controller -rules -")]
+    Policy(PolicyArgs),
+}
+
+/// Options of `helium acl policy`.
+#[derive(Args, Debug)]
+pub(crate) struct PolicyArgs {
+    /// The part
+    part: Part,
+    /// Only for this node's agent: it may then touch no other node's keys
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+}
+
+/// The parts of Helium that use the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// `helium controller`.
+    Controller,
+    /// `helium agent`.
+    Agent,
+    /// People and pipelines: `helium apply`, `helium canary promote`, ...
+    Deployer,
+}
+
+/// Runs `helium acl ...`.
+pub(crate) fn run(command: &AclCommand, session: &Session, console: &mut Console) -> Outcome {
+    let AclCommand::Policy(args) = command;
+    if args.node.is_some() && args.part != Part::Agent {
+        return Err(Failure::usage("`--node` is for the agent's policy"));
+    }
+    console.data(policy(args.part, &session.keys(), args.node.as_deref()))?;
+    Ok(Exit::Ok)
+}
+
+fn policy(part: Part, keys: &Keys, node: Option<&str>) -> String {
+    let root = keys.root();
+    match part {
+        Part::Controller => controller(root),
+        Part::Agent => agent(root, node),
+        Part::Deployer => deployer(root),
+    }
+}
+
+/// One rule: `key_prefix "helium/v1/spec/" { policy = "write" }`.
+fn rule(resource: &str, name: &str, access: &str) -> String {
+    format!("{resource} \"{name}\" {{ policy = \"{access}\" }}\n")
+}
+
+fn controller(root: &str) -> String {
+    let mut text = "# Helium's controller: reads everything of Helium, and writes its own part.\n".to_owned();
+    text += &rule("key_prefix", root, "read");
+    text += "# It makes the store ready, and removes objects that were marked and of which nothing is left.\n";
+    text += &rule("key", &format!("{root}layout"), "write");
+    for room in ["spec/", "status/", "inst/", "assign/", "revision/", "events/", "lock/"] {
+        text += &rule("key_prefix", &format!("{root}{room}"), "write");
+    }
+    text += "# Sentinels in what agents write, and the reports of instances whose node is forgotten.\n";
+    text += &rule("key_prefix", &format!("{root}report/"), "write");
+    for room in ["node/", "alive/"] {
+        text += &rule("key", &format!("{root}{room}.keep"), "write");
+    }
+    text += "# Its lock, and the service whose check keeps the lock.\n";
+    text += &rule("session_prefix", "", "write");
+    text += &rule("service_prefix", "helium-controller", "write");
+    text += "# Health of everything that runs. Without the right to read all nodes, Consul leaves instances out without a word.\n";
+    text += &rule("service_prefix", "", "read");
+    text += &rule("node_prefix", "", "read");
+    text += &rule("agent_prefix", "", "read");
+    text
+}
+
+fn agent(root: &str, node: Option<&str>) -> String {
+    let mut text = "# Helium's agent: reads what its node is to run, and reports.\n".to_owned();
+    match node {
+        Some(node) => {
+            let name = helium_crds::NodeName::from(node);
+            let keys = Keys::under(root);
+            text += &rule("key_prefix", &keys.assignments(&name), "read");
+            text += &rule("key", &format!("{}.keep", keys.assignments(&name)), "write");
+            text += &rule("key_prefix", &keys.reports(&name), "write");
+            text += &rule("key", &keys.node(&name), "write");
+            text += &rule("key", &keys.heartbeat(&name), "write");
+        }
+        None => {
+            text += &rule("key_prefix", &format!("{root}assign/"), "write");
+            for room in ["report/", "node/", "alive/"] {
+                text += &rule("key_prefix", &format!("{root}{room}"), "write");
+            }
+        }
+    }
+    text += &rule("key", &format!("{root}layout"), "read");
+    text += "# Its heartbeat.\n";
+    text += &rule("session_prefix", "", "write");
+    text += "# It registers instances under the names of their Deployments; narrow this if your names allow it.\n";
+    text += &rule("service_prefix", "", "write");
+    text += &rule("node_prefix", "", "read");
+    text += &rule("agent_prefix", "", "read");
+    text
+}
+
+fn deployer(root: &str) -> String {
+    let mut text = "# Who applies: reads everything of Helium, writes specs and requests.\n".to_owned();
+    text += &rule("key_prefix", root, "read");
+    text += &rule("key_prefix", &format!("{root}spec/"), "write");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployer_may_write_specs_and_nothing_else() {
+        let text = policy(Part::Deployer, &Keys::default(), None);
+        let writes: Vec<&str> = text.lines().filter(|line| line.contains("write\"")).collect();
+        assert_eq!(writes, ["key_prefix \"helium/v1/spec/\" { policy = \"write\" }"]);
+    }
+
+    #[test]
+    fn the_controller_may_write_every_sentinel() {
+        let keys = Keys::default();
+        let text = policy(Part::Controller, &keys, None);
+        let writable: Vec<String> = text
+            .lines()
+            .filter(|line| line.starts_with("key") && line.contains("write\""))
+            .filter_map(|line| line.split('"').nth(1).map(str::to_owned))
+            .collect();
+        for sentinel in keys.sentinels() {
+            assert!(writable.iter().any(|prefix| sentinel.starts_with(prefix)), "{sentinel}");
+        }
+    }
+
+    #[test]
+    fn the_agent_of_one_node_may_touch_no_other_node() {
+        let text = policy(Part::Agent, &Keys::default(), Some("web1"));
+        assert!(text.lines().filter(|line| line.contains("helium/v1/")).all(|line| line.contains("web1") || line.contains("layout")), "{text}");
+    }
+}

@@ -1,0 +1,130 @@
+//! `helium agent`: the agent of this machine.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use consul_client::Client;
+use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
+use helium_crds::{NodeName, Period};
+use helium_runtime::shutdown::Shutdown;
+
+use super::serving;
+use crate::{
+    output::{Console, Exit, Failure, Outcome},
+    session::{Session, hostname},
+};
+
+/// Where an agent keeps its records and logs unless told otherwise.
+const DATA_DIR: &str = "/var/lib/helium";
+/// Where the agent of `helium dev` keeps them, beside the data of its store.
+pub(super) const DEV_DATA_DIR: &str = ".helium/agent";
+/// How long Consul may take to tell the address of this machine.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
+/// The file that remembers the address for a start without Consul.
+const ADDRESS_FILE: &str = "address";
+
+/// Options of `helium agent`.
+#[derive(Args, Debug)]
+pub(crate) struct AgentArgs {
+    /// The name of this node, which no other agent may bear [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "HELIUM_NODE")]
+    node: Option<String>,
+    /// The folder of records and logs
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
+    data_dir: PathBuf,
+    /// The address that instances are registered under and checked at [default: that of the Consul agent]
+    #[arg(long, value_name = "ADDRESS", env = "HELIUM_ADDRESS")]
+    address: Option<String>,
+    /// A name and value to place by; may be given several times
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// How long the heartbeat may be silent before Consul drops it
+    #[arg(long, value_name = "PERIOD", default_value = "15s")]
+    session_ttl: Period,
+    /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
+    #[arg(long)]
+    stop_instances: bool,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not `name=value`"))?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The data folder of this machine's agent: that of `helium dev` if it is here, else the usual one.
+pub(super) fn usual_data_dir() -> PathBuf {
+    let dev = Path::new(DEV_DATA_DIR);
+    if dev.is_dir() { dev.to_owned() } else { PathBuf::from(DATA_DIR) }
+}
+
+/// The `helium` program itself, for instances that ask for `HELIUM_BIN`.
+pub(super) fn own_program() -> Result<PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::internal(format!("cannot tell where this program is: {error}")))
+}
+
+/// Runs `helium agent` until it is asked to stop.
+pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Console) -> Outcome {
+    let client = session.client()?;
+    let node = NodeName::new(args.node.clone().unwrap_or_else(hostname));
+    let mut config = AgentConfig::new(node, &args.data_dir, own_program()?);
+    config.keys = session.keys();
+    config.labels = args.labels.into_iter().collect::<BTreeMap<_, _>>();
+    config.session_ttl = args.session_ttl.as_duration();
+    let name = config.node.clone();
+    config.address = match args.address {
+        Some(address) => address,
+        None => find_address(&client, &args.data_dir).await,
+    };
+    let address = config.address.clone();
+    let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
+    console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
+    let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
+    let (trigger, shutdown) = Shutdown::new();
+    let run = agent.run(shutdown, mode);
+    tokio::pin!(run);
+    tokio::select! {
+        biased;
+        signal = serving::asked_to_stop() => {
+            tracing::info!(signal = signal?, "stopping");
+            trigger.trigger();
+            run.await;
+        }
+        () = &mut run => {}
+    }
+    Ok(Exit::Ok)
+}
+
+/// Why an agent cannot start, for people.
+pub(super) fn refused(error: &AgentError) -> Failure {
+    match error {
+        AgentError::Data(helium_agent::DataError::Locked { .. }) => Failure::new(Exit::Refused, error.to_string())
+            .hint("one agent owns a data folder; `--data-dir` names another"),
+        _ => Failure::internal(error.to_string()),
+    }
+}
+
+/// The address of the Consul agent's node; if Consul is away, the one that was found the last time.
+async fn find_address(client: &Client, data_dir: &Path) -> String {
+    let file = data_dir.join(ADDRESS_FILE);
+    let asked = tokio::time::timeout(ADDRESS_LIMIT, client.agent_self()).await;
+    if let Ok(Ok(agent)) = asked
+        && !agent.member_address.is_empty()
+    {
+        let address = agent.member_address;
+        let noted = fs::create_dir_all(data_dir).and_then(|()| fs::write(&file, format!("{address}\n")));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the address of this machine cannot be noted");
+        }
+        return address;
+    }
+    if let Ok(text) = fs::read_to_string(&file) {
+        return text.trim().to_owned();
+    }
+    tracing::warn!("Consul does not tell the address of this machine; 127.0.0.1 is taken (--address sets it)");
+    "127.0.0.1".to_owned()
+}

@@ -1,0 +1,61 @@
+//! `helium controller`: run a controller; of several, one leads and the others stand by.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use helium_crds::Period;
+use helium_engine::{Engine, EngineConfig};
+use helium_runtime::shutdown::Shutdown;
+
+use super::serving;
+use crate::{
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// Options of `helium controller`.
+#[derive(Args, Debug)]
+pub(crate) struct ControllerArgs {
+    /// Where /metrics, /healthz and /readyz are served
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HELIUM_HTTP_ADDR", default_value = "127.0.0.1:7575")]
+    http_addr: SocketAddr,
+    /// This controller's name, which no other may bear [default: a random one]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    name: String,
+    /// How long a node's heartbeat may be absent before its instances are replaced elsewhere
+    #[arg(long, value_name = "PERIOD", default_value = "60s")]
+    lost_after: Period,
+}
+
+/// Runs `helium controller` until it is asked to stop.
+pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut Console) -> Outcome {
+    let client = session.client()?;
+    let listener = serving::listen(args.http_addr).await?;
+    let address = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
+    let config = EngineConfig {
+        keys: session.keys(),
+        name: args.name,
+        lost_after: args.lost_after.as_duration(),
+        address: address.ip().to_string(),
+        port: address.port(),
+        ..EngineConfig::default()
+    };
+    let engine = Engine::new(client, config, session.ports.clone());
+    console.say(format!("helium controller: Consul at {}, metrics on http://{address}/metrics", session.consul()?.address));
+    let (trigger, shutdown) = Shutdown::new();
+    let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
+    let run = engine.run(shutdown);
+    tokio::pin!(run);
+    let ended = tokio::select! {
+        biased;
+        signal = serving::asked_to_stop() => {
+            tracing::info!(signal = signal?, "stopping");
+            trigger.trigger();
+            run.await
+        }
+        ended = &mut run => ended,
+    };
+    trigger.trigger();
+    http.abort();
+    ended.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
+}

@@ -1,0 +1,155 @@
+//! `helium describe`: all that is known of objects, for people.
+
+use clap::Args;
+use helium_crds::{DeploymentStatus, Kind, event::Severity};
+use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
+
+use super::events::event_rows;
+use crate::{
+    names,
+    output::{
+        Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age,
+    },
+    session::Session,
+};
+
+/// Options of `helium describe`.
+#[derive(Args, Debug)]
+pub(crate) struct DescribeArgs {
+    /// `KIND NAME...` or `KIND/NAME...`
+    #[arg(value_name = "OBJECT", required = true)]
+    objects: Vec<String>,
+}
+
+/// Runs `helium describe`.
+pub(crate) async fn run(args: DescribeArgs, session: &Session, console: &mut Console) -> Outcome {
+    let people = session.people("describe")?;
+    for (number, object) in names::objects(&args.objects, session.namespace())?.iter().enumerate() {
+        if number > 0 {
+            console.line("")?;
+        }
+        describe(object, &people, session, console).await?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn describe(object: &ObjectRef, people: &People, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    let stored = people.existing(object).await?.value;
+    let status = people.status(&object.key).await?;
+    head(&stored, session, console)?;
+    if let Some(status) = &status {
+        section("Status", status_lines(status, session), console)?;
+    }
+    section("Spec", to_yaml(&stored.spec)?.lines().map(str::to_owned).collect(), console)?;
+    if object.kind == Kind::Deployment {
+        if let Some(status) = &status {
+            table("Versions", &version_rows(status), console)?;
+        }
+        let instances = people.instances(&object.key).await?;
+        table("Instances", &instance_rows(&instances, session), console)?;
+    }
+    let log = people.events(&ObjectRef::new(Kind::Deployment, object.key.clone())).await?;
+    let events: Vec<_> = log.events.into_iter().map(|event| (object.clone(), event)).collect();
+    table("Events", &event_rows(&events, false, session), console)
+}
+
+/// A heading and its table, if the table has rows.
+fn table(title: &str, rows: &Rows, console: &mut Console) -> Result<(), Failure> {
+    if rows.is_empty() { Ok(()) } else { section(title, rows.lines(console), console) }
+}
+
+/// A heading and its lines, if there are any.
+fn section(title: &str, lines: Vec<String>, console: &mut Console) -> Result<(), Failure> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    console.line(format!("{title}:"))?;
+    lines.into_iter().try_for_each(|line| console.line(format!("  {line}").trim_end()))
+}
+
+fn head(stored: &Stored, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    let metadata = &stored.metadata;
+    let pairs = |map: &std::collections::BTreeMap<String, String>| {
+        map.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+    };
+    let mut fields = vec![
+        ("Kind", stored.kind.to_string()),
+        ("Name", metadata.name.clone()),
+        ("Namespace", metadata.namespace.clone()),
+        ("Uid", metadata.uid.clone()),
+        ("Generation", metadata.generation.to_string()),
+        ("Age", age(metadata.created_at, session.ports.now())),
+    ];
+    if !metadata.labels.is_empty() {
+        fields.push(("Labels", pairs(&metadata.labels)));
+    }
+    if !metadata.annotations.is_empty() {
+        fields.push(("Annotations", pairs(&metadata.annotations)));
+    }
+    if let Some(at) = metadata.deletion_requested_at {
+        fields.push(("Deletion", format!("asked for at {at}")));
+    }
+    for (tool, manager) in &metadata.managers {
+        fields.push(("Written by", format!("{} with {tool} at {}", manager.by, manager.at)));
+    }
+    fields.into_iter().try_for_each(|(name, value)| console.line(format!("{:<14}{value}", format!("{name}:"))))
+}
+
+fn status_lines(status: &DeploymentStatus, session: &Session) -> Vec<String> {
+    let mut lines = vec![
+        format!("{} ({}): {}", status.phase, status.reason, status.message),
+        format!("{} of {} healthy; answers generation {}", status.healthy, status.wanted, status.observed_generation),
+    ];
+    lines.extend(status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, session.ports.now())));
+    lines.extend(status.conditions.iter().map(|condition| {
+        format!("{:?}: {} ({}) {}", condition.kind, condition.status, condition.reason, condition.message)
+    }));
+    lines
+}
+
+fn version_rows(status: &DeploymentStatus) -> Rows {
+    let mut rows = Rows::new(&["VERSION", "REVISION", "ROLE", "DESIRED", "ASSIGNED", "REGISTERED", "HEALTHY"]);
+    for version in &status.versions {
+        rows.add(vec![
+            version.version.clone(),
+            version.revision.short().to_owned(),
+            version.role.tag().to_owned(),
+            version.desired.to_string(),
+            version.assigned.to_string(),
+            version.registered.to_string(),
+            version.healthy.to_string(),
+        ]);
+    }
+    rows
+}
+
+fn instance_rows(instances: &[InstanceView], session: &Session) -> Rows {
+    let mut rows = Rows::new(&["INSTANCE", "VERSION", "ROLE", "NODE", "STATE", "RESTARTS", "AGE", "MESSAGE"]);
+    for InstanceView { instance, report } in instances {
+        let state = match report {
+            Some(report) => format!("{:?}", report.phase),
+            None => "Assigned".to_owned(),
+        };
+        let failing = report.iter().flat_map(|report| report.failing.values().cloned());
+        let message: Vec<String> = report.iter().filter_map(|report| report.message.clone()).chain(failing).collect();
+        rows.add(vec![
+            instance.id.to_string(),
+            instance.version.clone(),
+            instance.role.tag().to_owned(),
+            instance.node.to_string(),
+            state,
+            report.as_ref().map_or(0, |report| report.restarts).to_string(),
+            age(Some(instance.created_at), session.ports.now()),
+            message.join("; "),
+        ]);
+    }
+    rows
+}
+
+/// The word for how bad an event is.
+pub(super) fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Normal => "Normal",
+        Severity::Warning => "Warning",
+    }
+}

@@ -1,0 +1,220 @@
+//! `helium dev`: everything on this machine alone, with a store of its own.
+//!
+//! Design: the embedded server, the controller and the agent are the very parts that run apart in production; they speak to the
+//! server through its in-process transport, and everybody else through its HTTP face. Ctrl-C stops the controller first, so that it
+//! does not mend what the agent is taking down.
+
+use std::{
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use consul_client::Client;
+use consul_embedded::{Durability, OpenError, Server};
+use helium_agent::{Agent, AgentConfig, StopMode};
+use helium_crds::{AnyObject, NodeName};
+use helium_engine::{Engine, EngineConfig};
+use helium_runtime::shutdown::{Shutdown, Trigger};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::{
+    agent::{own_program, refused},
+    apply::result_line,
+    dev_screen::Screen,
+    serving,
+};
+use crate::{
+    documents::{self, Files},
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// The only node of `helium dev`.
+const NODE: &str = "local";
+/// The port of Consul's API, and how many after it are tried before any free one is taken.
+const PORT: u16 = 8500;
+const PORTS: u16 = 10;
+
+/// Options of `helium dev`.
+#[derive(Args, Debug)]
+pub(crate) struct DevArgs {
+    /// Files or folders of documents to apply at the start, or `-` for stdin
+    #[arg(short, long = "filename", value_name = "PATH")]
+    files: Vec<PathBuf>,
+    /// Go into folders within folders
+    #[arg(short = 'R', long, requires = "files")]
+    recursive: bool,
+    /// The folder of the store, of records and logs
+    #[arg(long, value_name = "FOLDER", default_value = ".helium")]
+    data_dir: PathBuf,
+    /// Stop what an earlier run left, and forget everything
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// The parts that run.
+struct Parts {
+    /// The HTTP face of the store.
+    http: JoinHandle<std::io::Result<()>>,
+    controller: (Trigger, JoinHandle<Result<(), helium_engine::Error>>),
+    agent: (Trigger, JoinHandle<()>),
+}
+
+/// Runs `helium dev` until it is asked to stop.
+pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console) -> Outcome {
+    let objects = declared(&args, session, console)?;
+    if args.fresh {
+        forget(&args.data_dir, session).await?;
+    }
+    let (server, port) = start_store(&args.data_dir).await?;
+    let listener = port.listener;
+    greet(port.number, &args.data_dir, console)?;
+    let client = client_of(&server);
+    let parts = start(&server, listener, &args.data_dir, session)?;
+    let people = session.people_over(client, "dev");
+    let work = async {
+        if !objects.is_empty() {
+            for applied in people.apply(&objects).await? {
+                for warning in &applied.warnings {
+                    console.warn(format!("{}: {warning}", applied.object));
+                }
+                console.line(result_line(&applied))?;
+            }
+        }
+        Screen::new(console.terminal).show(&people, session, console).await
+    };
+    let ended = tokio::select! {
+        biased;
+        signal = serving::asked_to_stop() => signal.map(|_| ()),
+        shown = work => shown,
+    };
+    console.say("stopping what runs; state is kept (--fresh forgets it)");
+    tokio::select! {
+        biased;
+        () = stop(parts) => {}
+        _ = serving::asked_to_stop() => return Err(Failure::new(Exit::Interrupted, "not everything was stopped")),
+    }
+    ended.map(|()| Exit::Ok)
+}
+
+fn declared(args: &DevArgs, session: &Session, console: &mut Console) -> Result<Vec<AnyObject>, Failure> {
+    if args.files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let files = Files { files: args.files.clone(), recursive: args.recursive };
+    documents::sound(&files, session.namespace(), console)
+}
+
+/// A port that is ours.
+struct Port {
+    listener: TcpListener,
+    number: u16,
+}
+
+/// Takes 8500 if it is free, else the next that is.
+async fn take_port() -> Result<Port, Failure> {
+    for number in (PORT..PORT + PORTS).chain([0]) {
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, number)).await {
+            let number = listener.local_addr().map_or(number, |address| address.port());
+            return Ok(Port { listener, number });
+        }
+    }
+    Err(Failure::internal("no port is free on 127.0.0.1"))
+}
+
+fn greet(port: u16, folder: &Path, console: &mut Console) -> Result<(), Failure> {
+    let folder = if folder.is_relative() && !folder.starts_with(".") {
+        format!("./{}", folder.display())
+    } else {
+        folder.display().to_string()
+    };
+    console.line(format!(
+        "Helium dev: Consul API on http://127.0.0.1:{port}, data in {folder} (one machine only; for more, run Consul)"
+    ))?;
+    if port != PORT {
+        console.line(format!("Port {PORT} is taken. In other terminals: export CONSUL_HTTP_ADDR=http://127.0.0.1:{port}"))?;
+    }
+    Ok(())
+}
+
+async fn start_store(folder: &Path) -> Result<(Server, Port), Failure> {
+    let server = open(folder).map_err(|error| {
+        Failure::new(Exit::Refused, format!("cannot open the store in `{}`: {error}", folder.display()))
+            .hint("does another `helium dev` run here? `--data-dir` names another folder")
+    })?;
+    Ok((server, take_port().await?))
+}
+
+fn open(folder: &Path) -> Result<Server, OpenError> {
+    Server::open(&folder.join("consul"), &store_config(), Durability::Disk)
+}
+
+fn store_config() -> consul_embedded::Config {
+    consul_embedded::Config { node: NODE.to_owned(), ..consul_embedded::Config::default() }
+}
+
+fn client_of(server: &Server) -> Client {
+    Client::over(server.transport(), None)
+}
+
+fn agent_config(folder: &Path, session: &Session) -> Result<AgentConfig, Failure> {
+    let mut config = AgentConfig::new(NodeName::from(NODE), folder.join("agent"), own_program()?);
+    config.keys = session.keys();
+    Ok(config)
+}
+
+fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Session) -> Result<Parts, Failure> {
+    let agent = Agent::new(agent_config(folder, session)?, client_of(server), session.ports.clone())
+        .map_err(|error| refused(&error))?;
+    let http = {
+        let server = server.clone();
+        tokio::spawn(async move { server.serve_http(listener).await })
+    };
+    let config = EngineConfig { keys: session.keys(), name: "dev".to_owned(), ..EngineConfig::default() };
+    let engine = Engine::new(client_of(server), config, session.ports.clone());
+    let (stop_controller, shutdown) = Shutdown::new();
+    let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));
+    let (stop_agent, shutdown) = Shutdown::new();
+    let agent = (stop_agent, tokio::spawn(agent.run(shutdown, StopMode::StopInstances)));
+    Ok(Parts { http, controller, agent })
+}
+
+async fn stop(parts: Parts) {
+    let (trigger, controller) = parts.controller;
+    trigger.trigger();
+    if let Ok(Err(error)) = controller.await {
+        tracing::error!(%error, "the controller ended badly");
+    }
+    let (trigger, agent) = parts.agent;
+    trigger.trigger();
+    if let Err(error) = agent.await {
+        tracing::error!(%error, "the agent ended badly");
+    }
+    parts.http.abort();
+}
+
+/// Stops the instances that an earlier run left, and removes everything it knew.
+async fn forget(folder: &Path, session: &Session) -> Result<(), Failure> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    // Holding the store's lock shows that no other `helium dev` runs here.
+    drop(open(folder).map_err(|error| {
+        Failure::new(Exit::Refused, format!("cannot forget `{}`: {error}", folder.display()))
+    })?);
+    let nowhere = Server::in_memory(&store_config());
+    let agent = Agent::new(agent_config(folder, session)?, client_of(&nowhere), session.ports.clone())
+        .map_err(|error| refused(&error))?;
+    let (trigger, shutdown) = Shutdown::new();
+    trigger.trigger();
+    agent.run(shutdown, StopMode::StopInstances).await;
+    for part in ["consul", "agent"] {
+        let path = folder.join(part);
+        if path.exists() {
+            std::fs::remove_dir_all(&path)
+                .map_err(|error| Failure::internal(format!("cannot remove `{}`: {error}", path.display())))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `helium doctor`: look for what is wrong with the store, and with those who should be using it.
+
+use clap::Args;
+use helium_engine::people::{People, PeopleError};
+
+use crate::{
+    output::{Console, Exit, Failure, Outcome, Tone},
+    session::Session,
+};
+
+/// Options of `helium doctor`.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Write what is missing of the layout, and so declare that what the store holds now is all there is
+    #[arg(long)]
+    repair: bool,
+}
+
+/// How one look went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    Good,
+    /// Nothing is broken, but not everything runs.
+    Odd,
+    Bad,
+}
+
+/// Runs `helium doctor`. What is bad makes exit code 7: a controller acts on nothing until it is mended.
+pub(crate) async fn run(args: DoctorArgs, session: &Session, console: &mut Console) -> Outcome {
+    let people = session.people("doctor")?;
+    let address = session.consul()?.address;
+    if args.repair {
+        let written = people.repair().await?;
+        console.say(format!("{} missing keys of the layout were written", written.len()));
+    }
+    let leader = people.client().status_leader().await?;
+    let known = if leader.is_empty() { Mark::Bad } else { Mark::Good };
+    let mut worst = tell(known, "consul", &format!("{address}, leader {}", or_none(&leader)), console)?;
+    worst = worst.max(layout(&people, console).await?);
+    worst = worst.max(controller(&people, console).await?);
+    worst = worst.max(nodes(&people, console).await?);
+    worst = worst.max(objects(&people, console).await?);
+    Ok(if worst == Mark::Bad as u8 { Exit::Refused } else { Exit::Ok })
+}
+
+async fn layout(people: &People, console: &mut Console) -> Result<u8, Failure> {
+    let (mark, text) = match people.layout().await {
+        Ok(None) => (Mark::Odd, "not made yet; the first controller or apply makes it".to_owned()),
+        Ok(Some(layout)) if !layout.complete => {
+            (Mark::Odd, "half made; the next controller or apply finishes it".to_owned())
+        }
+        Ok(Some(layout)) => match people.missing_sentinels().await?.as_slice() {
+            [] => (Mark::Good, format!("schema {}, store {}", layout.schema, layout.uid)),
+            missing => {
+                let text = format!("{} sentinels are missing, such as {}: something was lost", missing.len(), missing[0]);
+                (Mark::Bad, text)
+            }
+        },
+        Err(error @ (PeopleError::Layout { .. } | PeopleError::Unreadable { .. })) => (Mark::Bad, error.to_string()),
+        Err(error) => return Err(error.into()),
+    };
+    tell(mark, "layout", &text, console)
+}
+
+async fn controller(people: &People, console: &mut Console) -> Result<u8, Failure> {
+    match people.leader().await? {
+        Some(lock) => tell(Mark::Good, "controller", &format!("{} leads", String::from_utf8_lossy(&lock.value)), console),
+        None => tell(Mark::Odd, "controller", "none leads; start `helium controller`", console),
+    }
+}
+
+async fn nodes(people: &People, console: &mut Console) -> Result<u8, Failure> {
+    let nodes = people.nodes().await?;
+    let alive = nodes.iter().filter(|node| node.heartbeat.is_some()).count();
+    let mark = if nodes.is_empty() || alive < nodes.len() { Mark::Odd } else { Mark::Good };
+    tell(mark, "nodes", &format!("{alive} of {} alive", nodes.len()), console)
+}
+
+async fn objects(people: &People, console: &mut Console) -> Result<u8, Failure> {
+    let objects = people.objects().await?;
+    let statuses = people.statuses().await?;
+    let wrong = statuses.values().filter(|status| {
+        matches!(status.phase, helium_crds::Phase::Degraded | helium_crds::Phase::Invalid)
+    });
+    let wrong = wrong.count();
+    let mark = if wrong == 0 { Mark::Good } else { Mark::Odd };
+    tell(mark, "objects", &format!("{}, of which {wrong} degraded or invalid", objects.len()), console)
+}
+
+fn tell(mark: Mark, what: &str, text: &str, console: &mut Console) -> Result<u8, Failure> {
+    let (word, tone) = match mark {
+        Mark::Good => ("ok  ", Tone::Good),
+        Mark::Odd => ("note", Tone::Warning),
+        Mark::Bad => ("bad ", Tone::Bad),
+    };
+    let word = console.paint(tone, word);
+    console.line(format!("{word}  {what:<10}  {text}"))?;
+    Ok(mark as u8)
+}
+
+fn or_none(text: &str) -> &str {
+    if text.is_empty() { "none" } else { text }
+}

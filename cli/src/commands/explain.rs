@@ -1,0 +1,120 @@
+//! `helium explain`: what a field means, or why an object is not there yet.
+
+use clap::{Args, ValueEnum};
+use helium_crds::{
+    Kind,
+    schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
+};
+use helium_engine::people::ObjectRef;
+use serde_json::json;
+
+use crate::{
+    names,
+    output::{Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, object_table::phase_tone},
+    session::Session,
+};
+
+/// Options of `helium explain`.
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArgs {
+    /// A field (`deployment.spec.strategy`) or an object (`deployment/hello`)
+    #[arg(value_name = "FIELD|OBJECT", required = true, num_args = 1..=2)]
+    what: Vec<String>,
+    /// Print one JSON document
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Machine>,
+}
+
+/// The form for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Machine {
+    /// JSON.
+    Json,
+}
+
+/// Runs `helium explain`.
+pub(crate) async fn run(args: ExplainArgs, session: &Session, console: &mut Console) -> Outcome {
+    match args.what.as_slice() {
+        [word] if !word.contains('/') => field(word, args.output, console),
+        words => {
+            for object in names::objects(words, session.namespace())? {
+                why(&object, args.output, session, console).await?;
+            }
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+async fn why(object: &ObjectRef, output: Option<Machine>, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    let people = session.people("explain")?;
+    let stored = people.existing(object).await?.value;
+    // A Canary has no status of its own: its rollout is its Deployment's.
+    let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };
+    let status = people.status(&object.key).await?;
+    let lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    if output.is_some() {
+        let status = status.as_ref().map(serde_json::to_value).transpose()?;
+        return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
+    }
+    let tone = status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase));
+    for line in lines {
+        let painted = match line.split_once(": ") {
+            Some((head, rest)) if !line.starts_with(' ') && !head.contains(' ') => {
+                let tone = if head == "Next" { Tone::Strong } else { tone };
+                format!("{}: {rest}", console.paint(tone, head))
+            }
+            _ => line,
+        };
+        console.line(painted)?;
+    }
+    Ok(())
+}
+
+fn field(path: &str, output: Option<Machine>, console: &mut Console) -> Outcome {
+    let doc = explain_field(path).map_err(|error| {
+        let failure = Failure::new(Exit::NotFound, error.to_string());
+        match error {
+            ExplainError::UnknownField { known, .. } if !known.is_empty() => {
+                failure.hint(format!("fields there are {}", known.join(", ")))
+            }
+            _ => failure,
+        }
+    })?;
+    if output.is_some() {
+        console.data(to_json(&serde_json::to_value(&doc)?)?)?;
+    } else {
+        lines(&doc, console).into_iter().try_for_each(|line| console.line(line))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn lines(doc: &FieldDoc, console: &Console) -> Vec<String> {
+    let mut head = format!("{}: {}", console.paint(Tone::Strong, &doc.path), doc.r#type);
+    head.push_str(&rule(doc.required, doc.default.as_deref()));
+    let mut lines = vec![head, format!("  {}", doc.description)];
+    if !doc.choices.is_empty() {
+        lines.extend([String::new(), "Choices:".to_owned()]);
+        lines.extend(doc.choices.iter().map(|(word, meaning)| format!("  {word}: {meaning}")));
+    }
+    if !doc.fields.is_empty() {
+        lines.extend([String::new(), "Fields:".to_owned()]);
+        lines.extend(doc.fields.iter().flat_map(|field| child_lines(field, console)));
+    }
+    lines
+}
+
+fn child_lines(field: &ChildDoc, console: &Console) -> [String; 2] {
+    let kept = if field.kept_by_helium { ", kept by Helium" } else { "" };
+    let rule = rule(field.required && !field.kept_by_helium, field.default.as_deref());
+    let name = console.paint(Tone::Strong, &field.name);
+    [format!("  {name}: {}{rule}{kept}", field.r#type), format!("      {}", field.description)]
+}
+
+/// `, required`, or `, default 10s`.
+fn rule(required: bool, default: Option<&str>) -> String {
+    match (required, default) {
+        (true, _) => ", required".to_owned(),
+        (false, Some(default)) => format!(", default {default}"),
+        (false, None) => String::new(),
+    }
+}

@@ -1,0 +1,213 @@
+//! `helium get`: list objects, once or as they change.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use helium_crds::{DeploymentStatus, Kind, ObjectKey};
+use helium_engine::people::{ObjectRef, People, PeopleError, Stored, follow::Follow};
+use serde_json::{Value, json};
+
+use crate::{
+    names::{self, Selection},
+    output::{
+        Console, Exit, Failure, Outcome,
+        format::{Format, items, to_json, to_yaml},
+        object_table::{self, Columns},
+    },
+    session::Session,
+};
+
+/// Options of `helium get`.
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// `all`, `KIND[,KIND]`, `KIND NAME...` or `KIND/NAME...`
+    #[arg(value_name = "OBJECT", required = true)]
+    objects: Vec<String>,
+    /// How to print
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Format>,
+    /// Objects of every namespace
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Go on printing what changes
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// Objects with what the controller says of them.
+pub(super) struct View {
+    stored: Vec<Stored>,
+    statuses: BTreeMap<ObjectKey, DeploymentStatus>,
+}
+
+/// Runs `helium get`.
+pub(crate) async fn run(args: GetArgs, session: &Session, console: &mut Console) -> Outcome {
+    let selection = names::selection(&args.objects, session.namespace())?;
+    let people = session.people("get")?;
+    if args.watch {
+        return watch(&args, &selection, &people, session, console).await;
+    }
+    let view = look(&people).await?.select(&selection, &args, session);
+    if let Selection::Objects(objects) = &selection {
+        missing(objects, &view)?;
+    }
+    let alone = matches!(&selection, Selection::Objects(objects) if objects.len() == 1);
+    match args.output {
+        Some(Format::Json) if alone => console.data(to_json(&view.documents()?.pop().unwrap_or_default())?)?,
+        Some(Format::Json) => console.data(to_json(&items(view.documents()?))?)?,
+        Some(Format::Yaml) => {
+            let texts = view.documents()?.iter().map(to_yaml).collect::<Result<Vec<_>, _>>()?;
+            console.data(texts.join("---\n"))?;
+        }
+        Some(Format::Name) => {
+            view.stored.iter().try_for_each(|stored| console.line(ObjectRef::of(stored).to_string()))?;
+        }
+        None | Some(Format::Wide) => tables(&view, &args, session, console)?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn tables(view: &View, args: &GetArgs, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    if view.stored.is_empty() {
+        console.say("nothing found");
+        return Ok(());
+    }
+    let columns = columns(args, session);
+    let mut first = true;
+    for kind in Kind::ALL {
+        let of_kind: Vec<&Stored> = view.stored.iter().filter(|stored| stored.kind == kind).collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        if !first {
+            console.line("")?;
+        }
+        first = false;
+        let lines = object_table::table(kind, &of_kind, &view.statuses, columns, console);
+        lines.into_iter().try_for_each(|line| console.line(line))?;
+    }
+    Ok(())
+}
+
+fn columns(args: &GetArgs, session: &Session) -> Columns {
+    Columns {
+        wide: args.output == Some(Format::Wide),
+        namespace: args.all_namespaces,
+        now: session.ports.now(),
+    }
+}
+
+/// Prints everything once, then each object again whenever it or its status changes.
+async fn watch(
+    args: &GetArgs,
+    selection: &Selection,
+    people: &People,
+    session: &Session,
+    console: &mut Console,
+) -> Outcome {
+    let root = people.keys().root().to_owned();
+    let mut specs = Follow::prefix(people, format!("{root}spec/"));
+    let mut statuses = Follow::prefix(people, format!("{root}status/"));
+    let mut spec_pairs = specs.next().await?;
+    let mut status_pairs = statuses.next().await?;
+    let mut shown: BTreeMap<ObjectRef, Value> = BTreeMap::new();
+    let mut first = true;
+    loop {
+        let stored = people.parse_objects(&spec_pairs).into_iter().map(|row| row.value).collect();
+        let view = View { stored, statuses: people.parse_statuses(&status_pairs) };
+        let view = view.select(selection, args, session);
+        changes(&view, &mut shown, args, session, console, first)?;
+        first = false;
+        tokio::select! {
+            biased;
+            pairs = specs.next() => spec_pairs = pairs?,
+            pairs = statuses.next() => status_pairs = pairs?,
+        }
+    }
+}
+
+/// Prints what differs from what was shown.
+fn changes(
+    view: &View,
+    shown: &mut BTreeMap<ObjectRef, Value>,
+    args: &GetArgs,
+    session: &Session,
+    console: &mut Console,
+    first: bool,
+) -> Result<(), Failure> {
+    let mut now = BTreeMap::new();
+    for (stored, document) in view.stored.iter().zip(view.documents()?) {
+        let name = ObjectRef::of(stored);
+        if shown.get(&name) != Some(&document) {
+            match args.output {
+                Some(Format::Json) => console.line(document.to_string())?,
+                Some(Format::Yaml) => console.data(format!("---\n{}", to_yaml(&document)?))?,
+                Some(Format::Name) => console.line(name.to_string())?,
+                None | Some(Format::Wide) => {
+                    let columns = columns(args, session);
+                    let mut lines = object_table::table(stored.kind, &[stored], &view.statuses, columns, console);
+                    // The headings stand once, above the first row.
+                    let kept = if first && now.is_empty() { lines } else { lines.split_off(1.min(lines.len())) };
+                    kept.into_iter().try_for_each(|line| console.line(line))?;
+                }
+            }
+        }
+        now.insert(name, document);
+    }
+    for gone in shown.keys().filter(|name| !now.contains_key(*name)) {
+        match args.output {
+            Some(Format::Json) => console.line(json!({ "object": gone.to_string(), "deleted": true }).to_string())?,
+            _ => console.line(format!("{gone} deleted"))?,
+        }
+    }
+    *shown = now;
+    Ok(())
+}
+
+/// Everything there is.
+pub(super) async fn look(people: &People) -> Result<View, PeopleError> {
+    let stored = people.objects().await?.into_iter().map(|row| row.value).collect();
+    Ok(View { stored, statuses: people.statuses().await? })
+}
+
+impl View {
+    fn select(mut self, selection: &Selection, args: &GetArgs, session: &Session) -> Self {
+        self.stored.retain(|stored| match selection {
+            Selection::Objects(objects) => objects.contains(&ObjectRef::of(stored)),
+            Selection::Kinds(kinds) => {
+                kinds.contains(&stored.kind)
+                    && (args.all_namespaces || stored.metadata.namespace == session.namespace())
+            }
+        });
+        self
+    }
+
+    /// Every object with its status.
+    fn documents(&self) -> Result<Vec<Value>, Failure> {
+        self.stored.iter().map(|stored| document(stored, self.statuses.get(&stored.key()))).collect()
+    }
+}
+
+/// An object with what the controller says of it under `status`; of a Canary, that is the rollout.
+pub(super) fn document(stored: &Stored, status: Option<&DeploymentStatus>) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(stored)?;
+    let said = match (stored.kind, status) {
+        (_, None) => None,
+        (Kind::Deployment, Some(status)) => Some(serde_json::to_value(status)?),
+        (Kind::Canary, Some(status)) => {
+            status.rollout.as_ref().map(|rollout| serde_json::to_value(rollout).map(|rollout| json!({ "rollout": rollout }))).transpose()?
+        }
+    };
+    if let (Some(said), Some(fields)) = (said, value.as_object_mut()) {
+        fields.insert("status".to_owned(), said);
+    }
+    Ok(value)
+}
+
+fn missing(objects: &[ObjectRef], view: &View) -> Result<(), Failure> {
+    let there: Vec<ObjectRef> = view.stored.iter().map(ObjectRef::of).collect();
+    match objects.iter().find(|object| !there.contains(object)) {
+        Some(object) => Err(PeopleError::NotFound(object.clone()).into()),
+        None => Ok(()),
+    }
+}

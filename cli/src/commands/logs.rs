@@ -1,0 +1,130 @@
+//! `helium logs`: what the instances of this machine print.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+use helium_agent::logs::{InstanceLog, ReadLog, copy, list};
+use helium_crds::ObjectKey;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, duplex},
+    sync::mpsc,
+    task::JoinSet,
+};
+
+use super::agent::usual_data_dir;
+use crate::{
+    names,
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// How often the folder is looked at for new instances while following.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How many bytes of one instance may wait to be printed.
+const BUFFER: usize = 64 * 1024;
+/// How many lines may wait to be printed.
+const LINES: usize = 1024;
+
+/// Options of `helium logs`.
+#[derive(Args, Debug)]
+pub(crate) struct LogsArgs {
+    /// The Deployment
+    name: String,
+    /// Go on printing, also of instances that come later
+    #[arg(short, long)]
+    follow: bool,
+    /// Only so many lines from the end of each log
+    #[arg(long, value_name = "LINES")]
+    tail: Option<usize>,
+    /// Only instances of this version
+    #[arg(long, value_name = "LABEL")]
+    only_version: Option<String>,
+    /// Only this instance
+    #[arg(long, value_name = "ID")]
+    instance: Option<String>,
+    /// Also instances that are gone
+    #[arg(long)]
+    gone: bool,
+    /// The data folder of this machine's agent [default: .helium/agent if it is there, else /var/lib/helium]
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+/// Runs `helium logs`.
+pub(crate) async fn run(args: LogsArgs, session: &Session, console: &mut Console) -> Outcome {
+    let key = names::deployment(&args.name, session.namespace())?;
+    let folder = args.data_dir.clone().unwrap_or_else(usual_data_dir);
+    let found = wanted(&args, &key, &folder)?;
+    if found.is_empty() && !args.follow {
+        let message = format!("no instance of {key} has a log on this machine");
+        let hint = format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
+        return Err(Failure::new(Exit::NotFound, message).hint(hint));
+    }
+    let several = args.follow || found.len() > 1;
+    let (sender, mut lines) = mpsc::channel::<String>(LINES);
+    let mut readers = JoinSet::new();
+    let mut known = BTreeSet::new();
+    read_new(found, &mut known, &mut readers, &sender, &args, several);
+    if !args.follow {
+        drop(sender);
+        while let Some(line) = lines.recv().await {
+            console.line(line)?;
+        }
+        return Ok(Exit::Ok);
+    }
+    loop {
+        tokio::select! {
+            biased;
+            Some(line) = lines.recv() => console.line(line)?,
+            () = tokio::time::sleep(LOOK_AGAIN) => {
+                read_new(wanted(&args, &key, &folder)?, &mut known, &mut readers, &sender, &args, several);
+            }
+        }
+    }
+}
+
+/// Starts reading the logs that are not being read yet.
+fn read_new(
+    found: Vec<InstanceLog>,
+    known: &mut BTreeSet<PathBuf>,
+    readers: &mut JoinSet<()>,
+    sender: &mpsc::Sender<String>,
+    args: &LogsArgs,
+    several: bool,
+) {
+    for log in found {
+        if known.insert(log.path.clone()) {
+            let how = ReadLog { tail: args.tail, follow: args.follow };
+            let prefix = if several { format!("{} {} | ", log.id, log.version) } else { String::new() };
+            readers.spawn(read(log.path, how, prefix, sender.clone()));
+        }
+    }
+}
+
+/// Reads one log line by line, each with its instance in front.
+async fn read(path: PathBuf, how: ReadLog, prefix: String, sender: mpsc::Sender<String>) {
+    let (ours, mut theirs) = duplex(BUFFER);
+    let copying = tokio::spawn(async move { copy(&path, how, &mut theirs).await });
+    let mut lines = BufReader::new(ours).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        if sender.send(format!("{prefix}{}", String::from_utf8_lossy(&line))).await.is_err() {
+            break;
+        }
+    }
+    copying.abort();
+}
+
+fn wanted(args: &LogsArgs, key: &ObjectKey, folder: &Path) -> Result<Vec<InstanceLog>, Failure> {
+    let all = list(folder).map_err(|error| Failure::internal(format!("cannot read `{}`: {error}", folder.display())))?;
+    let fits = |log: &InstanceLog| {
+        log.deployment == *key
+            && (args.gone || !log.gone || args.instance.is_some())
+            && args.only_version.as_ref().is_none_or(|version| *version == log.version)
+            && args.instance.as_ref().is_none_or(|id| id == log.id.as_str())
+    };
+    Ok(all.into_iter().filter(fits).collect())
+}

@@ -1,0 +1,81 @@
+//! The commands, one file each: their options, and what they call and print.
+
+pub(crate) mod acl;
+pub(crate) mod agent;
+pub(crate) mod apply;
+pub(crate) mod canary;
+pub(crate) mod controller;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod dev;
+mod dev_screen;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod get;
+pub(crate) mod logs;
+pub(crate) mod node;
+mod request;
+pub(crate) mod rollout;
+pub(crate) mod sample;
+pub(crate) mod scale;
+pub(crate) mod schema;
+mod serving;
+pub(crate) mod validate;
+pub(crate) mod version;
+pub(crate) mod wait;
+mod waiting;
+
+use crate::{
+    args::Command,
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// Whether a command runs until it is told to stop, and so deals with signals itself.
+pub(crate) fn is_server(command: &Command) -> bool {
+    matches!(command, Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_))
+}
+
+/// Runs a command. Ctrl-C ends any that is no server at once: what was committed stays, what was not never happens.
+pub(crate) async fn run(command: Command, session: &Session, console: &mut Console) -> Outcome {
+    if is_server(&command) {
+        return dispatch(command, session, console).await;
+    }
+    tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Err(Failure::new(Exit::Interrupted, ""))
+        }
+        outcome = dispatch(command, session, console) => outcome,
+    }
+}
+
+async fn dispatch(command: Command, session: &Session, console: &mut Console) -> Outcome {
+    match command {
+        Command::Apply(args) => apply::run(args, session, console).await,
+        Command::Diff(args) => diff::run(args, session, console).await,
+        Command::Validate(args) => validate::run(&args, session, console),
+        Command::Get(args) => get::run(args, session, console).await,
+        Command::Describe(args) => describe::run(args, session, console).await,
+        Command::Explain(args) => explain::run(args, session, console).await,
+        Command::Events(args) => events::run(args, session, console).await,
+        Command::Delete(args) => delete::run(args, session, console).await,
+        Command::Scale(args) => scale::run(args, session, console).await,
+        Command::Rollout(command) => rollout::run(command, session, console).await,
+        Command::Canary(command) => canary::run(command, session, console).await,
+        Command::Logs(args) => logs::run(args, session, console).await,
+        Command::Wait(args) => wait::run(args, session, console).await,
+        Command::Dev(args) => dev::run(args, session, console).await,
+        Command::Controller(args) => controller::run(args, session, console).await,
+        Command::Agent(args) => agent::run(args, session, console).await,
+        Command::Node(command) => node::run(command, session, console).await,
+        Command::Acl(command) => acl::run(&command, session, console),
+        Command::Doctor(args) => doctor::run(args, session, console).await,
+        Command::Schema(args) => schema::run(&args, console),
+        Command::Version(args) => version::run(&args, console),
+        Command::Sample(args) => sample::run(args).await,
+    }
+}

@@ -1,0 +1,54 @@
+//! Requests to a rollout: sent, and waited for until the controller has answered.
+
+use std::time::Duration;
+
+use clap::Args;
+use helium_crds::control::Verb;
+
+use crate::{
+    names,
+    output::{Console, Exit, Failure, Outcome},
+    session::Session,
+};
+
+/// How long a controller may take to answer before the person is told that none has.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Options of every request.
+#[derive(Args, Debug)]
+pub(crate) struct RequestArgs {
+    /// The Deployment
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Why, for those who look later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Do not wait for the controller's answer
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// Sends a request and tells the answer. `done` is what a request that was carried out is called: `promoted`.
+pub(super) async fn send(args: RequestArgs, verb: Verb, done: &str, session: &Session, console: &mut Console) -> Outcome {
+    let key = names::deployment(&args.name, session.namespace())?;
+    let people = session.people("control")?;
+    let Some(request) = people.request(&key, verb, args.reason).await? else {
+        console.line(format!("deployment/{key} unchanged: no rollout is under way"))?;
+        return Ok(Exit::Ok);
+    };
+    if args.no_wait {
+        console.line(format!("deployment/{key} asked to {}", verb.as_str()))?;
+        return Ok(Exit::Ok);
+    }
+    let Ok(answer) = tokio::time::timeout(PATIENCE, people.answer(&key, &request.id)).await else {
+        let message = format!("no controller has answered within {} s; the request stands", PATIENCE.as_secs());
+        return Err(Failure::new(Exit::Timeout, message).hint("`helium doctor` tells whether one leads"));
+    };
+    match answer?.refused {
+        Some(why) => Err(Failure::new(Exit::Refused, format!("deployment/{key} was not {done}: {why}"))),
+        None => {
+            console.line(format!("deployment/{key} {done}"))?;
+            Ok(Exit::Ok)
+        }
+    }
+}

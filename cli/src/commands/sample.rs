@@ -1,0 +1,27 @@
+//! `helium sample`: a small HTTP server to try deployments with.
+
+use clap::Args;
+use helium_sample::{SampleConfig, serve};
+
+use super::serving;
+use crate::output::{Exit, Failure, Outcome};
+
+/// Options of `helium sample`.
+#[derive(Args, Debug)]
+#[command(disable_version_flag = true)]
+pub(crate) struct SampleArgs {
+    #[command(flatten)]
+    config: SampleConfig,
+}
+
+/// Runs `helium sample` until it is asked to stop.
+pub(crate) async fn run(args: SampleArgs) -> Outcome {
+    tokio::select! {
+        biased;
+        signal = serving::asked_to_stop() => signal.map(|_| Exit::Ok),
+        served = serve(args.config) => match served {
+            Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(Failure::internal(format!("cannot serve: {error}"))),
+        },
+    }
+}

@@ -1,0 +1,128 @@
+//! Files of documents: read, parsed and validated together, so that every problem of all of them is told at once.
+
+use std::{
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use helium_crds::{AnyObject, Kind, Report, Source, object::DEFAULT_NAMESPACE, parse_all};
+
+use crate::output::{Console, Exit, Failure};
+
+/// Where documents come from.
+#[derive(Args, Debug)]
+pub(crate) struct Files {
+    /// A file or folder of YAML or JSON documents, or `-` for stdin; may be given several times
+    #[arg(short, long = "filename", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Go into folders within folders
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+}
+
+/// What came of reading documents.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Every document is sound; in the order in which they are to be applied.
+    Sound(Vec<AnyObject>),
+    /// Something is wrong with at least one.
+    Problems(Report),
+}
+
+/// Reads and validates every document. `namespace` is given to those that name none.
+pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
+    let mut sources = Vec::new();
+    let mut report = Report::default();
+    for path in paths(files)? {
+        let (name, bytes) = contents(&path)?;
+        match Source::from_bytes(name, &bytes) {
+            Ok(source) => sources.push(source),
+            Err(problems) => report.problems.extend(problems.problems),
+        }
+    }
+    match parse_all(&sources) {
+        Ok(parsed) if report.problems.is_empty() => {
+            let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| parsed.object).collect();
+            objects.iter_mut().for_each(|object| place(object, namespace));
+            objects.sort_by_key(|object| Kind::ALL.iter().position(|kind| *kind == object.kind()));
+            Ok(Read::Sound(objects))
+        }
+        Ok(_) => Ok(Read::Problems(report)),
+        Err(problems) => {
+            report.problems.extend(problems.problems);
+            Ok(Read::Problems(report))
+        }
+    }
+}
+
+/// Reads and validates every document for a command that needs them all sound and at least one of them.
+pub(crate) fn sound(files: &Files, namespace: &str, console: &mut Console) -> Result<Vec<AnyObject>, Failure> {
+    match read(files, namespace)? {
+        Read::Sound(objects) if objects.is_empty() => Err(Failure::usage("no documents in the files given")),
+        Read::Sound(objects) => Ok(objects),
+        Read::Problems(report) => {
+            console.say(report.render(console.colours_words()).trim_end());
+            Err(Failure::new(Exit::Usage, ""))
+        }
+    }
+}
+
+/// Puts an object that names no namespace into the one of the command line.
+fn place(object: &mut AnyObject, namespace: &str) {
+    let metadata = object.metadata_mut();
+    if metadata.namespace == DEFAULT_NAMESPACE {
+        namespace.clone_into(&mut metadata.namespace);
+    }
+}
+
+/// The files to read, those of a folder in the order of their names.
+fn paths(files: &Files) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in &files.files {
+        if path.is_dir() {
+            let before = all.len();
+            walk(path, files.recursive, &mut all)?;
+            if all.len() == before {
+                let hint = "files end in .yaml, .yml or .json; `-R` goes into folders within folders";
+                return Err(Failure::usage(format!("no documents in the folder `{}`", path.display())).hint(hint));
+            }
+        } else {
+            all.push(path.clone());
+        }
+    }
+    Ok(all)
+}
+
+fn walk(folder: &Path, recursive: bool, all: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut entries: Vec<PathBuf> =
+        entries.map_err(|error| unreadable(folder, &error))?.into_iter().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            if recursive {
+                walk(&path, recursive, all)?;
+            }
+        } else if path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)) {
+            all.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// The name and the bytes of a file, or of stdin.
+fn contents(path: &Path) -> Result<(String, Vec<u8>), Failure> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
+        return Ok(("<stdin>".to_owned(), bytes));
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
+    Ok((path.display().to_string(), bytes))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("cannot read `{}`: {error}", path.display()))
+}

@@ -1,0 +1,24 @@
+//! Log lines: on stderr, as text or JSON, as many as `HELIUM_LOG` asks for.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::{args::LogFormat, output::Failure};
+
+/// The variable that says which log lines there are: `info`, or `warn,helium_engine=debug`.
+const VARIABLE: &str = "HELIUM_LOG";
+
+/// Starts logging. A server tells what it does, any other command only what goes wrong.
+pub(crate) fn start(format: LogFormat, server: bool) -> Result<(), Failure> {
+    let usual = if server { "info" } else { "error" };
+    let wanted = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(usual))
+        .map_err(|error| Failure::usage(format!("{VARIABLE} cannot be read: {error}")))?;
+    let lines = fmt().with_env_filter(filter).with_writer(io::stderr);
+    let started = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).try_init(),
+        LogFormat::Text => lines.with_ansi(io::stderr().is_terminal()).with_target(false).try_init(),
+    };
+    started.map_err(|error| Failure::internal(format!("cannot start logging: {error}")))
+}

@@ -1,0 +1,141 @@
+//! Exit codes: what a script can tell from the end of a command.
+
+use std::process::ExitCode;
+
+use helium_engine::people::PeopleError;
+
+/// How a command ended. The numbers are a promise and never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is well.
+    Ok = 0,
+    /// `diff` found differences.
+    Different = 1,
+    /// The command line, or a document, is wrong.
+    Usage = 2,
+    /// Somebody else changed the object, or it stands in the way of another.
+    Conflict = 3,
+    /// There is no such thing.
+    NotFound = 4,
+    /// It did not happen in time.
+    Timeout = 5,
+    /// The rollout failed.
+    RolloutFailed = 6,
+    /// A lock, a window or a guard forbids it.
+    Refused = 7,
+    /// Consul does not answer.
+    Unreachable = 8,
+    /// The token has no right to it.
+    NotAuthorised = 9,
+    /// A fault of Helium, or of the machine.
+    Internal = 10,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A command that ended badly: the code, the sentence and, where there is one, the way out.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// How the process ends.
+    pub(crate) exit: Exit,
+    /// What went wrong, without a full stop; empty if everything has been said already.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) hint: Option<String>,
+}
+
+/// What commands give.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+impl Failure {
+    /// A failure with its sentence.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), hint: None }
+    }
+
+    /// The same with a way out.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// A wrong command line.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// A fault of Helium or of the machine.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(Exit::Internal, message)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    /// A reader that went away is no failure at all: the writer ends quietly.
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::new(Exit::Ok, ""),
+            _ => Self::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_io() { std::io::Error::from(error).into() } else { Self::internal(error.to_string()) }
+    }
+}
+
+impl From<consul_client::Error> for Failure {
+    fn from(error: consul_client::Error) -> Self {
+        PeopleError::from(error).into()
+    }
+}
+
+impl From<PeopleError> for Failure {
+    fn from(error: PeopleError) -> Self {
+        let exit = exit_of(&error);
+        let failure = Self::new(exit, error.to_string());
+        match (&error, exit) {
+            (_, Exit::Unreachable) => {
+                failure.hint("is Consul running there? `--consul-addr` or `CONSUL_HTTP_ADDR` names another address")
+            }
+            (PeopleError::NotInitialised { .. }, _) => {
+                failure.hint("start `helium controller` once, or apply once with a token of the controller's rights")
+            }
+            (PeopleError::LayoutLost { .. }, _) => {
+                failure.hint("look at the store; `helium doctor --repair` declares what is there now to be all there is")
+            }
+            (_, Exit::NotAuthorised) => {
+                failure.hint("`helium acl policy deployer` prints the rights that this needs")
+            }
+            (PeopleError::Conflict { .. }, _) => failure.hint("look at it again and repeat the command"),
+            (PeopleError::ServiceClash { .. }, _) => failure.hint("set `spec.service` of one of them to another name"),
+            (PeopleError::WeightNotPossible { .. }, _) => {
+                failure.hint("choose another weight or count, or leave `exact` out to take the nearest")
+            }
+            _ => failure,
+        }
+    }
+}
+
+fn exit_of(error: &PeopleError) -> Exit {
+    match error {
+        PeopleError::Store(error) if error.is_denied() => Exit::NotAuthorised,
+        PeopleError::Store(error) if error.is_unreachable() => Exit::Unreachable,
+        PeopleError::NotInitialised { .. } => Exit::NotAuthorised,
+        PeopleError::Conflict { .. } | PeopleError::Deleting(_) | PeopleError::ServiceClash { .. } => Exit::Conflict,
+        PeopleError::NotFound(_) | PeopleError::NoRevision { .. } => Exit::NotFound,
+        PeopleError::WeightNotPossible { .. } | PeopleError::TooLarge { .. } => Exit::Usage,
+        PeopleError::Refused(_) | PeopleError::Layout { .. } | PeopleError::LayoutLost { .. } => Exit::Refused,
+        PeopleError::Partly { cause, .. } => exit_of(cause),
+        PeopleError::Unknown { .. } => Exit::Unreachable,
+        PeopleError::Store(_) | PeopleError::Unreadable { .. } => Exit::Internal,
+    }
+}

@@ -1,0 +1,128 @@
+//! Why a Deployment is not there yet: the phase, what it waits for with its numbers, and what to do next.
+
+use helium_crds::{
+    DeploymentStatus,
+    status::{Reason, WaitingOn},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use super::time::short;
+
+/// The lines of `helium explain deployment/<name>`.
+///
+/// `generation` is that of the spec: a status that answers an older one says so first.
+pub(crate) fn explain(name: &str, generation: u64, status: Option<&DeploymentStatus>, now: Timestamp) -> Vec<String> {
+    let Some(status) = status else {
+        return vec![
+            "Pending: no controller has looked at it yet.".to_owned(),
+            "Next: start one with helium controller, or look at helium doctor".to_owned(),
+        ];
+    };
+    let mut lines = Vec::new();
+    if status.observed_generation < generation {
+        lines.push(format!(
+            "No controller has seen generation {generation} yet; this is its answer to generation {}:",
+            status.observed_generation
+        ));
+    }
+    lines.push(format!("{}: {}", status.phase, sentence(&status.message)));
+    lines.extend(status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")));
+    lines.extend(next(name, status).map(|advice| format!("Next: {advice}")));
+    lines
+}
+
+/// One thing that is not yet so, with its numbers. None where the advice says it.
+pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String> {
+    let left = |until: Timestamp| {
+        let left = until.duration_since(now);
+        if left > SignedDuration::ZERO { format!("{} to go", short(left)) } else { "due now".to_owned() }
+    };
+    Some(match waiting {
+        WaitingOn::Agents => "waits for an agent: none has joined".to_owned(),
+        WaitingOn::Place { instances, why } => format!("waits for a place for {}: {why}", count(*instances, "instance")),
+        WaitingOn::Starting { version, instances } => {
+            let ids: Vec<&str> = instances.iter().map(helium_crds::InstanceId::as_str).collect();
+            let number = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            format!("waits for {} of {version} to become healthy: {}", count(number, "instance"), ids.join(", "))
+        }
+        WaitingOn::Unhealthy { version, instance, why } => format!("{instance} ({version}) is unhealthy: {why}"),
+        WaitingOn::MinHealthyTime { instances, until } => {
+            format!("waits until {} healthy for minHealthyTime: {}", have_been(*instances), left(*until))
+        }
+        WaitingOn::Soak { until } => format!("soaks: {}", left(*until)),
+        WaitingOn::Pause { until } => format!("pauses: {}", left(*until)),
+        WaitingOn::Person { command } => format!("waits for a person: {command}"),
+        WaitingOn::Superseded { version, instances } => {
+            format!("waits for {} of {version} to go, which never served", count(*instances, "instance"))
+        }
+        WaitingOn::Stopping { version, instances } => {
+            format!("waits for {} of {version} to stop", count(*instances, "instance"))
+        }
+        WaitingOn::Canary { passing, instances, needed } => {
+            format!("{passing} of {instances} canary passing (needs {needed})")
+        }
+        WaitingOn::Available { available, needed } => {
+            format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
+        }
+        WaitingOn::Sight { instance, node, lost_at } => match lost_at {
+            Some(lost_at) => format!("cannot see {instance} on {node}, which counts as lost in {}", left(*lost_at)),
+            None => format!("cannot see {instance} on {node} at the moment"),
+        },
+        WaitingOn::Fix { .. } => return None,
+        WaitingOn::Spec { problem } => format!("waits for the spec to change: {problem}"),
+    })
+}
+
+/// What a person can do.
+fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
+    Some(match status.reason {
+        Reason::NoAgents => "start one on some machine: helium agent".to_owned(),
+        Reason::NoPlace => "add a node or free one; helium node list shows what there is".to_owned(),
+        Reason::CanaryStep => format!("wait, or helium canary promote {name}, or helium canary abort {name}"),
+        Reason::PausedAtStep | Reason::AwaitingPromotion => {
+            format!("helium canary promote {name}, or helium canary abort {name}")
+        }
+        Reason::PausedByPerson => format!("helium rollout resume {name}"),
+        Reason::PausedOnFailure => {
+            format!("apply a fix, or helium rollout resume {name} to go on, or helium canary abort {name} to go back")
+        }
+        Reason::RolloutAborted => format!("apply a fix, or helium canary retry {name}"),
+        Reason::ProgressDeadlineExceeded | Reason::RollbackFailed => {
+            format!("apply a fix; helium logs {name} shows what the instances say")
+        }
+        Reason::InstancesUnhealthy => format!("helium logs {name} shows what the instances say"),
+        Reason::InvalidSpec => "apply a spec that validates".to_owned(),
+        Reason::VersionNotFound => format!("helium rollout history {name} lists the versions there are"),
+        Reason::WeightNotPossible => "change the weight or the count, or leave `exact` out".to_owned(),
+        Reason::FirstRollout
+        | Reason::RollingUpdate
+        | Reason::Promoting
+        | Reason::Scaling
+        | Reason::Restarting
+        | Reason::ManualCountsInProgress
+        | Reason::RollingBack
+        | Reason::ReturningToStable
+        | Reason::DeletionRequested => {
+            if status.waiting_on.iter().any(|waiting| matches!(waiting, WaitingOn::Unhealthy { .. })) {
+                format!("helium logs {name} shows what the instances say")
+            } else {
+                "wait".to_owned()
+            }
+        }
+        Reason::AllHealthy | Reason::ManualCountsHeld => return None,
+    })
+}
+
+fn count(number: u32, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn have_been(instances: u32) -> String {
+    if instances == 1 { "1 instance has been".to_owned() } else { format!("{instances} instances have been") }
+}
+
+/// The text with a full stop.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}

@@ -1,0 +1,13 @@
+//! What people read: tables, documents, progress, explanations, colours and exit codes.
+
+pub(crate) mod console;
+pub(crate) mod exit;
+pub(crate) mod explain;
+pub(crate) mod format;
+pub(crate) mod object_table;
+pub(crate) mod progress;
+pub(crate) mod table;
+pub(crate) mod time;
+
+pub(crate) use console::{Console, Tone};
+pub(crate) use exit::{Exit, Failure, Outcome};

@@ -1,0 +1,1 @@
+//! What no reader sees through HTTP: rollback, replay, timers.

@@ -1,0 +1,40 @@
+//! What happened, in order: the last lines to read, and a hash of all of them to compare two runs by.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// So many lines are kept.
+const KEPT: usize = 400;
+
+/// The story of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    lines: VecDeque<String>,
+    hash: u64,
+    count: u64,
+}
+
+impl Trace {
+    /// Adds a line.
+    pub fn push(&mut self, at: Duration, line: &str) {
+        let line = format!("{:>9.3} {line}", at.as_secs_f64());
+        // FNV-1a: any change of any line changes the hash of the whole.
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        self.count += 1;
+        if self.lines.len() == KEPT {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+
+    /// The last lines, oldest first.
+    pub fn last(&self, number: usize) -> Vec<String> {
+        self.lines.iter().skip(self.lines.len().saturating_sub(number)).cloned().collect()
+    }
+
+    /// The hash of all lines, and how many there were.
+    pub fn digest(&self) -> (u64, u64) {
+        (self.hash, self.count)
+    }
+}

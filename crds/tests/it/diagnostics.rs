@@ -1,0 +1,300 @@
+//! What people see when something is wrong: one golden file a case.
+
+use helium_crds::{AnyObject, Code, Report, Source, parse, parse_all};
+
+/// A sound Deployment, of which cases replace a part.
+const SOUND: &str = r#"apiVersion: helium.dev/v1
+kind: Deployment
+metadata:
+  name: hello
+spec:
+  replicas: 3
+  template:
+    version: "1.0.0"
+    exec:
+      command: [sleep, "60"]
+    ports:
+      - name: http
+    checks:
+      - name: up
+        http: {path: /health}
+"#;
+
+/// A sound Canary, of which cases replace the steps.
+const CANARY: &str = r"apiVersion: helium.dev/v1
+kind: Canary
+metadata:
+  name: hello
+spec:
+  steps:
+    - setWeight: 25%
+    - soak: 10s
+";
+
+fn wrong(text: &str) -> Report {
+    match parse(&Source::new("hello.yaml", text)) {
+        Ok(objects) => panic!("no problem was found in:\n{text}\n{objects:#?}"),
+        Err(report) => report,
+    }
+}
+
+/// The report of a sound text in which `part` was replaced by `by`.
+fn with(sound: &str, part: &str, by: &str) -> Report {
+    assert_eq!(sound.matches(part).count(), 1, "{part}");
+    wrong(&sound.replace(part, by))
+}
+
+fn codes(report: &Report) -> Vec<Code> {
+    report.problems.iter().map(|problem| problem.code).collect()
+}
+
+/// Compares with the golden file of this name.
+fn golden(name: &str, report: &Report) {
+    insta::assert_snapshot!(name, report.render(false));
+}
+
+#[test]
+fn the_sound_texts_are_sound() {
+    assert_eq!(parse(&Source::new("a", format!("{SOUND}---\n{CANARY}"))).unwrap().len(), 2);
+}
+
+#[test]
+fn a_mistyped_field_is_answered_with_the_nearest() {
+    golden("mistyped-field", &with(SOUND, "replicas: 3", "replcas: 3"));
+    golden("kubernetes-case", &with(SOUND, "replicas: 3", "min_healthy_time: 3s"));
+    golden("misplaced-field", &with(SOUND, "replicas: 3", "checks: []"));
+    golden(
+        "foreign-field",
+        &with(SOUND, "exec:\n      command: [sleep, \"60\"]", "image: nginx\n    exec: {command: [a]}"),
+    );
+}
+
+#[test]
+fn a_mistyped_required_field_is_told_once() {
+    assert_eq!(codes(&with(SOUND, "command:", "comand:")), [Code::UnknownField]);
+    assert_eq!(codes(&with(SOUND, "exec:", "exce:")), [Code::UnknownField]);
+}
+
+#[test]
+fn a_missing_field_is_shown_at_its_parent() {
+    golden("missing-field", &with(SOUND, "    version: \"1.0.0\"\n", ""));
+    golden("missing-spec", &wrong("apiVersion: helium.dev/v1\nkind: Canary\nmetadata: {name: hello}\n"));
+    golden("missing-driver", &with(SOUND, "    exec:\n      command: [sleep, \"60\"]\n", ""));
+    golden("missing-value", &with(SOUND, "replicas: 3", "replicas:"));
+    golden("missing-recreate-braces", &with(SOUND, "replicas: 3", "strategy:\n    recreate:"));
+}
+
+#[test]
+fn yaml_1_1_traps_have_their_own_words() {
+    golden("trap-version-number", &with(SOUND, "\"1.0.0\"", "1.10"));
+    golden("trap-on", &with(SOUND, "    exec:", "    env: {FEATURE: on, QUIET: NO}\n    exec:"));
+    golden("trap-base-60", &with(SOUND, "    exec:", "    env:\n      PAIRS: 22:22\n    exec:"));
+    golden("trap-port-number", &with(SOUND, "\"60\"", "60"));
+    golden("trap-date", &with(SOUND, "\"1.0.0\"", "2026-11-21"));
+    golden("trap-key", &with(SOUND, "    exec:", "    env: {NO: maybe}\n    exec:"));
+    golden("trap-yes", &with(CANARY, "spec:", "spec:\n  autoPromote: yes"));
+    golden("trap-octal", &with(SOUND, "replicas: 3", "replicas: 010"));
+}
+
+#[test]
+fn durations_and_percentages_say_what_is_missing() {
+    golden("duration-without-unit", &with(SOUND, "replicas: 3", "minHealthyTime: 10"));
+    golden("duration-in-words", &with(SOUND, "replicas: 3", "minHealthyTime: 10 seconds"));
+    golden("duration-other", &with(SOUND, "replicas: 3", "minHealthyTime: soon"));
+    golden("duration-too-short", &with(SOUND, "name: up", "name: up\n        interval: 100ms"));
+    golden("percent-without-sign", &with(CANARY, "25%", "25"));
+    golden("percent-as-fraction", &with(CANARY, "25%", "0.25"));
+    golden("percent-too-large", &with(CANARY, "25%", "125%"));
+    golden("percent-zero", &with(CANARY, "25%", "0%"));
+    golden("amount", &with(SOUND, "replicas: 3", "strategy: {rolling: {maxSurge: a few, maxUnavailable: \"1\"}}"));
+}
+
+#[test]
+fn a_canary_may_set_a_weight_of_a_hundred_percent() {
+    assert!(parse(&Source::new("a", CANARY.replace("25%", "100%"))).is_ok());
+}
+
+#[test]
+fn wrong_types_are_named() {
+    golden("type-text-for-number", &with(SOUND, "replicas: 3", "replicas: three"));
+    golden("type-quoted-number", &with(SOUND, "replicas: 3", "replicas: \"3\""));
+    golden("type-fraction", &with(SOUND, "replicas: 3", "replicas: 2.5"));
+    golden("type-word-for-list", &with(SOUND, "[sleep, \"60\"]", "sleep 60"));
+    golden("type-list-for-mapping", &with(CANARY, "spec:", "spec:\n  analysis: [health]"));
+    golden("type-out-of-range", &with(SOUND, "replicas: 3", "replicas: 20000"));
+    golden("type-negative", &with(SOUND, "replicas: 3", "replicas: -1"));
+    golden("name-pattern", &with(SOUND, "name: hello", "name: Hello_World"));
+    golden("choice", &with(SOUND, "replicas: 3", "stopSignal: SIGTERM\n  onFailure: rolback"));
+}
+
+#[test]
+fn exactly_one_of_a_group_is_given() {
+    golden("check-of-two-sorts", &with(SOUND, "http: {path: /health}", "http: {path: /health}\n        tcp: {}"));
+    golden("check-of-no-sort", &with(SOUND, "        http: {path: /health}\n", ""));
+    golden("steps-run-together", &with(CANARY, "    - soak: 10s", "      soak: 10s"));
+    golden("two-strategies", &with(SOUND, "replicas: 3", "strategy: {rolling: {}, recreate: {}}"));
+}
+
+#[test]
+fn syntax_errors_say_what_lies_behind() {
+    golden("syntax-tab", &with(SOUND, "  replicas: 3", "\treplicas: 3"));
+    golden("syntax-colon", &with(SOUND, "name: hello", "name: hello: world"));
+    golden("syntax-variable", &with(SOUND, "[sleep, \"60\"]", "[sleep, ${PORT}]"));
+    golden("syntax-open-quote", &with(SOUND, "\"1.0.0\"", "\"1.0.0"));
+    golden("syntax-indent", &with(SOUND, "  replicas: 3", "   replicas: 3"));
+    golden("syntax-at", &with(SOUND, "name: hello", "name: @hello"));
+    golden("syntax-bracket", &with(SOUND, "\"60\"]", "\"60\""));
+    golden("duplicate-key", &with(SOUND, "replicas: 3", "replicas: 3\n  replicas: 4"));
+    golden("merge-key", &with(SOUND, "metadata:", "metadata: &m\n  labels: {}\nspare:\n  <<: *m\nold:"));
+    golden("tag", &with(SOUND, "\"1.0.0\"", "!!str 1.0"));
+}
+
+#[test]
+fn kinds_and_versions_are_known_or_guessed() {
+    golden("kind-unknown", &with(SOUND, "kind: Deployment", "kind: Service"));
+    golden("kind-case", &with(SOUND, "kind: Deployment", "kind: deployment"));
+    golden("kind-missing", &with(SOUND, "kind: Deployment\n", ""));
+    golden("kind-missing-altogether", &wrong("metadata: {name: hello}\n"));
+    golden("version-unknown", &with(SOUND, "helium.dev/v1", "helium.dev/v2"));
+    golden("version-foreign", &with(SOUND, "helium.dev/v1", "apps/v1"));
+    golden("not-a-mapping", &wrong("- apiVersion: helium.dev/v1\n"));
+}
+
+#[test]
+fn the_parts_of_a_deployment_fit_together() {
+    golden("duplicate-port", &with(SOUND, "- name: http", "- name: http\n      - name: http"));
+    golden(
+        "duplicate-port-number",
+        &with(SOUND, "- name: http", "- {name: http, port: 80}\n      - {name: a, port: 80}"),
+    );
+    golden("duplicate-check", &with(SOUND, "- name: up", "- {name: up, tcp: {}}\n      - name: up"));
+    golden("unknown-port", &with(SOUND, "{path: /health}", "{port: htpp}"));
+    golden("no-port", &with(SOUND, "    ports:\n      - name: http\n", ""));
+    golden(
+        "replicas-and-versions",
+        &with(SOUND, "replicas: 3", "replicas: 3\n  versions: [{version: a, replicas: 1}]"),
+    );
+    golden("no-room-to-roll", &with(SOUND, "replicas: 3", "strategy: {rolling: {maxSurge: 0}}"));
+    golden("never-healthy", &with(SOUND, "replicas: 3", "minHealthyTime: 1m\n  progressDeadline: 30s"));
+    golden("unknown-variable", &with(SOUND, "\"60\"", "\"${PORT_htp}\", \"${HOST}\", \"${PORT\""));
+    golden("env-in-a-circle", &with(SOUND, "    exec:", "    env: {A: \"${B}\", B: \"${C}\", C: \"${A}\"}\n    exec:"));
+    golden("reserved-env", &with(SOUND, "    exec:", "    env: {PORT: \"80\", 1st: a}\n    exec:"));
+    golden(
+        "reserved-tag-and-meta",
+        &with(SOUND, "replicas: 3", "tags: [canary, a, a]\n  meta: {helium-node: a, a.b: c}"),
+    );
+    golden(
+        "service-name",
+        &with(SOUND, "name: hello", &format!("name: {}\n  namespace: {}", "a".repeat(40), "b".repeat(40))),
+    );
+    golden(
+        "duplicate-version",
+        &with(SOUND, "replicas: 3", "versions: [{version: a, replicas: 1}, {version: a, replicas: 2}]"),
+    );
+}
+
+#[test]
+fn env_may_use_what_helium_sets_what_agents_pass_on_and_itself() {
+    let env = "env: {A: \"${VERSION} ${HELIUM_NODE}\", B: \"${A}\", PATH: \"/opt/bin:${PATH}\"}";
+    let text = SOUND.replace("    exec:\n", &format!("    {env}\n    exec:\n      cwd: \"${{HOME}}/${{B}}\"\n"));
+    assert!(parse(&Source::new("a", text)).is_ok());
+}
+
+#[test]
+fn the_steps_of_a_canary_fit_together() {
+    golden("pause-of-two-ends", &with(CANARY, "soak: 10s", "pause: {duration: 1m, promoteAfter: 2m}"));
+    golden("soak-before-weight", &with(CANARY, "    - setWeight: 25%\n", ""));
+    golden("no-steps", &with(CANARY, "\n    - setWeight: 25%\n    - soak: 10s", " []"));
+}
+
+#[test]
+fn meta_has_the_limits_of_consul() {
+    let many: Vec<String> = (0..59).map(|number| format!("    k{number}: v\n")).collect();
+    let many = many.concat();
+    assert_eq!(codes(&with(SOUND, "replicas: 3\n", &format!("meta:\n{many}"))), [Code::BadLength]);
+    let long = format!("meta: {{{}: v, k: {}}}", "k".repeat(129), "v".repeat(513));
+    assert_eq!(codes(&with(SOUND, "replicas: 3", &long)), [Code::BadText, Code::BadLength]);
+    let fits = format!("meta: {{{}: {}}}", "k".repeat(128), "v".repeat(512));
+    assert!(parse(&Source::new("a", SOUND.replace("replicas: 3", &fits))).is_ok());
+}
+
+#[test]
+fn every_problem_of_every_document_is_told_at_once() {
+    let broken =
+        SOUND.replace("replicas: 3", "replicas: three\n  replcas: 3").replace("/health}", "/health, port: htp}");
+    let text = format!("{broken}---\nkind: Service\n---\na: [\n---\n{}", CANARY.replace("25%", "25"));
+    golden("everything-at-once", &wrong(&text));
+}
+
+#[test]
+fn objects_applied_together_do_not_get_in_each_others_way() {
+    let a = Source::new("a.yaml", SOUND);
+    let b = Source::new("b.yaml", format!("{CANARY}---\n{SOUND}"));
+    let c = Source::new("c.yaml", SOUND.replace("name: hello", "name: other").replace("replicas: 3", "service: hello"));
+    golden("together", &parse_all(&[a, b, c]).unwrap_err());
+}
+
+#[test]
+fn machines_get_the_same_as_json() {
+    let report = with(SOUND, "replicas: 3", "replcas: 3");
+    insta::assert_snapshot!("machine", serde_json::to_string_pretty(&report).unwrap());
+}
+
+#[test]
+fn colour_is_there_only_where_it_is_asked_for() {
+    let report = with(SOUND, "replicas: 3", "replcas: 3");
+    assert!(report.render(true).contains("\u{1b}["));
+    assert!(!report.render(false).contains('\u{1b}'));
+}
+
+#[test]
+fn bytes_that_are_not_utf_8_are_a_problem_of_their_own() {
+    let report = Source::from_bytes("hello.yaml", b"a: 1\nb: \xff\n").unwrap_err();
+    golden("not-utf8", &report);
+}
+
+#[test]
+fn columns_count_characters_and_carriage_returns_do_not_matter() {
+    let text = SOUND.replace("  replicas: 3", "  tags: [\"äöü\"] # ü\n  replicas: x").replace('\n', "\r\n");
+    let report = wrong(&text);
+    let location = report.problems[0].location();
+    assert_eq!((location.line, location.column), (7, 13));
+    let report = with(SOUND, "replicas: 3", "tags: [\"äöü\", stable]");
+    assert_eq!(report.problems[0].location().column, 17);
+}
+
+#[test]
+fn anchors_work_and_cannot_be_used_to_fill_the_memory() {
+    let text = SOUND.replace("replicas: 3", "meta: {a: &x one, b: *x}");
+    assert!(parse(&Source::new("a", text)).is_ok());
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let inner = vec![format!("*a{}", level - 1); 10].join(", ");
+        bomb.push_str(&["a", &level.to_string(), ": &a", &level.to_string(), " [", &inner, "]\n"].concat());
+    }
+    assert_eq!(codes(&wrong(&bomb)), [Code::TooBig]);
+    assert_eq!(codes(&wrong(&"[".repeat(1000))), [Code::TooBig]);
+}
+
+#[test]
+fn json_is_read_too_also_with_tabs_and_escapes() {
+    let object = &parse(&Source::new("a", SOUND)).unwrap()[0].object;
+    let json = serde_json::to_string_pretty(object).unwrap().replace("  ", "\t").replace("hello", "\\u0068ello");
+    assert_eq!(&parse(&Source::new("<stdin>", json)).unwrap()[0].object, object);
+}
+
+#[test]
+fn json_escapes_for_characters_beyond_the_first_plane_are_read() {
+    let object =
+        &parse(&Source::new("a", SOUND.replace("    exec:", "    env: {A: text}\n    exec:"))).unwrap()[0].object;
+    let json = serde_json::to_string(object).unwrap().replace("\"text\"", "\"\\ud83d\\ude00 \\/ \\u00e4\"");
+    let AnyObject::Deployment(object) = parse(&Source::new("a", json)).unwrap().remove(0).object else { panic!() };
+    assert_eq!(object.spec.template.env["A"], "\u{1f600} / ä");
+}
+
+#[test]
+fn a_text_without_objects_gives_none() {
+    for text in ["", "# nothing\n", "---\n---\n...\n", "\u{feff}", "~"] {
+        assert_eq!(parse(&Source::new("a", text)), Ok(Vec::new()), "{text:?}");
+    }
+}

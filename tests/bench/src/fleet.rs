@@ -1,0 +1,158 @@
+//! Agents that run nothing: each answers its assignments with a report and a healthy registration.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use consul_client::{
+    CheckStatus, Client, Error, HealthCheck, Node, Put, Read, Service, SessionRequest, TxnOp, txn::CatalogVerb,
+};
+use helium_crds::{
+    NodeName,
+    instance::{Assignment, InstancePhase, Report, check_id},
+    keys::Keys,
+    node::{Heartbeat, NodeRecord},
+};
+use helium_runtime::ports::Ports;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use crate::{bare::MAX_OPS, world::Size};
+
+/// A report, a service and a check.
+pub(crate) const OPS_AN_INSTANCE: usize = 3;
+/// Assignments come in bursts; an agent looks at most this often.
+const PACE: Duration = Duration::from_millis(200);
+/// How long one look may wait for news.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Starts an agent a node; they end when the set is dropped.
+pub(crate) async fn start(
+    client: &Client,
+    size: Size,
+    ports: &Ports,
+) -> Result<JoinSet<()>, Box<dyn std::error::Error>> {
+    let nodes: Vec<NodeName> = size.nodes().collect();
+    join(client, &nodes).await?;
+    let mut agents = JoinSet::new();
+    for node in nodes {
+        present(client, &node, ports).await?;
+        let (client, ports) = (client.clone(), ports.clone());
+        agents.spawn(async move {
+            let mut answered = BTreeSet::new();
+            let mut index = 0;
+            loop {
+                // A failed look is tried again at the next turn of the loop, as any agent does.
+                index = turn(&client, &node, &ports, index, &mut answered).await.unwrap_or(0);
+                tokio::time::sleep(PACE).await;
+            }
+        });
+    }
+    Ok(agents)
+}
+
+/// Puts the nodes into Consul's catalog, where their services will be.
+pub(crate) async fn join(client: &Client, nodes: &[NodeName]) -> Result<(), Error> {
+    let ops: Vec<TxnOp> = nodes
+        .iter()
+        .map(|name| {
+            let node = Node { node: name.to_string(), address: "127.0.0.1".to_owned(), ..Node::default() };
+            TxnOp::Node { verb: CatalogVerb::Set, node }
+        })
+        .collect();
+    for batch in ops.chunks(MAX_OPS) {
+        client.txn(batch).await?;
+    }
+    Ok(())
+}
+
+/// The node's record and its heartbeat, held by a session that does not end within a run.
+async fn present(client: &Client, node: &NodeName, ports: &Ports) -> Result<(), Box<dyn std::error::Error>> {
+    let keys = Keys::default();
+    let record = NodeRecord {
+        name: node.clone(),
+        consul_node: node.to_string(),
+        address: "127.0.0.1".to_owned(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        platform: "bench".to_owned(),
+        labels: std::collections::BTreeMap::new(),
+        joined_at: ports.now(),
+    };
+    client.kv_put(&keys.node(node), serde_json::to_vec(&record)?, &Put::default()).await?;
+    client.kv_put(&format!("{}.keep", keys.assignments(node)), "", &Put::default()).await?;
+    let request = SessionRequest { name: node.to_string(), node_checks: Some(Vec::new()), ..SessionRequest::default() };
+    let session = client.session_create(&request).await?;
+    let heartbeat = Heartbeat { name: node.clone(), since: ports.now() };
+    let put = Put { acquire: Some(session), ..Put::default() };
+    client.kv_put(&keys.heartbeat(node), serde_json::to_vec(&heartbeat)?, &put).await?;
+    Ok(())
+}
+
+/// One look at the assignments, and the answers to those that are new.
+async fn turn(
+    client: &Client,
+    node: &NodeName,
+    ports: &Ports,
+    index: u64,
+    answered: &mut BTreeSet<String>,
+) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
+    let keys = Keys::default();
+    let read = if index == 0 { Read::default() } else { Read::blocking(index, WAIT) };
+    let listed = client.kv_list(&keys.assignments(node), &read).await?;
+    let mut ops = Vec::new();
+    let mut fresh = Vec::new();
+    for pair in listed.value.iter().filter(|pair| !pair.value.is_empty() && !answered.contains(&pair.key)) {
+        let assignment: Assignment = serde_json::from_slice(&pair.value)?;
+        ops.extend(answer(&keys, node, &assignment, ports.now())?);
+        fresh.push(pair.key.clone());
+    }
+    for batch in ops.chunks(MAX_OPS / OPS_AN_INSTANCE * OPS_AN_INSTANCE) {
+        client.txn(batch).await?;
+    }
+    answered.extend(fresh);
+    Ok(listed.meta.index)
+}
+
+/// What an agent writes about one instance that runs and is healthy.
+pub(crate) fn answer(
+    keys: &Keys,
+    node: &NodeName,
+    assignment: &Assignment,
+    now: Timestamp,
+) -> Result<[TxnOp; OPS_AN_INSTANCE], serde_json::Error> {
+    let Assignment { id, deployment, service: entry, .. } = assignment;
+    let report = Report {
+        id: id.clone(),
+        deployment: deployment.clone(),
+        node: node.clone(),
+        phase: InstancePhase::Running,
+        message: None,
+        address: "127.0.0.1".to_owned(),
+        ports: [("http".to_owned(), 20_000)].into(),
+        pid: Some(1),
+        restarts: 0,
+        failing: std::collections::BTreeMap::new(),
+        since: now,
+    };
+    let service = Service {
+        id: entry.id.clone(),
+        service: entry.name.clone(),
+        tags: entry.tags.clone(),
+        meta: entry.meta.clone(),
+        address: "127.0.0.1".to_owned(),
+        port: 20_000,
+        ..Service::default()
+    };
+    let check = HealthCheck {
+        node: node.to_string(),
+        check_id: check_id(id, "up"),
+        name: "up".to_owned(),
+        status: CheckStatus::Passing,
+        service_id: entry.id.clone(),
+        service_name: entry.name.clone(),
+        ..HealthCheck::default()
+    };
+    Ok([
+        TxnOp::set(keys.report(node, id), serde_json::to_vec(&report)?),
+        TxnOp::Service { verb: CatalogVerb::Set, node: node.to_string(), service },
+        TxnOp::Check { verb: CatalogVerb::Set, check },
+    ])
+}

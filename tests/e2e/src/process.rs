@@ -1,0 +1,115 @@
+//! Processes by their pid: whether one lives, whose child it is, what it was started with, and signals to it.
+
+use std::{fs, path::PathBuf};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Whether a process with this pid runs; a zombie does not.
+pub fn is_alive(pid: u32) -> bool {
+    fields(pid).is_some_and(|fields| !matches!(fields.first().map(String::as_str), Some("Z" | "X") | None))
+}
+
+/// The pids of the running children of `pid`, in order.
+pub fn children(pid: u32) -> Vec<u32> {
+    let wanted = pid.to_string();
+    every()
+        .into_iter()
+        .filter(|child| is_alive(*child) && fields(*child).is_some_and(|f| f.get(1) == Some(&wanted)))
+        .collect()
+}
+
+/// The pids of all running processes one of whose arguments contains `text`.
+pub fn with_argument(text: &str) -> Vec<u32> {
+    every().into_iter().filter(|pid| is_alive(*pid) && arguments(*pid).iter().any(|a| a.contains(text))).collect()
+}
+
+/// The arguments that a process was started with; none if it is gone.
+pub fn arguments(pid: u32) -> Vec<String> {
+    words("cmdline", pid)
+}
+
+/// One variable of the environment that a process was started with.
+pub fn variable(pid: u32, name: &str) -> Option<String> {
+    words("environ", pid).into_iter().find_map(|line| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// The pids of all running processes in whose environment `name` has this value.
+pub fn with_variable(name: &str, value: &str) -> Vec<u32> {
+    every().into_iter().filter(|pid| is_alive(*pid) && variable(*pid, name).as_deref() == Some(value)).collect()
+}
+
+/// SIGKILL: as a crash of the process; nothing of it runs any more.
+pub fn kill(pid: u32) {
+    send(pid, Signal::KILL);
+}
+
+/// SIGTERM: a polite request to stop.
+pub fn terminate(pid: u32) {
+    send(pid, Signal::TERM);
+}
+
+/// SIGINT: what Ctrl-C sends.
+pub fn interrupt(pid: u32) {
+    send(pid, Signal::INT);
+}
+
+/// SIGSTOP: the process is there and answers nothing.
+pub fn freeze(pid: u32) {
+    send(pid, Signal::STOP);
+}
+
+/// SIGCONT: a frozen process goes on.
+pub fn thaw(pid: u32) {
+    send(pid, Signal::CONT);
+}
+
+/// A process that is gone already is no error: tests race with what they kill.
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).unwrap();
+    let _gone = kill_process(pid, signal);
+}
+
+fn every() -> Vec<u32> {
+    let mut pids: Vec<u32> =
+        fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// The fields of `/proc/<pid>/stat` after the name: state, parent, ... The name is in parentheses and may hold anything.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(file("stat", pid)).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+fn words(name: &str, pid: u32) -> Vec<String> {
+    let bytes = fs::read(file(name, pid)).unwrap_or_default();
+    bytes.split(|byte| *byte == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect()
+}
+
+fn file(name: &str, pid: u32) -> PathBuf {
+    PathBuf::from("/proc").join(pid.to_string()).join(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_seen_with_its_arguments_and_environment_until_it_is_killed() {
+        let mut child = Command::new("sleep").arg("1234").env("HELIUM_HARNESS_TEST", "yes").spawn().unwrap();
+        let pid = child.id();
+        crate::eventually("sleep runs", std::time::Duration::from_secs(5), || {
+            (variable(pid, "HELIUM_HARNESS_TEST").as_deref() == Some("yes")).then_some(())
+        });
+        assert_eq!(arguments(pid), ["sleep", "1234"]);
+        assert!(children(std::process::id()).contains(&pid));
+        assert!(is_alive(pid));
+        kill(pid);
+        child.wait().unwrap();
+        assert!(!is_alive(pid));
+    }
+}

@@ -1,0 +1,218 @@
+//! A small fleet: a Consul, controllers, and agents with nodes of their own, all on this machine.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use helium_e2e::{Consul, Daemon, Helium, Http, Output, eventually, ports, process};
+use serde_json::Value;
+
+/// The longest that anything of a fleet may take to come up.
+const START: Duration = Duration::from_secs(30);
+/// The longest that a rollout of a story may take on a slow machine.
+pub(crate) const ROLLOUT: Duration = Duration::from_mins(2);
+
+/// A running fleet. Whatever its agents started is killed with it.
+pub(crate) struct Fleet {
+    pub(crate) consul: Consul,
+    /// A person with every right.
+    pub(crate) helium: Helium,
+    /// In the order in which they were started.
+    pub(crate) controllers: Vec<Controller>,
+    agents: BTreeMap<String, Daemon>,
+    /// People whose folders agents still use.
+    folders: Vec<Helium>,
+    /// What sets the nodes of this fleet apart from those of others on this machine.
+    mark: String,
+}
+
+/// One controller and its own HTTP server.
+pub(crate) struct Controller {
+    pub(crate) daemon: Daemon,
+    pub(crate) http: Http,
+}
+
+/// One running process of an instance.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Instance {
+    pub(crate) id: String,
+    pub(crate) version: String,
+    pub(crate) node: String,
+    pub(crate) pid: u32,
+}
+
+impl Fleet {
+    /// A Consul in memory, one controller, and so many agents; ready for work.
+    #[track_caller]
+    pub(crate) fn of(agents: usize) -> Self {
+        Self::on(Consul::start(), agents)
+    }
+
+    /// One controller and so many agents on a Consul; ready for work.
+    #[track_caller]
+    pub(crate) fn on(consul: Consul, agents: usize) -> Self {
+        let mut fleet = Self::empty(consul);
+        fleet.start_controller();
+        for number in 1..=agents {
+            fleet.start_agent(number);
+        }
+        fleet.await_ready();
+        fleet
+    }
+
+    /// A Consul and nothing else.
+    #[track_caller]
+    pub(crate) fn empty(consul: Consul) -> Self {
+        let mark = consul.address().rsplit(':').next().unwrap_or_default().to_owned();
+        Self {
+            helium: Helium::on(&consul),
+            consul,
+            controllers: Vec::new(),
+            agents: BTreeMap::new(),
+            folders: Vec::new(),
+            mark,
+        }
+    }
+
+    /// Starts one more controller.
+    #[track_caller]
+    pub(crate) fn start_controller(&mut self) {
+        let port = ports::free();
+        let name = format!("controller-{}", self.controllers.len() + 1);
+        let daemon =
+            self.helium.start(&name, &["controller", "--name", &name, "--http-addr", &format!("127.0.0.1:{port}")]);
+        self.controllers.push(Controller { daemon, http: Http::on(port) });
+    }
+
+    /// The name of the node of the n-th agent.
+    pub(crate) fn node(&self, number: usize) -> String {
+        format!("n{number}-{}", self.mark)
+    }
+
+    /// The folder of the n-th agent.
+    pub(crate) fn data_dir(&self, number: usize) -> String {
+        self.helium.folder().join(self.node(number)).to_str().unwrap().to_owned()
+    }
+
+    /// Starts the n-th agent, or starts it again over the same folder.
+    #[track_caller]
+    pub(crate) fn start_agent(&mut self, number: usize) {
+        let node = self.node(number);
+        let data = self.data_dir(number);
+        let arguments = ["agent", "--node", &node, "--data-dir", &data];
+        let daemon = self.helium.start(&format!("agent-{node}"), &arguments);
+        self.agents.insert(node, daemon);
+    }
+
+    /// Starts the n-th agent at a client agent of Consul in place of the server.
+    #[track_caller]
+    pub(crate) fn start_agent_at(&mut self, number: usize, client: &Consul) {
+        let there = Helium::at(&client.address());
+        let here = std::mem::replace(&mut self.helium, there);
+        self.start_agent(number);
+        // The folder of the agent's data goes with the person who started it.
+        self.folders.push(std::mem::replace(&mut self.helium, here));
+    }
+
+    /// The n-th agent.
+    pub(crate) fn agent(&mut self, number: usize) -> &mut Daemon {
+        let node = self.node(number);
+        self.agents.get_mut(&node).unwrap()
+    }
+
+    /// Waits until one controller leads and says so, and every agent is known.
+    #[track_caller]
+    pub(crate) fn await_ready(&self) {
+        eventually("a controller is ready", START, || self.controllers.iter().any(Controller::is_ready).then_some(()));
+        for node in self.agents.keys() {
+            eventually(&format!("{node} has joined"), START, || {
+                (!self.consul.value(&format!("helium/v1/node/{node}")).is_null()).then_some(())
+            });
+        }
+    }
+
+    /// The number of the controller that leads, as Consul has it: whose session holds the lock.
+    pub(crate) fn leader_session(&self) -> Option<String> {
+        let pairs = self.consul.http().json("/v1/kv/helium/v1/lock/controller");
+        pairs[0]["Session"].as_str().map(str::to_owned)
+    }
+
+    /// Applies YAML and waits for the outcome.
+    #[track_caller]
+    pub(crate) fn apply(&self, yaml: &str) -> Output {
+        let file = self.helium.write("applied.yaml", yaml);
+        self.helium.run_for(ROLLOUT, &["apply", "-f", &file, "--wait"])
+    }
+
+    /// Applies YAML and does not wait.
+    #[track_caller]
+    pub(crate) fn apply_only(&self, yaml: &str) -> Output {
+        let file = self.helium.write("applied.yaml", yaml);
+        self.helium.run(&["apply", "-f", &file]).ok()
+    }
+
+    /// What the controller says of a Deployment.
+    pub(crate) fn status(&self, name: &str) -> Value {
+        let keys = self.consul.keys("helium/v1/status/");
+        let end = format!("/default/deployment/{name}");
+        keys.iter().find(|key| key.ends_with(&end)).map(|key| self.consul.value(key)).unwrap_or_default()
+    }
+
+    /// Waits until the phase of a Deployment is `phase`.
+    #[track_caller]
+    pub(crate) fn await_phase(&self, name: &str, phase: &str) -> Value {
+        eventually(&format!("{name} is {phase}"), ROLLOUT, || {
+            let status = self.status(name);
+            (status["phase"] == phase).then_some(status)
+        })
+    }
+
+    /// The processes of all instances that this fleet's agents run now, by id.
+    pub(crate) fn instances(&self) -> Vec<Instance> {
+        let mut instances: Vec<Instance> = self.agents.keys().flat_map(|node| instances_of(node)).collect();
+        instances.sort();
+        instances
+    }
+
+    /// The same, of one version.
+    pub(crate) fn of_version(&self, version: &str) -> Vec<Instance> {
+        self.instances().into_iter().filter(|instance| instance.version == version).collect()
+    }
+
+    /// The pids of all instances, by id.
+    pub(crate) fn pids(&self) -> BTreeMap<String, u32> {
+        self.instances().into_iter().map(|instance| (instance.id, instance.pid)).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for daemon in self.agents.values_mut() {
+            daemon.kill();
+        }
+        for instance in self.instances() {
+            process::kill(instance.pid);
+        }
+    }
+}
+
+impl Controller {
+    /// Whether it says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.http.get("/readyz").is_ok_and(|response| response.status == 200)
+    }
+}
+
+/// The processes that the agent of a node has started: each has its node and instance in its environment.
+pub(crate) fn instances_of(node: &str) -> Vec<Instance> {
+    let pids = process::with_variable("HELIUM_NODE", node);
+    let instance = |pid: u32| {
+        let arguments = process::arguments(pid);
+        let version = arguments.iter().skip_while(|argument| *argument != "--version").nth(1)?.clone();
+        Some(Instance { id: process::variable(pid, "HELIUM_INSTANCE")?, version, node: node.to_owned(), pid })
+    };
+    pids.into_iter().filter_map(instance).collect()
+}
+
+/// Whether a key is one of the marks that keep watched prefixes from being empty.
+pub(crate) fn is_sentinel(key: &str) -> bool {
+    key.rsplit('/').next() == Some(".keep")
+}

@@ -1,0 +1,14 @@
+//! Stories of the built binary on real Consul servers.
+#![allow(clippy::unwrap_used, reason = "a story fails by panicking, in its helpers too")]
+
+mod fleet;
+mod specs;
+
+mod counts;
+mod drift;
+mod failover;
+mod harness;
+mod outage;
+mod people;
+mod readme;
+mod rights;

@@ -1,0 +1,103 @@
+//! Consul away, frozen, restarted, restored: Helium carries on with what it runs, and acts only on what it can trust.
+
+use std::time::Duration;
+
+use helium_e2e::{Consul, Options, eventually, holds_for};
+
+use crate::{
+    fleet::{Fleet, ROLLOUT},
+    specs::deployment,
+};
+
+/// Nothing is started, stopped or replaced for `length`.
+#[track_caller]
+fn nothing_moves(fleet: &Fleet, what: &str, length: Duration) {
+    let before = fleet.pids();
+    holds_for(what, length, || {
+        let now = fleet.pids();
+        if now == before { Ok(()) } else { Err(format!("{before:?} became {now:?}")) }
+    });
+}
+
+fn durable() -> Consul {
+    Consul::with(Options { durable: true, ..Options::default() })
+}
+
+#[test]
+fn a_consul_that_is_frozen_for_20_s_costs_nothing_not_even_the_leader() {
+    let mut fleet = Fleet::on(durable(), 2);
+    fleet.start_controller();
+    fleet.apply(&deployment("web", "1", 3, "")).ok();
+    let (leader, before) = (fleet.leader_session(), fleet.pids());
+    fleet.consul.freeze();
+    nothing_moves(&fleet, "the instances run on", Duration::from_secs(20));
+    fleet.consul.thaw();
+    eventually("a controller is ready again", ROLLOUT, || {
+        fleet.controllers.iter().any(crate::fleet::Controller::is_ready).then_some(())
+    });
+    nothing_moves(&fleet, "nothing is done afterwards", Duration::from_secs(10));
+    assert_eq!(fleet.pids(), before);
+    assert_eq!(fleet.leader_session(), leader, "the same session leads");
+    fleet.apply(&deployment("web", "2", 3, "")).ok();
+}
+
+#[test]
+fn a_consul_that_was_killed_and_started_again_finds_everything_as_it_was() {
+    let mut fleet = Fleet::on(durable(), 2);
+    fleet.apply(&deployment("web", "1", 3, "")).ok();
+    let before = fleet.pids();
+    fleet.consul.kill();
+    nothing_moves(&fleet, "the instances run on", Duration::from_secs(5));
+    fleet.consul.start_again();
+    eventually("all pass again", ROLLOUT, || (fleet.consul.passing("web") == 3).then_some(()));
+    nothing_moves(&fleet, "nothing is replaced", Duration::from_secs(10));
+    assert_eq!(fleet.pids(), before);
+    fleet.apply(&deployment("web", "2", 3, "")).ok();
+}
+
+#[test]
+fn an_instance_that_dies_while_consul_is_away_is_started_again_by_its_agent() {
+    let mut fleet = Fleet::on(durable(), 1);
+    fleet.apply(&deployment("web", "1", 2, "")).ok();
+    fleet.consul.kill();
+    let before = fleet.pids();
+    let (id, pid) = before.first_key_value().unwrap();
+    helium_e2e::process::kill(*pid);
+    eventually("it runs again", ROLLOUT, || fleet.pids().get(id).is_some_and(|now| now != pid).then_some(()));
+    fleet.consul.start_again();
+    eventually("all pass again", ROLLOUT, || (fleet.consul.passing("web") == 2).then_some(()));
+}
+
+#[test]
+fn a_client_agent_of_consul_that_leaves_and_returns_has_nothing_replaced() {
+    let server = durable();
+    let mut client = server.client("host-1");
+    let mut fleet = Fleet::empty(server);
+    fleet.start_controller();
+    fleet.start_agent_at(1, &client);
+    fleet.await_ready();
+    fleet.apply(&deployment("web", "1", 3, "")).ok();
+    let before = fleet.pids();
+    client.terminate();
+    eventually("its services are gone", Duration::from_secs(30), || (fleet.consul.passing("web") == 0).then_some(()));
+    nothing_moves(&fleet, "nothing is replaced while it is away", Duration::from_secs(10));
+    client.start_again();
+    eventually("all pass again", ROLLOUT, || (fleet.consul.passing("web") == 3).then_some(()));
+    nothing_moves(&fleet, "nothing is replaced afterwards", Duration::from_secs(5));
+    assert_eq!(fleet.pids(), before);
+}
+
+#[test]
+fn an_older_snapshot_is_a_new_wish_and_no_reason_to_stop_what_it_does_not_know() {
+    let fleet = Fleet::on(durable(), 2);
+    fleet.apply(&deployment("old", "1", 2, "")).ok();
+    let snapshot = fleet.consul.snapshot();
+    fleet.apply(&deployment("young", "1", 2, "")).ok();
+    let before = fleet.pids();
+    fleet.consul.restore(&snapshot);
+    // `young` is unknown to the restored state: its assignments are missing, and missing means keep running.
+    nothing_moves(&fleet, "nothing is stopped", Duration::from_secs(20));
+    assert_eq!(fleet.pids(), before);
+    fleet.apply(&deployment("old", "2", 2, "")).ok();
+    assert_eq!(fleet.of_version("2").len(), 2);
+}

@@ -1,0 +1,138 @@
+//! The README's story: a first version, a canary that is promoted, a broken one that is rolled back; on both stores.
+
+use std::time::Duration;
+
+use helium_e2e::{Availability, Daemon, Helium, Http, Output, eventually, process};
+
+use crate::fleet::{Fleet, Instance, ROLLOUT, instances_of};
+
+/// Applies one of the README's files as a person in `helium`'s folder.
+#[track_caller]
+fn apply(helium: &Helium, file: &str) -> Output {
+    helium.run_for(ROLLOUT, &["apply", "-f", &Helium::example(file), "--wait"])
+}
+
+/// What terminal 2 of the README sees; `running` are the instances that run now.
+#[track_caller]
+fn story(helium: &Helium, consul: &Http, running: &dyn Fn() -> Vec<Instance>) {
+    let count = |version: &str| running().iter().filter(|instance| instance.version == version).count();
+    assert_eq!(count("1.0.0"), 3);
+
+    let watch = Availability::of(consul.clone(), "hello");
+    let second = apply(helium, "hello/v2.yaml").ok();
+    for line in [
+        "deployment/hello configured (1.0.0 -> 2.0.0)",
+        "canary 25% (1 of 4) healthy, soak 10s",
+        "canary 50% (2 of 4) healthy, soak 10s",
+        "promoted 2.0.0: 3/3 healthy",
+    ] {
+        assert!(second.says(line), "{line:?} is missing\n{second}");
+    }
+    assert_eq!((count("1.0.0"), count("2.0.0")), (0, 3));
+
+    let third = apply(helium, "hello/v3-broken.yaml").expect_code(6);
+    assert!(third.says("canary 25% (1 of 4) critical: GET /health -> 500"), "{third}");
+    assert!(third.says("rolled back: 2.0.0 kept 3/3 healthy throughout"), "{third}");
+    assert_eq!((count("2.0.0"), count("3.0.0")), (3, 0));
+    let seen = watch.seen();
+    assert!(seen.fewest_passing >= 3, "{seen:?}");
+    // At most the three of the count, one more of the surge, and one that Consul still lists while it stops.
+    assert!(seen.most_registered <= 5, "{seen:?}");
+
+    let why = helium.run(&["explain", "deployment/hello"]).ok();
+    let why = why.expect("Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1).");
+    why.expect("Next: apply a fix, or helium canary retry hello");
+}
+
+#[test]
+fn the_readme_s_story_holds_on_a_real_consul_with_two_controllers() {
+    let mut fleet = Fleet::of(2);
+    fleet.start_controller();
+    apply(&fleet.helium, "hello/v1.yaml").ok();
+    story(&fleet.helium, &fleet.consul.http(), &|| fleet.instances());
+}
+
+/// A running `helium dev` in a person's folder.
+struct Dev {
+    daemon: Daemon,
+    helium: Helium,
+    port: u16,
+}
+
+impl Dev {
+    /// Starts it as the README does, with further flags, and waits for its first words.
+    #[track_caller]
+    fn start(person: &Helium, flags: &[&str]) -> Self {
+        let file = Helium::example("hello/v1.yaml");
+        let arguments = [&["dev", "-f", &file], flags].concat();
+        // Each start has a log of its own: the words of an earlier one are not taken for its.
+        let name = format!("dev-{}", std::fs::read_dir(person.folder()).unwrap().count());
+        let mut daemon = person.start(&name, &arguments);
+        daemon.wait_to_say("Consul API on http://127.0.0.1:", Duration::from_secs(20));
+        let said = daemon.said();
+        let digits = said.split("http://127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit);
+        let port = digits.collect::<String>().parse().unwrap();
+        Self { daemon, helium: Helium::at(&format!("127.0.0.1:{port}")), port }
+    }
+
+    /// The instances of this folder's `helium dev`.
+    fn instances(person: &Helium) -> Vec<Instance> {
+        let folder = person.folder().to_str().unwrap().to_owned();
+        let logged_here = |instance: &Instance| {
+            std::fs::read_link(format!("/proc/{}/fd/1", instance.pid)).is_ok_and(|log| log.starts_with(&folder))
+        };
+        instances_of("local").into_iter().filter(logged_here).collect()
+    }
+}
+
+#[test]
+fn the_readme_s_story_holds_on_helium_dev() {
+    let person = Helium::nowhere();
+    let mut dev = Dev::start(&person, &[]);
+    dev.daemon.wait_to_say("deployment/hello  Healthy  3/3  1.0.0", ROLLOUT);
+    story(&dev.helium, &Http::on(dev.port), &|| Dev::instances(&person));
+    assert_eq!(dev.daemon.interrupt(Duration::from_mins(1)), 0);
+    assert_eq!(Dev::instances(&person), [], "Ctrl-C stops everything");
+}
+
+#[test]
+fn dev_keeps_its_state_and_adopts_what_a_crash_left_running() {
+    let person = Helium::nowhere();
+    let mut dev = Dev::start(&person, &[]);
+    dev.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
+    let before = Dev::instances(&person);
+    dev.daemon.kill();
+    assert_eq!(Dev::instances(&person), before, "after kill -9 the instances go on");
+
+    let mut again = Dev::start(&person, &[]);
+    again.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
+    assert_eq!(Dev::instances(&person), before, "the next start adopts them");
+    again.daemon.interrupt(Duration::from_mins(1));
+    assert_eq!(Dev::instances(&person), []);
+
+    let mut kept = Dev::start(&person, &[]);
+    kept.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
+    let ids = |instances: &[Instance]| instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&Dev::instances(&person)), ids(&before), "the state is kept over Ctrl-C");
+    kept.daemon.interrupt(Duration::from_mins(1));
+
+    let mut fresh = Dev::start(&person, &["--fresh"]);
+    fresh.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
+    assert_ne!(ids(&Dev::instances(&person)), ids(&before), "--fresh forgets it");
+    fresh.daemon.interrupt(Duration::from_mins(1));
+}
+
+#[test]
+fn a_second_dev_takes_another_port_and_says_which() {
+    let (one, two) = (Helium::nowhere(), Helium::nowhere());
+    let first = Dev::start(&one, &[]);
+    let second = Dev::start(&two, &[]);
+    assert_ne!(first.port, second.port);
+    let export = format!("export CONSUL_HTTP_ADDR=http://127.0.0.1:{}", second.port);
+    assert!(second.daemon.said().contains(&export), "{}", second.daemon.said());
+    for (mut dev, person) in [(first, &one), (second, &two)] {
+        dev.daemon.interrupt(Duration::from_mins(1));
+        eventually("nothing is left", Duration::from_secs(5), || Dev::instances(person).is_empty().then_some(()));
+        assert!(!process::is_alive(dev.daemon.pid()));
+    }
+}

@@ -1,0 +1,151 @@
+//! `cargo xtask test`: everything that has to hold, in steps.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use crate::{
+    consul::{self, Consul},
+    project::Project,
+    step::{self, Outcome, Steps},
+    tidy,
+};
+
+/// Stories mostly wait for processes, so more of them run at once than a small machine has cores.
+const STORIES_AT_ONCE: &str = "4";
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// Leave out what takes minutes: end-to-end stories and documentation.
+    quick: bool,
+    /// Pass although no Consul is to be had; what needs one is named as not run.
+    without_consul: bool,
+}
+
+impl Choice {
+    /// Reads the flags; the error is the one that means nothing.
+    pub(crate) fn parse(flags: &[&str]) -> Result<Self, String> {
+        let mut choice = Self::default();
+        for flag in flags {
+            match *flag {
+                "--quick" => choice.quick = true,
+                "--without-consul" => choice.without_consul = true,
+                unknown => return Err(unknown.to_owned()),
+            }
+        }
+        Ok(choice)
+    }
+}
+
+/// Runs the steps, cheap ones first, and ends with one line for all.
+pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
+    step::say(&format!("compiled artefacts: {}", project.target.display()));
+    let mut steps = Steps::default();
+    let mut consul = None;
+    steps.run("consul", || match consul::find(project) {
+        Ok(found) => {
+            let words = format!("{} ({})", found.version, found.path.display());
+            consul = Some(found);
+            Outcome::Passed(words)
+        }
+        Err(reason) if choice.without_consul => Outcome::NotRun(reason),
+        Err(reason) => Outcome::failed(format!("{reason}; or leave out what needs it by --without-consul")),
+    });
+    steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
+    steps.run("tidy", || tidy::run(project));
+    steps.run("clippy", || step::command(clippy(project)));
+    if !choice.quick {
+        steps.run("deny", || deny(project));
+        steps.run("doc", || step::command(doc(project)));
+    }
+    steps.run("unit tests", || step::tests(with_consul(unit_tests(project), consul.as_ref())));
+    if !choice.quick {
+        steps.run("end to end", || match &consul {
+            Some(consul) => end_to_end(project, consul),
+            None => Outcome::NotRun("there is no Consul".to_owned()),
+        });
+    }
+    steps.finish(if choice.quick { "xtask test --quick" } else { "xtask test" })
+}
+
+fn clippy(project: &Project) -> Command {
+    let features = ["--features", "xtask/schemas"];
+    let mut cargo = project.cargo(&["clippy", "--workspace", "--all-targets", "--keep-going"]);
+    cargo.args(features).args(["--", "-D", "warnings"]);
+    cargo
+}
+
+fn doc(project: &Project) -> Command {
+    let mut cargo = project.cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    cargo
+}
+
+/// cargo-deny takes minutes to compile, so it is run where it is installed and named where it is not.
+fn deny(project: &Project) -> Outcome {
+    let installed = project.cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success());
+    if installed {
+        step::command(project.cargo(&["deny", "check"]))
+    } else {
+        Outcome::NotRun("cargo-deny is not installed (`cargo install cargo-deny`)".to_owned())
+    }
+}
+
+/// All tests beside the code, the integration tests of each crate, and the examples in the documentation.
+fn unit_tests(project: &Project) -> Command {
+    let mut cargo = project.cargo(&["test", "--workspace", "--exclude", "helium-e2e", "--no-fail-fast"]);
+    cargo.args(["--features", "xtask/schemas"]);
+    cargo
+}
+
+fn end_to_end(project: &Project, consul: &Consul) -> Outcome {
+    let build = step::command(project.cargo(&["build", "--package", "helium"]));
+    if !matches!(build, Outcome::Passed(_)) {
+        return build;
+    }
+    let binary = match keep_binary(project) {
+        Ok(binary) => binary,
+        Err(error) => return Outcome::failed(format!("the built binary: {error}")),
+    };
+    let mut cargo = with_consul(project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]), Some(consul));
+    cargo.env("HELIUM_BIN", binary);
+    if env::var_os("RUST_TEST_THREADS").is_none() {
+        cargo.env("RUST_TEST_THREADS", STORIES_AT_ONCE);
+    }
+    step::tests(cargo)
+}
+
+/// Copies the binary into the tree: another clone that shares the target folder may build its own over it while the tests run.
+fn keep_binary(project: &Project) -> io::Result<PathBuf> {
+    let folder = project.root.join("target/e2e");
+    fs::create_dir_all(&folder)?;
+    let (kept, new) = (folder.join("helium"), folder.join("helium.new"));
+    fs::copy(project.target.join("debug/helium"), &new)?;
+    // A running program cannot be written to; a rename leaves it as it is.
+    fs::rename(&new, &kept)?;
+    Ok(kept)
+}
+
+fn with_consul(mut command: Command, consul: Option<&Consul>) -> Command {
+    let path: Option<&Path> = consul.map(|consul| consul.path.as_path());
+    match path {
+        Some(path) => command.env("CONSUL_BIN", path),
+        None => command.env_remove("CONSUL_BIN"),
+    };
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_known_or_named() {
+        assert_eq!(Choice::parse(&[]), Ok(Choice::default()));
+        assert_eq!(Choice::parse(&["--quick"]), Ok(Choice { quick: true, without_consul: false }));
+        assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
+    }
+}
