@@ -141,9 +141,8 @@ async fn keep_tidy(data: &DataDir) {
     loop {
         tokio::time::sleep(TIDY_EVERY).await;
         let root = data.root().to_owned();
-        match tokio::task::spawn_blocking(move || logs::tidy(&root)).await {
-            Ok(Err(error)) => tracing::warn!(%error, "the logs cannot be tidied"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || logs::tidy(&root)).await {
+            tracing::warn!(%error, "the logs cannot be tidied");
         }
     }
 }
@@ -196,6 +195,7 @@ impl<'a> Crew<'a> {
 
     fn start(&mut self, record: Record, assigned: AssignedCell) {
         let id = record.assignment.id.clone();
+        self.shared.reporter.know(&id);
         let cells = self.shared.table.add(&id, assigned, record.ports.values().copied().collect());
         let dir = self.data.instance(&id);
         let runner = Runner::new(Arc::clone(self.shared), dir, record, cells, self.stop.subscribe());

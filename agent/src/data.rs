@@ -107,7 +107,7 @@ impl DataDir {
                 Ok(None) => {}
                 Ok(Some(record)) if record.assignment.id.as_str() == name => loaded.records.push(record),
                 Ok(Some(_)) => {
-                    loaded.unreadable.push((InstanceId::new(name), io::Error::other("it is of another instance")))
+                    loaded.unreadable.push((InstanceId::new(name), io::Error::other("it is of another instance")));
                 }
                 Err(error) => loaded.unreadable.push((InstanceId::new(name), error)),
             }

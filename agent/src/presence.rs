@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::{config::AgentConfig, data::DataDir};
 
 /// How often the node record is compared with the store.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// The wait after the first failure, at most, and after many.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 

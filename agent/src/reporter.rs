@@ -19,18 +19,21 @@ use helium_runtime::{backoff::wait_after, ports::Ports};
 use tokio::sync::Notify;
 
 /// How often the store is read again.
-const READ_AGAIN: Duration = Duration::from_secs(60);
+const READ_AGAIN: Duration = Duration::from_mins(1);
 /// At most so many bytes of values in one transaction; Consul takes 512 KiB of JSON.
 const MOST_BYTES: usize = 200_000;
 /// The wait after the first failure, at most, and after many.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
-/// One report: what it should be, and what is in the store as far as we know.
+/// One report: what it should be, if anything was said of it yet, and what is in the store as far as we know.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Slot {
-    wanted: Option<Report>,
+    wanted: Option<Wanted>,
     written: Option<Report>,
 }
+
+/// What a report should be; none: there should be none.
+type Wanted = Option<Report>;
 
 /// The reports of this agent.
 pub(crate) struct Reporter {
@@ -54,12 +57,17 @@ impl Reporter {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says that there is such an instance, and nothing of its report yet: whatever is in the store stays.
+    pub(crate) fn know(&self, id: &InstanceId) {
+        self.slots().entry(id.clone()).or_default();
+    }
+
     /// Says what the report of an instance should be; none: there should be none.
-    pub(crate) fn set(&self, id: &InstanceId, report: Option<Report>) {
+    pub(crate) fn set(&self, id: &InstanceId, report: Wanted) {
         let mut slots = self.slots();
         let slot = slots.entry(id.clone()).or_default();
-        if slot.wanted != report {
-            slot.wanted = report;
+        if slot.wanted.as_ref() != Some(&report) {
+            slot.wanted = Some(report);
             self.changed.notify_one();
         }
     }
@@ -147,10 +155,12 @@ impl Reporter {
         Ok(())
     }
 
-    fn pending(&self) -> Vec<(InstanceId, Option<Report>)> {
+    fn pending(&self) -> Vec<(InstanceId, Wanted)> {
         let slots = self.slots();
-        let differing = slots.iter().filter(|(_, slot)| slot.wanted != slot.written);
-        differing.map(|(id, slot)| (id.clone(), slot.wanted.clone())).collect()
+        let said = slots.iter().filter_map(|(id, slot)| Some((id, slot.wanted.as_ref()?, &slot.written)));
+        said.filter(|(_, wanted, written)| wanted != written)
+            .map(|(id, wanted, _)| (id.clone(), wanted.clone()))
+            .collect()
     }
 
     /// Writes all that differs.
@@ -164,13 +174,13 @@ impl Reporter {
             self.note(done);
             rest = later;
         }
-        self.slots().retain(|_, slot| slot.wanted.is_some() || slot.written.is_some());
+        self.slots().retain(|_, slot| slot.wanted != Some(None) || slot.written.is_some());
         self.settled.notify_waiters();
         Ok(())
     }
 
     /// The operations of one transaction, and how many of the pending ones they are.
-    fn batch(&self, pending: &[(InstanceId, Option<Report>)]) -> (Vec<TxnOp>, usize) {
+    fn batch(&self, pending: &[(InstanceId, Wanted)]) -> (Vec<TxnOp>, usize) {
         let mut ops = Vec::new();
         let mut bytes = 0;
         for (id, report) in pending.iter().take(MAX_TXN_OPS) {
@@ -189,7 +199,7 @@ impl Reporter {
         (ops, taken)
     }
 
-    fn note(&self, done: &[(InstanceId, Option<Report>)]) {
+    fn note(&self, done: &[(InstanceId, Wanted)]) {
         let mut slots = self.slots();
         for (id, report) in done {
             if let Some(slot) = slots.get_mut(id) {

@@ -9,9 +9,8 @@ use crate::{args::LogFormat, output::Failure};
 /// The variable that says which log lines there are: `info`, or `warn,helium_engine=debug`.
 const VARIABLE: &str = "HELIUM_LOG";
 
-/// Starts logging. A server tells what it does, any other command only what goes wrong.
-pub(crate) fn start(format: LogFormat, server: bool) -> Result<(), Failure> {
-    let usual = if server { "info" } else { "error" };
+/// Starts logging; `usual` says which lines there are if the variable says nothing.
+pub(crate) fn start(format: LogFormat, usual: &str) -> Result<(), Failure> {
     let wanted = std::env::var(VARIABLE).ok().filter(|value| !value.is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(usual))
         .map_err(|error| Failure::usage(format!("{VARIABLE} cannot be read: {error}")))?;

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli, console: &mut Console) -> output::Outcome {
-    logging::start(cli.global.log_format, commands::is_server(&cli.command))?;
+    logging::start(cli.global.log_format, commands::usual_log(&cli.command))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

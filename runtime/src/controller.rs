@@ -188,6 +188,3 @@ async fn follow_leadership<K: Key>(mut leadership: watch::Receiver<Leadership>, 
         led = leads;
     }
 }
-
-#[cfg(test)]
-mod tests;

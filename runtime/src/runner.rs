@@ -391,6 +391,3 @@ fn panic_message(error: JoinError) -> String {
     let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "(no message)".to_owned())
 }
-
-#[cfg(test)]
-mod tests;

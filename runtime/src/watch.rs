@@ -10,9 +10,10 @@
 //! | any, page or 404 without the sentinel | `Blind(MissingSentinel)` | list, after a backoff |
 //! | any, denied or filtered by ACLs | `Blind(Denied)` | list, after a backoff |
 //! | listing, page at i >= 1 | `Snapshot` | follow i |
-//! | following n, page at n | `Alive` (`Snapshot` if a check finds that rows differ) | follow n |
+//! | following n, page at n | `Alive` | follow n |
 //! | following n, page at i > n | `Snapshot` | follow i, by the token bucket |
-//! | following n, page at i > n lacking many rows | `Suspicious` | list |
+//! | following n, page at i >= n lacking many rows, or with changes of before n | `Suspicious` | list |
+//! | the same, from a list | `Snapshot`, for changes of before n after `Missed` and `Reset` | follow i |
 //! | following n, page at i < n | `Reset`, `Blind(IndexReset)` | list at once, then after a backoff |
 //! | any, no leader, or a last contact too long ago | `Failed(Stale)` | the same, after a backoff |
 //! | any, transport or timeout | `Failed` | the same, after a backoff |
@@ -21,7 +22,8 @@
 //! never the answer of a paused ex-leader; that is also how a mass loss is confirmed. After a failure the first question
 //! does not block: a server that came back with older data answers with a lower index at once, where a poll on the higher
 //! one would hang until its `wait` ends. For the same reason `wait` is at most [`MAX_WAIT`]. And from time to time a
-//! *check* lists without need; if it finds a change that no poll has shown, that is counted and applied.
+//! *check* lists without need; if it finds a change that no poll has shown, that is counted and applied. Such changes also
+//! betray an older state that was restored and then written to until its index had caught up with ours.
 
 use std::time::Duration;
 
@@ -131,9 +133,10 @@ pub enum WatchEvent {
         /// The index that came.
         to: u64,
     },
-    /// The page lacks so many rows that a quorum is asked before it is believed.
+    /// The page lacks so many rows, or differs in rows that should have been seen before, that a quorum is asked before it is
+    /// believed.
     Suspicious(Difference),
-    /// A check found this many changes that no poll had shown.
+    /// A list found this many changes that no poll had shown when they were made.
     Missed(usize),
     /// The answer says nothing; to be counted.
     Failed(Failure),
@@ -283,16 +286,18 @@ impl WatchMachine {
     /// A good page whose index is at least the one followed.
     fn followed(&mut self, index: u64, page: &Page, now: Duration) -> Step {
         let confirmed = self.asked == Ask::List;
-        if confirmed && page.difference.missed > 0 {
-            return self.snapshot(page, now, vec![WatchEvent::Missed(page.difference.missed)]);
+        let missed = page.difference.missed;
+        if (missed > 0 || page.difference.is_mass_loss()) && !confirmed {
+            let events = vec![WatchEvent::Suspicious(page.difference)];
+            return Step { events, pause: Pause::None, ask: Ask::List };
+        }
+        if missed > 0 {
+            let reset = WatchEvent::Reset { from: index, to: page.index };
+            return self.snapshot(page, now, vec![WatchEvent::Missed(missed), reset]);
         }
         if page.index == index {
             self.resets_in_a_row = 0;
             return Step { events: vec![WatchEvent::Alive], pause: Pause::None, ask: self.follow(index) };
-        }
-        if page.difference.is_mass_loss() && !confirmed {
-            let events = vec![WatchEvent::Suspicious(page.difference)];
-            return Step { events, pause: Pause::None, ask: Ask::List };
         }
         self.snapshot(page, now, Vec::new())
     }

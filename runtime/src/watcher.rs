@@ -213,12 +213,12 @@ impl<T: Decode> Watcher<T> {
                 count(&stats.resets, 1);
                 self.view.resets += 1;
             }
-            WatchEvent::Suspicious(Difference { held, lost, .. }) => {
-                warn!(held, lost, "many rows are gone at once; asking a quorum before believing it");
+            WatchEvent::Suspicious(Difference { held, lost, missed, .. }) => {
+                warn!(held, lost, missed, "rows are gone or differ as they should not; asking a quorum");
                 count(&stats.suspicious, 1);
             }
             WatchEvent::Missed(missed) => {
-                warn!(missed, "a check found changes that no poll had shown");
+                warn!(missed, "found changes that no poll had shown");
                 count(&stats.missed, missed);
             }
             WatchEvent::Failed(failure) => {

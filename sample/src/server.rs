@@ -65,7 +65,7 @@ pub async fn serve_on(
     let server = axum::serve(listener, routes).with_graceful_shutdown(stop);
     tokio::select! {
         biased;
-        served = server.into_future() => served,
+        outcome = server.into_future() => outcome,
         crash = fate(&sample) => Err(crash),
     }
 }
@@ -81,7 +81,7 @@ async fn fate(sample: &Sample) -> io::Error {
     let sickness = async {
         after(sample.config.fail_health_after).await;
         sample.switches.fail_health();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let death = after(sample.config.crash_after);
     tokio::select! {

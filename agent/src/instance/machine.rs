@@ -22,7 +22,7 @@ use super::record::{Record, Stopping};
 use crate::driver::{Exit, ProcessIdentity};
 
 /// The longest wait before an instance that ended is started again.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The wait, at most, after the first end.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// So many ends in a row make an instance `failed`.

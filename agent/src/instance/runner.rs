@@ -146,13 +146,13 @@ impl Runner {
             tracing::info!(instance = %self.id, pid = process.pid, "adopted");
         }
         loop {
-            let stop = *self.stop.borrow_and_update();
-            if stop == Some(StopMode::LeaveRunning) {
+            let ending = *self.stop.borrow_and_update();
+            if ending == Some(StopMode::LeaveRunning) {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
             self.look();
-            let step = self.decide(&assigned, stop.is_some());
+            let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
             }

@@ -70,9 +70,10 @@ pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console)
     let (server, port) = start_store(&args.data_dir).await?;
     let listener = port.listener;
     greet(port.number, &args.data_dir, console)?;
-    let client = client_of(&server);
+    let people = session.people_over(client_of(&server), "dev");
+    // Before anybody watches: a watcher would be blind until it finds the sentinels.
+    people.initialise().await?;
     let parts = start(&server, listener, &args.data_dir, session)?;
-    let people = session.people_over(client, "dev");
     let work = async {
         if !objects.is_empty() {
             for applied in people.apply(&objects).await? {

@@ -64,9 +64,16 @@ async fn layout(people: &People, console: &mut Console) -> Result<u8, Failure> {
 
 async fn controller(people: &People, console: &mut Console) -> Result<u8, Failure> {
     match people.leader().await? {
-        Some(lock) => tell(Mark::Good, "controller", &format!("{} leads", String::from_utf8_lossy(&lock.value)), console),
+        Some(lock) => tell(Mark::Good, "controller", &format!("{} leads", holder(&lock.value)), console),
         None => tell(Mark::Odd, "controller", "none leads; start `helium controller`", console),
     }
+}
+
+/// Who holds the lock: the name in its value, or the value itself.
+fn holder(value: &[u8]) -> String {
+    let holder: Option<serde_json::Value> = serde_json::from_slice(value).ok();
+    let name = holder.as_ref().and_then(|holder| holder.get("id")).and_then(serde_json::Value::as_str);
+    name.map_or_else(|| String::from_utf8_lossy(value).into_owned(), str::to_owned)
 }
 
 async fn nodes(people: &People, console: &mut Console) -> Result<u8, Failure> {

@@ -33,8 +33,17 @@ use crate::{
     session::Session,
 };
 
+/// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
+pub(crate) fn usual_log(command: &Command) -> &'static str {
+    match command {
+        Command::Controller(_) | Command::Agent(_) => "info",
+        Command::Dev(_) => "warn",
+        _ => "error",
+    }
+}
+
 /// Whether a command runs until it is told to stop, and so deals with signals itself.
-pub(crate) fn is_server(command: &Command) -> bool {
+fn is_server(command: &Command) -> bool {
     matches!(command, Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_))
 }
 

@@ -65,7 +65,7 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
         }
         WaitingOn::Sight { instance, node, lost_at } => match lost_at {
-            Some(lost_at) => format!("cannot see {instance} on {node}, which counts as lost in {}", left(*lost_at)),
+            Some(lost_at) => format!("cannot see {instance} on {node}, which counts as lost in {}", short(lost_at.duration_since(now))),
             None => format!("cannot see {instance} on {node} at the moment"),
         },
         WaitingOn::Fix { .. } => return None,
@@ -126,3 +126,7 @@ fn sentence(text: &str) -> String {
     let text = text.trim_end();
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }
+
+#[cfg(test)]
+#[path = "explain_tests.rs"]
+mod tests;

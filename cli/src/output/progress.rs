@@ -272,3 +272,7 @@ pub(crate) fn verdict(awaited: &Awaited, status: &DeploymentStatus) -> Verdict {
         _ => Verdict::Pending,
     }
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
 use helium_crds::{
     Canary, Deployment, DeploymentStatus, InstanceId, NodeName, ObjectKey, RevisionId,
     deployment::service_name,
-    instance::{Assignment, Instance},
+    instance::{Assignment, Instance, InstancePhase, Report},
     revision::Revision,
 };
 use helium_planner::{Fleet, Node, Sight, Trusted, World};
@@ -166,6 +166,11 @@ impl Eyes<'_> {
             Ok(reports) => reports,
             Err(unseen) => return blind(unseen.to_string()),
         };
+        let registered = |report: &Report| report.phase != InstancePhase::Running || catalog.contains_key(&report.id);
+        if !reports.values().all(registered) {
+            // The agent says it runs, the catalog does not know it yet: look there again soon.
+            self.health.hurry(services);
+        }
         let (alive, nodes_since) = match self.sources.nodes() {
             Ok(nodes) => nodes,
             Err(unseen) => return blind(unseen.to_string()),

@@ -98,10 +98,10 @@ impl Engine {
         let reconciler = Arc::new(self.reconciler(&watching));
         let controller = Controller::with_config(self.runner_config(), elector.leadership(), self.ports.clone());
         let controller = wakes::wire(controller, &reconciler);
-        let helpers = self.helpers(&reconciler, &controller.handle(), &elector, &watching);
+        let mut helpers = self.helpers(&reconciler, &controller.handle(), &elector, &watching);
         controller.run(Job(reconciler), shutdown).await;
         stop_watching.trigger();
-        helpers.join_all().await;
+        while helpers.join_next().await.is_some() {}
         give_back.trigger();
         elector.stopped().await;
         Ok(())

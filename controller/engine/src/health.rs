@@ -80,6 +80,8 @@ pub struct Health {
 /// The services, and whether the catalog can be believed at all.
 pub(crate) struct Table {
     pub(crate) services: BTreeMap<String, Watched>,
+    /// The names under which each object has instances.
+    names: BTreeMap<ObjectKey, BTreeSet<String>>,
     /// Why the catalog cannot be believed, and when that was last found, on the monotonic clock.
     blind: Option<(String, Duration)>,
     since: Timestamp,
@@ -88,7 +90,7 @@ pub(crate) struct Table {
 impl Health {
     /// An empty table.
     pub fn new(client: Client, config: EngineConfig, ports: Ports, readiness: Readiness) -> Self {
-        let table = Table { services: BTreeMap::new(), blind: None, since: ports.now() };
+        let table = Table { services: BTreeMap::new(), names: BTreeMap::new(), blind: None, since: ports.now() };
         Self { client, ports, readiness, config, table: Mutex::new(table), changed: Notify::new() }
     }
 
@@ -117,22 +119,38 @@ impl Health {
         Ok(views.flat_map(|view| view.entries.iter()).map(|(id, entry)| (id.clone(), entry.clone())).collect())
     }
 
-    /// Says how urgently the services of `object` have to be watched from now on.
+    /// Says under which names `object` has instances from now on, and how urgently these have to be watched.
     pub fn settle(&self, object: &ObjectKey, services: &BTreeSet<String>, motion: Option<Motion>) {
         let mut table = lock(&self.table);
+        let before = if services.is_empty() {
+            table.names.remove(object).unwrap_or_default()
+        } else {
+            table.names.insert(object.clone(), services.clone()).unwrap_or_default()
+        };
         let mut changed = false;
-        for (name, watched) in &mut table.services {
-            if services.contains(name) {
+        for name in before.difference(services) {
+            changed = true;
+            table.strike(object, name);
+        }
+        for name in services {
+            if let Some(watched) = table.services.get_mut(name) {
                 changed |= watched.motion != motion;
                 watched.motion = motion;
-            } else if watched.objects.remove(object) {
-                changed = true;
             }
         }
-        table.services.retain(|_, watched| !watched.objects.is_empty());
         drop(table);
         if changed {
             self.changed.notify_one();
+        }
+    }
+
+    /// Has these services read as soon as may be: something hints that the last answer is out of date.
+    pub fn hurry(&self, services: &BTreeSet<String>) {
+        let mut table = lock(&self.table);
+        for name in services {
+            if let Some(watched) = table.services.get_mut(name) {
+                watched.hurry = true;
+            }
         }
     }
 
@@ -180,8 +198,8 @@ impl Health {
         let mut table = lock(&self.table);
         for name in services {
             let watched = table.services.entry(name.clone()).or_default();
-            if !watched.objects.contains(object) {
-                watched.objects.insert(object.clone());
+            if watched.objects.insert(object.clone()) {
+                table.names.entry(object.clone()).or_default().insert(name.clone());
             }
         }
     }
@@ -255,6 +273,17 @@ impl Health {
             watched.hurry = false;
         }
         news
+    }
+}
+
+impl Table {
+    /// `object` has no instances under this name any more. A service that nobody wants to know about is dropped.
+    fn strike(&mut self, object: &ObjectKey, name: &str) {
+        let Some(watched) = self.services.get_mut(name) else { return };
+        watched.objects.remove(object);
+        if watched.objects.is_empty() {
+            self.services.remove(name);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Reconciles hold the gate open while they work; reading everything again closes it for them all, so that no commit falls between
 //! the reading and the taking over of what was read.
 
-use std::{sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use helium_crds::ObjectKey;
 use helium_runtime::ports::Ports;
@@ -15,6 +15,9 @@ use crate::{
     records::{KnownEvents, Records},
     reread::{Reader, RereadError},
 };
+
+/// How old what a standby plans from may be. Its plans are only counted, so it need not cost the store much.
+const STANDBY_REREAD: Duration = Duration::from_secs(15);
 
 /// Why the records are not up to date.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,8 @@ pub struct Memory {
     /// What was read, last.
     pub records: Mutex<Records>,
     gate: RwLock<Loaded>,
+    /// When single objects were last read again, on the monotonic clock.
+    rereads: Mutex<BTreeMap<ObjectKey, Duration>>,
 }
 
 /// What the records in memory were read for.
@@ -66,7 +71,7 @@ pub struct Open<'a> {
 impl Memory {
     /// An empty memory.
     pub fn new(reader: Reader, layout: LayoutKeeper, ports: Ports) -> Self {
-        Self { reader, layout, ports, records: Mutex::default(), gate: RwLock::default() }
+        Self { reader, layout, ports, records: Mutex::default(), gate: RwLock::default(), rereads: Mutex::default() }
     }
 
     /// Makes an unused store ready. Without that no watch can be trusted.
@@ -80,7 +85,7 @@ impl Memory {
 
     /// Waits until the records are those of `era` and there is no doubt about `object`; reads what has to be read.
     ///
-    /// A standby commits nothing and so does not hear what the leader writes: it reads an object again each time.
+    /// A standby commits nothing and so does not hear what the leader writes: it reads an object again from time to time.
     pub async fn up_to_date(&self, object: &ObjectKey, era: &Era) -> Result<Open<'_>, MemoryError> {
         let mut gate = self.gate.read().await;
         if gate.era.as_ref() != Some(era) {
@@ -88,8 +93,9 @@ impl Memory {
             self.load(era).await?;
             gate = self.gate.read().await;
         }
-        let just_read = self.ports.monotonic() == gate.at;
-        if lock(&self.records).is_doubtful(object) || (era.session.is_none() && !just_read) {
+        let read_at = lock(&self.rereads).get(object).copied().unwrap_or_default().max(gate.at);
+        let old = era.session.is_none() && self.ports.monotonic() >= read_at + STANDBY_REREAD;
+        if old || lock(&self.records).is_doubtful(object) {
             self.reread(object).await?;
         }
         Ok(Open { _gate: gate })
@@ -123,6 +129,7 @@ impl Memory {
         let objects = self.reader.everything().await?;
         tracing::debug!(objects = objects.len(), ?era, "read all records");
         *lock(&self.records) = Records::of(objects);
+        lock(&self.rereads).clear();
         gate.era = Some(era.clone());
         gate.at = self.ports.monotonic();
         Ok(())
@@ -132,6 +139,7 @@ impl Memory {
         let nodes = lock(&self.records).held(object).nodes();
         let held = self.reader.object(object, &nodes).await?;
         lock(&self.records).replace(object.clone(), held);
+        lock(&self.rereads).insert(object.clone(), self.ports.monotonic());
         Ok(())
     }
 }

@@ -120,6 +120,9 @@ impl Reconciler {
             Captured::Invalid(capture) => self.call_invalid(object, lease, *capture).await,
             Captured::LoneCanary(index) => self.remove_canary(object, lease, index).await,
             Captured::Nothing => {
+                if !lock(&self.memory.records).held(object).is_empty() {
+                    tracing::warn!(%object, "the spec is gone without a mark of deletion: what runs is left alone");
+                }
                 self.forget(object);
                 Ok(Action::Forget)
             }

@@ -75,7 +75,7 @@ fn look(draft: &Draft<'_>, limits: HealthAnalysis) -> Sample {
             State::Unhealthy(why) => Some(why.clone()),
             _ => None,
         });
-        let why = why.map(|why| format!("; {why}")).unwrap_or_default();
+        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         Sample::Failed(format!("{passing} of {instances} canary passing (needs {needed}){why}"))
     }
 }

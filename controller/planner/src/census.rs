@@ -200,10 +200,9 @@ fn checked_state(fleet: &Fleet, stored: &Instance, report: &Report, entry: &Cata
     if starting { State::Starting } else { State::Healthy }
 }
 
+/// What its agent has seen of a failing check is said; without that, only that it is failing.
 fn unhealthy(check: &str, output: Option<&String>, status: &str) -> State {
-    State::Unhealthy(
-        output.map_or_else(|| format!("check `{check}` is {status}"), |output| format!("{status}: {output}")),
-    )
+    State::Unhealthy(output.cloned().unwrap_or_else(|| format!("check `{check}` is {status}")))
 }
 
 /// Enters `healthy_since` and `check_index` into the record when health begins or ends, and gives the instant that soaks

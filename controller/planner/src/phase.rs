@@ -128,6 +128,12 @@ fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
 /// `3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1)`
 fn given_up(rollout: &Rollout) -> String {
     let Some(abort) = rollout.abort.as_ref() else { return format!("{} was given up", rollout.version) };
+    if rollout.kind == RolloutKind::First && rollout.stage != Stage::Aborted {
+        return format!(
+            "{} has not become healthy: {}; there is no version to go back to",
+            rollout.version, abort.message
+        );
+    }
     let failed = if rollout.stage == Stage::RollbackFailed { "; the way back failed too" } else { "" };
     let place = match abort.steps {
         0 => String::new(),

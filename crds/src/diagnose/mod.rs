@@ -35,6 +35,8 @@ pub struct Parsed {
     pub object: AnyObject,
     /// Where its document begins.
     pub location: Location,
+    /// Whether the document itself says its namespace, so that one given on the command line is not for it.
+    pub names_namespace: bool,
 }
 
 /// Reads every object of a text: YAML or JSON, any number of documents, also lists (`{items: [...]}`) as `helium get` prints them.
@@ -92,7 +94,10 @@ fn draft<'a>(problems: &mut Problems<'_>, source: &'a Source, path: &Path, node:
     }
     let parsed = (problems.len() == before)
         .then(|| match AnyObject::typed(kind, json.clone()) {
-            Ok(object) => Some(Parsed { object, location: source.location(node.span.start) }),
+            Ok(object) => {
+                let names_namespace = json.pointer("/metadata/namespace").is_some();
+                Some(Parsed { object, location: source.location(node.span.start), names_namespace })
+            }
             Err(error) => {
                 problems.add(node.span.clone(), "", Code::Invalid, error.to_string(), None);
                 None

@@ -6,111 +6,71 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use crate::source::{Location, Source};
 
-/// What sort of problem it is. The text form is stable: machines may match on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Code {
-    /// The text is not UTF-8.
-    NotUtf8,
-    /// The text is not YAML.
-    Syntax,
-    /// A tab in the indentation.
-    Tab,
-    /// Too long, too deep, or too many values.
-    TooBig,
-    /// A YAML tag such as `!!str`.
-    Tag,
-    /// A YAML merge key.
-    MergeKey,
-    /// A key that is given twice in one mapping.
-    DuplicateKey,
-    /// An object that is given twice.
-    DuplicateObject,
-    /// An `apiVersion` that is not known.
-    UnknownApiVersion,
-    /// A `kind` that is not known.
-    UnknownKind,
-    /// A field that is not known.
-    UnknownField,
-    /// A required field that is not given.
-    MissingField,
-    /// A field without a value.
-    EmptyValue,
-    /// Text where a number is wanted, a list where a mapping is wanted, and so on.
-    WrongType,
-    /// A plain word that some tools read as something else than text.
-    AmbiguousText,
-    /// A word that is none of those to choose from.
-    UnknownChoice,
-    /// A text that breaks its pattern.
-    BadText,
-    /// A length of time that cannot be read.
-    BadDuration,
-    /// A percentage that cannot be read.
-    BadPercent,
-    /// A number, length of time or percentage that is too small or too large.
-    OutOfRange,
-    /// Too few or too many items or characters.
-    BadLength,
-    /// None or several of a group of which exactly one must be given.
-    NotExactlyOne,
-    /// Two things that must not stand together.
-    Conflict,
-    /// A name that is given twice among ports, checks or versions.
-    DuplicateName,
-    /// A check of a port that the template does not have.
-    UnknownPort,
-    /// `${NAME}` that stands for nothing.
-    UnknownVariable,
-    /// A command whose program is an empty text.
-    EmptyProgram,
-    /// A name that Helium keeps for itself.
-    ReservedName,
-    /// A rollout that could never succeed.
-    NeverSucceeds,
-    /// Two Deployments under one service name.
-    ServiceClash,
-    /// Whatever the types refuse that no other rule has found.
-    Invalid,
+/// Defines the codes, each with its stable text form and its meaning.
+macro_rules! codes {
+    ($($variant:ident = $text:literal: $meaning:literal,)*) => {
+        /// What sort of problem it is. The text form is stable: machines may match on it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl Code {
+            /// Every code.
+            pub const ALL: &[Code] = &[$(Code::$variant,)*];
+
+            /// The code's stable text form.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $text,)*
+                }
+            }
+
+            /// What it means, as a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Code::$variant => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    NotUtf8 = "not-utf8": "The text is not UTF-8.",
+    Syntax = "syntax": "The text is not YAML.",
+    Tab = "tab": "A tab in the indentation.",
+    TooBig = "too-big": "Too long, too deep, or too many values.",
+    Tag = "tag": "A YAML tag such as `!!str`.",
+    MergeKey = "merge-key": "A YAML merge key.",
+    DuplicateKey = "duplicate-key": "A key that is given twice in one mapping.",
+    DuplicateObject = "duplicate-object": "An object that is given twice.",
+    UnknownApiVersion = "unknown-api-version": "An `apiVersion` that is not known.",
+    UnknownKind = "unknown-kind": "A `kind` that is not known.",
+    UnknownField = "unknown-field": "A field that is not known.",
+    MissingField = "missing-field": "A required field that is not given.",
+    EmptyValue = "empty-value": "A field without a value.",
+    WrongType = "wrong-type": "Text where a number is wanted, a list where a mapping is wanted, and so on.",
+    AmbiguousText = "ambiguous-text": "A plain word that some tools read as something else than text.",
+    UnknownChoice = "unknown-choice": "A word that is none of those to choose from.",
+    BadText = "bad-text": "A text that breaks its pattern.",
+    BadDuration = "bad-duration": "A length of time that cannot be read.",
+    BadPercent = "bad-percent": "A percentage that cannot be read.",
+    OutOfRange = "out-of-range": "A number, length of time or percentage that is too small or too large.",
+    BadLength = "bad-length": "Too few or too many items or characters.",
+    NotExactlyOne = "not-exactly-one": "None or several of a group of which exactly one must be given.",
+    Conflict = "conflict": "Two things that must not stand together.",
+    DuplicateName = "duplicate-name": "A name that is given twice among ports, checks or versions.",
+    UnknownPort = "unknown-port": "A check of a port that the template does not have.",
+    UnknownVariable = "unknown-variable": "`${NAME}` that stands for nothing.",
+    EmptyProgram = "empty-program": "A command whose program is an empty text.",
+    ReservedName = "reserved-name": "A name that Helium keeps for itself.",
+    NeverSucceeds = "never-succeeds": "A rollout that could never succeed.",
+    ServiceClash = "service-clash": "Two Deployments under one service name.",
+    Invalid = "invalid": "Whatever the types refuse that no other rule has found.",
 }
 
 impl Code {
-    /// The code's stable text form.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::NotUtf8 => "not-utf8",
-            Code::Syntax => "syntax",
-            Code::Tab => "tab",
-            Code::TooBig => "too-big",
-            Code::Tag => "tag",
-            Code::MergeKey => "merge-key",
-            Code::DuplicateKey => "duplicate-key",
-            Code::DuplicateObject => "duplicate-object",
-            Code::UnknownApiVersion => "unknown-api-version",
-            Code::UnknownKind => "unknown-kind",
-            Code::UnknownField => "unknown-field",
-            Code::MissingField => "missing-field",
-            Code::EmptyValue => "empty-value",
-            Code::WrongType => "wrong-type",
-            Code::AmbiguousText => "ambiguous-text",
-            Code::UnknownChoice => "unknown-choice",
-            Code::BadText => "bad-text",
-            Code::BadDuration => "bad-duration",
-            Code::BadPercent => "bad-percent",
-            Code::OutOfRange => "out-of-range",
-            Code::BadLength => "bad-length",
-            Code::NotExactlyOne => "not-exactly-one",
-            Code::Conflict => "conflict",
-            Code::DuplicateName => "duplicate-name",
-            Code::UnknownPort => "unknown-port",
-            Code::UnknownVariable => "unknown-variable",
-            Code::EmptyProgram => "empty-program",
-            Code::ReservedName => "reserved-name",
-            Code::NeverSucceeds => "never-succeeds",
-            Code::ServiceClash => "service-clash",
-            Code::Invalid => "invalid",
-        }
-    }
-
     /// True for problems that the JSON Schema of the kind finds too.
     pub fn is_structural(self) -> bool {
         matches!(

@@ -7,17 +7,33 @@ use super::{
     explain::{children, default_of, type_name},
     shape,
 };
-use crate::Kind;
+use crate::{Kind, diagnose::Code};
 
-/// The pages under the names of their files: `deployment.md`, `canary.md`.
+/// The first line of every page.
+const MADE: &str = "<!-- Made by `cargo xtask schema` from the types in crds/src; edit those. -->";
+
+/// The pages under the names of their files: `deployment.md`, `canary.md`, `problems.md`.
 pub fn reference_pages() -> Vec<(String, String)> {
-    Kind::ALL.into_iter().map(|kind| (format!("{}.md", kind.singular()), page(kind))).collect()
+    let kinds = Kind::ALL.into_iter().map(|kind| (format!("{}.md", kind.singular()), page(kind)));
+    kinds.chain([("problems.md".to_owned(), problems())]).collect()
+}
+
+/// The codes of problems, which machines may match on.
+fn problems() -> String {
+    let mut page = format!(
+        "{MADE}\n\n# Problems\n\nWhat `helium validate`, `apply` and `diff` may find wrong with a file. With `-o json` each problem has `file`, `line`, \
+         `column`, `path`, `code`, `message` and `help`; codes are stable, messages are not.\n\n| Code | Meaning |\n|---|---|\n",
+    );
+    for code in Code::ALL {
+        let _ = writeln!(page, "| `{code}` | {} |", cell(code.meaning()));
+    }
+    page
 }
 
 fn page(kind: Kind) -> String {
     let root = shape(kind);
     let mut page = format!(
-        "<!-- Made by `cargo xtask schema` from the types in crds/src; edit those. -->\n\n# {kind}\n\n{}\n\n\
+        "{MADE}\n\n# {kind}\n\n{}\n\n\
          The same is in `helium explain {}`, and as JSON Schema in `crds/schemas/{}.json`.\n",
         root.description,
         kind.singular(),

@@ -169,6 +169,7 @@ fn the_parts_of_a_deployment_fit_together() {
     );
     golden("duplicate-check", &with(SOUND, "- name: up", "- {name: up, tcp: {}}\n      - name: up"));
     golden("unknown-port", &with(SOUND, "{path: /health}", "{port: htpp}"));
+    golden("empty-program", &with(SOUND, "sleep", "\"\""));
     golden("no-port", &with(SOUND, "    ports:\n      - name: http\n", ""));
     golden(
         "replicas-and-versions",
@@ -274,6 +275,7 @@ fn anchors_work_and_cannot_be_used_to_fill_the_memory() {
     }
     assert_eq!(codes(&wrong(&bomb)), [Code::TooBig]);
     assert_eq!(codes(&wrong(&"[".repeat(1000))), [Code::TooBig]);
+    golden("too-deep", &wrong(&"- ".repeat(100)));
 }
 
 #[test]
@@ -297,4 +299,21 @@ fn a_text_without_objects_gives_none() {
     for text in ["", "# nothing\n", "---\n---\n...\n", "\u{feff}", "~"] {
         assert_eq!(parse(&Source::new("a", text)), Ok(Vec::new()), "{text:?}");
     }
+}
+
+#[test]
+fn every_code_has_a_golden_file() {
+    let folder = std::fs::read_dir(crate::here("tests/it/snapshots")).unwrap();
+    let golden: String = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    // `invalid` is for what no other rule has found; nothing is known that would be.
+    for code in Code::ALL.iter().filter(|code| **code != Code::Invalid) {
+        assert!(golden.contains(&format!("error[{code}]")), "{code}");
+    }
+}
+
+#[test]
+fn a_document_says_whether_it_names_its_namespace() {
+    let named = SOUND.replace("name: hello", "name: hello\n  namespace: default");
+    let parsed = parse(&Source::new("a", format!("{CANARY}---\n{named}"))).unwrap();
+    assert_eq!(parsed.iter().map(|parsed| parsed.names_namespace).collect::<Vec<_>>(), [false, true]);
 }

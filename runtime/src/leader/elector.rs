@@ -14,7 +14,11 @@ use consul_client::{
     SessionRequest,
 };
 use futures::future::{self, BoxFuture, FutureExt};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
@@ -149,7 +153,11 @@ impl Candidate {
             biased;
             () = shutdown.cancelled() => {}
             () = heartbeat.beat_for_ever() => {}
-            () = self.elect_for_ever() => {}
+            () = async {
+                // A leader without a check could die unnoticed.
+                heartbeat.registered.notified().await;
+                self.elect_for_ever().await;
+            } => {}
         }
         if timeout(HAND_OVER, self.hand_over()).await.is_err() {
             warn!("gave up handing over; the others will notice by the missing heartbeat");
@@ -441,6 +449,8 @@ struct Heartbeat {
     check_id: String,
     times: Times,
     ports: Ports,
+    /// Told after each heartbeat that arrived.
+    registered: Notify,
 }
 
 impl Heartbeat {
@@ -461,7 +471,7 @@ impl Heartbeat {
             ..ServiceDefinition::default()
         };
         let (client, times, ports) = (client.clone(), config.times.clone(), ports.clone());
-        Self { client, definition, check_id: config.check_id(), times, ports }
+        Self { client, definition, check_id: config.check_id(), times, ports, registered: Notify::new() }
     }
 
     /// Says that we live, as often as agreed, and registers us whenever the agent does not know us.
@@ -472,7 +482,10 @@ impl Heartbeat {
             let began = self.ports.monotonic();
             let beat = timeout(self.times.beat_every, self.beat()).await;
             let pause = match beat {
-                Ok(Ok(())) => self.times.beat_every,
+                Ok(Ok(())) => {
+                    self.registered.notify_one();
+                    self.times.beat_every
+                }
                 Ok(Err(error)) => {
                     warn!(%error, "no heartbeat");
                     self.ports.jittered(self.times.retry, 50)

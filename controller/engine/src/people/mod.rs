@@ -24,6 +24,8 @@ pub mod read;
 pub mod scale;
 pub mod undo;
 pub mod weights;
+#[cfg(test)]
+mod tests;
 
 use consul_client::Client;
 use helium_crds::{Metadata, keys::Keys, object::Manager};

@@ -25,6 +25,8 @@ const NEVER: Duration = Duration::from_secs(100_000);
 pub(crate) struct FakeAgent {
     /// Versions whose instances fail their checks.
     pub(crate) broken: Arc<Mutex<BTreeSet<String>>>,
+    session: Arc<Mutex<Option<String>>>,
+    client: Client,
     task: JoinHandle<()>,
 }
 
@@ -37,12 +39,14 @@ impl Drop for FakeAgent {
 impl FakeAgent {
     pub(crate) fn start(client: Client, keys: Keys, ports: Ports, node: &str) -> Self {
         let broken = Arc::new(Mutex::new(BTreeSet::new()));
+        let session = Arc::new(Mutex::new(None));
         let mut hand = Hand {
-            client,
+            client: client.clone(),
             keys,
             ports,
             node: NodeName::from(node),
             broken: Arc::clone(&broken),
+            session: Arc::clone(&session),
             passing: BTreeMap::new(),
             reported: BTreeMap::new(),
         };
@@ -53,7 +57,7 @@ impl FakeAgent {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        Self { broken, task }
+        Self { broken, session, client, task }
     }
 
     /// From now on the instances of a version fail their checks, or pass them again.
@@ -67,12 +71,22 @@ impl FakeAgent {
     }
 }
 
+impl FakeAgent {
+    /// The machine is gone: nobody answers, and the store ends the session in the end.
+    pub(crate) async fn vanish(self) {
+        self.task.abort();
+        let session = self.session.lock().unwrap().take().unwrap();
+        self.client.session_destroy(&session).await.unwrap();
+    }
+}
+
 struct Hand {
     client: Client,
     keys: Keys,
     ports: Ports,
     node: NodeName,
     broken: Arc<Mutex<BTreeSet<String>>>,
+    session: Arc<Mutex<Option<String>>>,
     passing: BTreeMap<InstanceId, bool>,
     reported: BTreeMap<InstanceId, InstancePhase>,
 }
@@ -98,6 +112,7 @@ impl Hand {
             ..SessionRequest::default()
         };
         let session = self.client.session_create(&request).await.unwrap();
+        *self.session.lock().unwrap() = Some(session.clone());
         let beat = serde_json::to_vec(&Heartbeat { name: self.node.clone(), since: self.ports.now() }).unwrap();
         let put = Put { acquire: Some(session), ..Put::default() };
         assert!(self.client.kv_put(&self.keys.heartbeat(&self.node), beat, &put).await.unwrap());
@@ -142,7 +157,9 @@ impl Hand {
                 checks: Some(assignment.template.checks.iter().map(|own| check(&own.name)).collect()),
                 ..ServiceDefinition::default()
             };
-            self.client.agent_register_service(&definition, true).await.unwrap();
+            if self.client.agent_register_service(&definition, true).await.is_err() {
+                return;
+            }
             self.passing.insert(id.clone(), false);
         }
         self.report(assignment, InstancePhase::Running).await;

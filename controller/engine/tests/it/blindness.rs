@@ -1,6 +1,7 @@
 //! What cannot be seen is not acted on.
 
 use consul_client::Put;
+use consul_embedded::{AclTable, Rules};
 use helium_crds::{ObjectKey, Phase, keys};
 
 use crate::stage::{HELLO, Stage, log, seconds};
@@ -26,7 +27,7 @@ async fn a_missing_sentinel_blinds_until_it_is_repaired() {
 
     assert_eq!(stage.people.repair().await.unwrap(), [sentinel]);
     stage.until("hello", 60, |status| status.wanted == 1 && status.phase == Phase::Healthy).await;
-    assert_eq!(controller.readiness.status(), Ok(()));
+    stage.eventually("ready again", 5, async || controller.readiness.status().is_ok()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,4 +65,90 @@ async fn a_controller_whose_layout_is_gone_changes_nothing_and_says_so() {
     assert!(reasons.iter().any(|reason| reason.contains("layout")), "{reasons:?}");
     stage.client.kv_put("unrelated", "x", &Put::default()).await.unwrap();
     assert_eq!(stage.assignments().await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_loses_its_rights_changes_nothing_and_the_reason_is_named() {
+    log();
+    let stage = Stage::new();
+    let all = || AclTable::from([(String::new(), Rules::all()), ("controller".to_owned(), Rules::all())]);
+    stage.server.set_acl(Some(all()));
+    let controller = stage.controller_with_token("a", "controller");
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    seconds(5).await;
+
+    let before = stage.written().await;
+    stage.server.set_acl(Some(AclTable::from([
+        (String::new(), Rules::all()),
+        ("controller".to_owned(), Rules::default()),
+    ])));
+    stage.eventually("not ready", 60, async || controller.readiness.status().is_err()).await;
+    seconds(300).await;
+    let reasons = controller.readiness.status().unwrap_err().join("; ");
+    assert!(reasons.contains("MissingSentinel") || reasons.contains("Denied"), "{reasons}");
+    assert_eq!(stage.written().await, before, "nothing was touched");
+
+    stage.server.set_acl(Some(all()));
+    stage.apply(&HELLO.replace("replicas: 3", "replicas: 4")).await;
+    stage.until("hello", 30, |status| status.wanted == 4 && status.phase == Phase::Healthy).await;
+    stage.eventually("ready again", 30, async || controller.readiness.status().is_ok()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_on_a_consul_node_that_leaves_are_not_replaced_and_count_again_when_it_returns() {
+    log();
+    let stage = Stage::new();
+    stage.server.join("far", "10.0.0.2");
+    let _controller = stage.controller("a");
+    let _agent = stage.agent_on("n1", "far");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    let before = stage.assignments().await;
+
+    stage.server.leave("far");
+    seconds(30).await;
+    assert_eq!(stage.assignments().await, before, "unknown is not gone");
+    stage.server.join("far", "10.0.0.2");
+    let _agent = stage.agent_on("n1", "far");
+    stage.until_healthy("hello", 120).await;
+    assert_eq!(stage.assignments().await, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_of_a_lost_node_start_elsewhere() {
+    log();
+    let stage = Stage::new();
+    let _controller = stage.controller("a");
+    let (first, _second) = (stage.agent("n1"), stage.agent("n2"));
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    first.vanish().await;
+    seconds(50).await;
+    assert!(stage.instances("hello").await.iter().any(|instance| instance.node.as_str() == "n1"), "too early");
+    stage
+        .eventually("three healthy instances on the other node", 120, async || {
+            let running = stage.assignments().await;
+            let there = stage.instances("hello").await;
+            let there = there.iter().filter(|instance| instance.node.as_str() == "n2");
+            let wanted = there.filter(|instance| instance.desired == helium_crds::instance::Desired::Run).count();
+            wanted == 3 && running.len() >= 3
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_store_is_not_taken_for_a_new_one_by_a_controller_that_runs() {
+    log();
+    let stage = Stage::new();
+    let controller = stage.controller("a");
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    assert!(stage.client.kv_delete_tree(stage.keys.root()).await.unwrap());
+    seconds(120).await;
+    assert!(controller.readiness.status().is_err());
+    let left = stage.client.kv_keys(&stage.keys.assignments_root(), None, &consul_client::Read::default()).await.unwrap();
+    assert_eq!(left.value, Vec::<String>::new(), "nothing was written into a store that was wiped");
 }

@@ -20,7 +20,7 @@ async fn a_first_deployment_becomes_healthy_and_then_nothing_is_written_any_more
 
     seconds(5).await;
     let (index, writes) = (stage.kv_index().await, controller.metrics.writes.get());
-    seconds(1800).await;
+    seconds(900).await;
     assert_eq!(stage.kv_index().await, index, "a converged system is written to");
     assert_eq!(controller.metrics.writes.get(), writes);
     controller.stop().await;
@@ -110,7 +110,7 @@ async fn a_controller_that_forgets_everything_between_reconciles_gets_there_too(
     stage.until_healthy("hello", 120).await;
     seconds(5).await;
     let index = stage.kv_index().await;
-    seconds(900).await;
+    seconds(200).await;
     assert_eq!(stage.kv_index().await, index);
     drop(forgetful);
 }
@@ -126,3 +126,48 @@ async fn without_an_agent_the_status_says_what_it_waits_for_and_goes_on_when_one
     let _agent = stage.agent("n1");
     stage.until_healthy("hello", 60).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_too_large_for_one_transaction_is_committed_in_several() {
+    log();
+    let stage = Stage::new();
+    let controller = stage.controller("a");
+    let _agent = stage.agent("n1");
+    stage.apply(&HELLO.replace("replicas: 3", "replicas: 100")).await;
+    let status = stage.until_healthy("hello", 120).await;
+    assert_eq!(status.healthy, 100);
+    assert_eq!(stage.assignments().await.len(), 100);
+    assert_eq!(status.next_ordinal, 101);
+    assert!(controller.metrics.writes.get() >= 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_canary_is_rolled_back_and_the_stable_version_serves_throughout() {
+    log();
+    let stage = Stage::new();
+    let _controller = stage.controller("a");
+    let agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    agent.set_broken("2.0.0", true);
+    let canary = format!("{}---{CANARY}", HELLO.replace("1.0.0", "2.0.0"));
+    stage.apply(&canary).await;
+    let status = stage.until("hello", 120, |status| status.phase == Phase::Degraded).await;
+    assert_eq!(status.reason, Reason::RolloutAborted);
+    assert_eq!(status.stable.unwrap().version, "1.0.0");
+    agent.set_broken("2.0.0", false);
+    stage.apply(&canary.replace("2.0.0", "3.0.0")).await;
+    let promoted = |status: &helium_crds::DeploymentStatus| {
+        status.phase == Phase::Healthy && status.stable.as_ref().is_some_and(|stable| stable.version == "3.0.0")
+    };
+    stage.until("hello", 180, promoted).await;
+}
+
+/// A Canary of two steps.
+const CANARY: &str = r"
+apiVersion: helium.dev/v1
+kind: Canary
+metadata: {name: hello}
+spec:
+  steps: [{setWeight: 25%}, {soak: 10s}, {setWeight: 50%}, {soak: 10s}]
+";

@@ -5,3 +5,4 @@ mod blindness;
 mod first_light;
 mod leaders;
 mod stage;
+mod zz_real;

@@ -94,7 +94,16 @@ impl Stage {
     ) -> Controller {
         let mut config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
         change(&mut config);
-        let engine = Engine::new(Client::over(transport, None), config, self.ports.child(name));
+        self.start(name, Client::over(transport, None), config)
+    }
+
+    pub(crate) fn controller_with_token(&self, name: &str, token: &str) -> Controller {
+        let config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
+        self.start(name, Client::over(self.server.transport(), Some(token.to_owned())), config)
+    }
+
+    fn start(&self, name: &str, client: Client, config: EngineConfig) -> Controller {
+        let engine = Engine::new(client, config, self.ports.child(name));
         let (trigger, shutdown) = Shutdown::new();
         let (readiness, metrics, leading) = (engine.readiness(), engine.metrics(), engine.leading());
         let task = tokio::spawn(async move { engine.run(shutdown).await.unwrap() });
@@ -103,6 +112,12 @@ impl Stage {
 
     pub(crate) fn agent(&self, node: &str) -> FakeAgent {
         FakeAgent::start(self.client.clone(), self.keys.clone(), self.ports.clone(), node)
+    }
+
+    /// An agent that talks to the Consul agent of another node.
+    pub(crate) fn agent_on(&self, node: &str, consul_node: &str) -> FakeAgent {
+        let client = Client::over(self.server.transport_as(consul_node), None);
+        FakeAgent::start(client, self.keys.clone(), self.ports.clone(), node)
     }
 
     /// Applies YAML, as a person would.
@@ -154,6 +169,13 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         panic!("not within {limit} s: {what}");
+    }
+
+    /// Every key but the locks, with its ModifyIndex.
+    pub(crate) async fn written(&self) -> Vec<(String, u64)> {
+        let pairs = self.client.kv_list(self.keys.root(), &Read::default()).await.unwrap().value;
+        let no_lock = pairs.into_iter().filter(|pair| pair.key != self.keys.controller_lock());
+        no_lock.map(|pair| (pair.key, pair.modify_index)).filter(|(key, _)| !key.ends_with(".keep")).collect()
     }
 
     /// The index of the last change of a key of Helium's; heartbeats of controllers and agents do not count.

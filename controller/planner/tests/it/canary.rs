@@ -54,7 +54,7 @@ fn a_broken_canary_is_rolled_back_while_stable_serves_throughout() {
     assert_eq!((model.status().phase, model.reason()), (Phase::Degraded, Reason::RolloutAborted));
     assert_eq!((model.live("v1"), model.live("v2"), model.total()), (3, 0, 3));
     let message = &model.status().message;
-    assert_eq!(message, "v2 aborted at step 1/4: 0 of 1 canary passing (needs 1); critical: GET /health -> 500");
+    assert_eq!(message, "v2 aborted at step 1/4: 0 of 1 canary passing (needs 1): GET /health -> 500");
 }
 
 #[test]

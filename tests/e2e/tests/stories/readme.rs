@@ -1,6 +1,9 @@
 //! The README's story: a first version, a canary that is promoted, a broken one that is rolled back; on both stores.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use helium_e2e::{Availability, Daemon, Helium, Http, Output, eventually, process};
 
@@ -57,6 +60,25 @@ struct Dev {
     daemon: Daemon,
     helium: Helium,
     port: u16,
+    folder: PathBuf,
+}
+
+impl Drop for Dev {
+    /// A story that failed leaves nothing running.
+    fn drop(&mut self) {
+        self.daemon.kill();
+        if std::thread::panicking() {
+            instances_in(&self.folder).iter().for_each(|instance| process::kill(instance.pid));
+        }
+    }
+}
+
+/// The instances of the `helium dev` of a folder: their logs are in it.
+fn instances_in(folder: &Path) -> Vec<Instance> {
+    let logged_here = |instance: &Instance| {
+        std::fs::read_link(format!("/proc/{}/fd/1", instance.pid)).is_ok_and(|log| log.starts_with(folder))
+    };
+    instances_of("local").into_iter().filter(logged_here).collect()
 }
 
 impl Dev {
@@ -72,16 +94,7 @@ impl Dev {
         let said = daemon.said();
         let digits = said.split("http://127.0.0.1:").nth(1).unwrap().chars().take_while(char::is_ascii_digit);
         let port = digits.collect::<String>().parse().unwrap();
-        Self { daemon, helium: Helium::at(&format!("127.0.0.1:{port}")), port }
-    }
-
-    /// The instances of this folder's `helium dev`.
-    fn instances(person: &Helium) -> Vec<Instance> {
-        let folder = person.folder().to_str().unwrap().to_owned();
-        let logged_here = |instance: &Instance| {
-            std::fs::read_link(format!("/proc/{}/fd/1", instance.pid)).is_ok_and(|log| log.starts_with(&folder))
-        };
-        instances_of("local").into_iter().filter(logged_here).collect()
+        Self { daemon, helium: Helium::at(&format!("127.0.0.1:{port}")), port, folder: person.folder().to_owned() }
     }
 }
 
@@ -90,9 +103,9 @@ fn the_readme_s_story_holds_on_helium_dev() {
     let person = Helium::nowhere();
     let mut dev = Dev::start(&person, &[]);
     dev.daemon.wait_to_say("deployment/hello  Healthy  3/3  1.0.0", ROLLOUT);
-    story(&dev.helium, &Http::on(dev.port), &|| Dev::instances(&person));
+    story(&dev.helium, &Http::on(dev.port), &|| instances_in(person.folder()));
     assert_eq!(dev.daemon.interrupt(Duration::from_mins(1)), 0);
-    assert_eq!(Dev::instances(&person), [], "Ctrl-C stops everything");
+    assert_eq!(instances_in(person.folder()), [], "Ctrl-C stops everything");
 }
 
 #[test]
@@ -100,25 +113,25 @@ fn dev_keeps_its_state_and_adopts_what_a_crash_left_running() {
     let person = Helium::nowhere();
     let mut dev = Dev::start(&person, &[]);
     dev.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
-    let before = Dev::instances(&person);
+    let before = instances_in(person.folder());
     dev.daemon.kill();
-    assert_eq!(Dev::instances(&person), before, "after kill -9 the instances go on");
+    assert_eq!(instances_in(person.folder()), before, "after kill -9 the instances go on");
 
     let mut again = Dev::start(&person, &[]);
     again.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
-    assert_eq!(Dev::instances(&person), before, "the next start adopts them");
+    assert_eq!(instances_in(person.folder()), before, "the next start adopts them");
     again.daemon.interrupt(Duration::from_mins(1));
-    assert_eq!(Dev::instances(&person), []);
+    assert_eq!(instances_in(person.folder()), []);
 
     let mut kept = Dev::start(&person, &[]);
     kept.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
     let ids = |instances: &[Instance]| instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&Dev::instances(&person)), ids(&before), "the state is kept over Ctrl-C");
+    assert_eq!(ids(&instances_in(person.folder())), ids(&before), "the state is kept over Ctrl-C");
     kept.daemon.interrupt(Duration::from_mins(1));
 
     let mut fresh = Dev::start(&person, &["--fresh"]);
     fresh.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
-    assert_ne!(ids(&Dev::instances(&person)), ids(&before), "--fresh forgets it");
+    assert_ne!(ids(&instances_in(person.folder())), ids(&before), "--fresh forgets it");
     fresh.daemon.interrupt(Duration::from_mins(1));
 }
 
@@ -132,7 +145,9 @@ fn a_second_dev_takes_another_port_and_says_which() {
     assert!(second.daemon.said().contains(&export), "{}", second.daemon.said());
     for (mut dev, person) in [(first, &one), (second, &two)] {
         dev.daemon.interrupt(Duration::from_mins(1));
-        eventually("nothing is left", Duration::from_secs(5), || Dev::instances(person).is_empty().then_some(()));
+        eventually("nothing is left", Duration::from_secs(5), || {
+            instances_in(person.folder()).is_empty().then_some(())
+        });
         assert!(!process::is_alive(dev.daemon.pid()));
     }
 }

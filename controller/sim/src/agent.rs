@@ -1,0 +1,367 @@
+//! A simulated agent: it makes its node's assignments true in the table of processes, as the real one does with real processes.
+//!
+//! What it knows is lost when it dies; the processes, and what it wrote down beside them, are not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use consul_client::{
+    AgentService, Behavior, CheckDefinition, CheckStatus, Client, Error, Put, Read, ServiceDefinition, SessionRequest,
+    TxnOp,
+};
+use helium_crds::{
+    InstanceId, NodeName,
+    instance::{Assignment, Desired, InstancePhase, Report, check_id, service_id},
+    keys::{Keys, SENTINEL},
+    node::{Heartbeat, NodeRecord},
+};
+use jiff::Timestamp;
+
+use crate::{
+    fleet::Behaviour,
+    net::Net,
+    rng::Rng,
+    wire::{Actor, Life, Wire},
+};
+
+/// How often it looks at its assignments.
+const TICK: Duration = Duration::from_millis(500);
+/// The time to live of its session.
+const SESSION_TTL: Duration = Duration::from_secs(15);
+/// How long a process takes to start.
+const STARTING: Duration = Duration::from_millis(600);
+
+/// One agent, in one of its lives.
+pub struct Agent {
+    net: Arc<Net>,
+    node: NodeName,
+    consul_node: String,
+    client: Client,
+    keys: Keys,
+    rng: Rng,
+    session: Option<String>,
+    renew_at: Duration,
+    joined: bool,
+    assignments: BTreeMap<InstanceId, (u64, Assignment)>,
+    reports: BTreeMap<InstanceId, Report>,
+    reports_read: bool,
+    services_at: Duration,
+    services: BTreeMap<String, AgentService>,
+}
+
+impl Agent {
+    /// The agent number `number` at its Consul node, in a new life.
+    pub fn new(net: &Arc<Net>, number: usize, consul_node: &str, life: Arc<Life>) -> Self {
+        let wire = Wire::new(net, Actor::Agent(number), consul_node, life);
+        Self {
+            net: Arc::clone(net),
+            node: node_name(number),
+            consul_node: consul_node.to_owned(),
+            client: Client::over(wire, Some("agent".to_owned())),
+            keys: Keys::default(),
+            rng: net.rng.child("agent").child(&number.to_string()),
+            session: None,
+            renew_at: Duration::ZERO,
+            joined: false,
+            assignments: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            reports_read: false,
+            services_at: Duration::ZERO,
+            services: BTreeMap::new(),
+        }
+    }
+
+    /// Works for ever; ended from outside.
+    pub async fn run(mut self) {
+        loop {
+            // What fails is tried again at the next tick; processes need no Consul to go on.
+            let _tried_again = self.tick().await;
+            let pause = self.rng.between(TICK * 4 / 5, TICK * 6 / 5);
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn tick(&mut self) -> Result<(), Error> {
+        self.presence().await?;
+        self.read_reports().await?;
+        self.read_assignments().await?;
+        self.read_services().await?;
+        for (id, assignment) in self.present() {
+            match assignment.desired {
+                Desired::Run => self.keep_running(&id, &assignment).await?,
+                Desired::Stop => self.stop(&id, &assignment).await?,
+            }
+        }
+        self.forget_gone().await
+    }
+
+    /// Keeps the session, the heartbeat and the node record.
+    async fn presence(&mut self) -> Result<(), Error> {
+        let now = self.net.now();
+        if now < self.renew_at {
+            return Ok(());
+        }
+        if !self.joined {
+            self.join().await?;
+        }
+        let alive = match self.session.as_deref() {
+            Some(id) => self.client.session_renew(id).await?.is_some(),
+            None => false,
+        };
+        if !alive {
+            self.session = None;
+            let request = SessionRequest {
+                name: format!("helium-agent-{}", self.node),
+                ttl: Some(SESSION_TTL),
+                lock_delay: Some(Duration::ZERO),
+                behavior: Behavior::Delete,
+                node_checks: Some(Vec::new()),
+                ..SessionRequest::default()
+            };
+            self.session = Some(self.client.session_create(&request).await?);
+        }
+        let key = self.keys.heartbeat(&self.node);
+        let session = self.session.clone().unwrap_or_default();
+        let held = self.client.kv_get(&key, &Read::default()).await?.value;
+        if held.and_then(|pair| pair.session).as_deref() != Some(session.as_str()) {
+            let beat = Heartbeat { name: self.node.clone(), since: self.net.wall() };
+            self.client.kv_put(&key, json(&beat), &Put::acquire(session)).await?;
+        }
+        self.renew_at = self.net.now() + SESSION_TTL / 3;
+        self.joined = self.client.kv_get(&self.keys.node(&self.node), &Read::default()).await?.value.is_some();
+        Ok(())
+    }
+
+    async fn join(&mut self) -> Result<(), Error> {
+        let key = self.keys.node(&self.node);
+        if self.client.kv_get(&key, &Read::consistent()).await?.value.is_none() {
+            let record = NodeRecord {
+                name: self.node.clone(),
+                consul_node: self.consul_node.clone(),
+                address: "10.0.0.1".to_owned(),
+                agent_version: "sim".to_owned(),
+                platform: "sim".to_owned(),
+                labels: BTreeMap::new(),
+                joined_at: self.net.wall(),
+            };
+            let sentinel = format!("{}{SENTINEL}", self.keys.assignments(&self.node));
+            self.client.txn(&[TxnOp::set(sentinel, Vec::new()), TxnOp::cas(key, json(&record), 0)]).await?;
+        }
+        Ok(())
+    }
+
+    /// Learns once what an earlier life reported.
+    async fn read_reports(&mut self) -> Result<(), Error> {
+        if self.reports_read && !self.rng.chance(20) {
+            return Ok(());
+        }
+        let rows = self.client.kv_list(&self.keys.reports(&self.node), &Read::default()).await?.value;
+        let reports = rows.iter().filter_map(|row| serde_json::from_slice::<Report>(&row.value).ok());
+        self.reports = reports.map(|report| (report.id.clone(), report)).collect();
+        self.reports_read = true;
+        Ok(())
+    }
+
+    async fn read_assignments(&mut self) -> Result<(), Error> {
+        let prefix = self.keys.assignments(&self.node);
+        let rows = self.client.kv_list(&prefix, &Read::default()).await?.value;
+        if !rows.iter().any(|row| row.key.ends_with(SENTINEL)) {
+            return Ok(()); // blind: what was known goes on
+        }
+        let mut found = BTreeMap::new();
+        for row in rows {
+            let id = InstanceId::from(row.key.strip_prefix(&prefix).unwrap_or_default());
+            match self.assignments.remove(&id) {
+                Some((index, known)) if index == row.modify_index => drop(found.insert(id, (index, known))),
+                _ => {
+                    if let Ok(assignment) = serde_json::from_slice(&row.value) {
+                        found.insert(id, (row.modify_index, assignment));
+                    }
+                }
+            }
+        }
+        self.assignments = found;
+        Ok(())
+    }
+
+    async fn read_services(&mut self) -> Result<(), Error> {
+        if self.net.now() >= self.services_at {
+            self.services = self.client.agent_services().await?;
+            self.services_at = self.net.now() + self.rng.between(Duration::from_secs(2), Duration::from_secs(4));
+        }
+        Ok(())
+    }
+
+    /// What is assigned, and what runs although its assignment is gone: that goes on.
+    fn present(&self) -> BTreeMap<InstanceId, Assignment> {
+        let table = self.net.fleet.table();
+        let kept = table.on(&self.node).map(|(id, process)| (id.clone(), process.assignment.clone()));
+        let mut all: BTreeMap<InstanceId, Assignment> = kept.collect();
+        all.extend(self.assignments.iter().map(|(id, (_, assignment))| (id.clone(), assignment.clone())));
+        all
+    }
+
+    async fn keep_running(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
+        let report = self.turn(id, assignment);
+        let phase = report.phase;
+        self.say(report).await?;
+        if phase == InstancePhase::Running {
+            self.register(id, assignment).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the process if it does not run, and says how it is.
+    fn turn(&mut self, id: &InstanceId, assignment: &Assignment) -> Report {
+        let now = self.net.now();
+        let mut table = self.net.fleet.table();
+        let due = table.get(&self.node, id).is_none_or(|process| !process.alive && process.restart_at <= now);
+        let mut twice = Vec::new();
+        if due {
+            twice = table.spawn(&self.node, assignment, now);
+        }
+        let Some(process) = table.get_mut(&self.node, id) else {
+            return self.report(assignment, InstancePhase::Failed, Some("no process".to_owned()), 0);
+        };
+        process.assignment = assignment.clone();
+        let age = now.saturating_sub(process.started);
+        let behaviour = Behaviour::of(&assignment.template.version);
+        if process.alive && behaviour == Behaviour::Crashing && age >= Duration::from_secs(1) {
+            table.kill(&self.node, id, now);
+        }
+        let (alive, restarts) = table.get(&self.node, id).map_or((false, 0), |process| (process.alive, process.restarts));
+        drop(table);
+        if !twice.is_empty() {
+            self.net.check(|checkers, _| checkers.two_copies(id, &twice, &self.node));
+        }
+        match (alive, age >= STARTING) {
+            (false, _) => {
+                self.report(assignment, InstancePhase::Failed, Some("exited with status 1".to_owned()), restarts)
+            }
+            (true, false) => self.report(assignment, InstancePhase::Starting, None, restarts),
+            (true, true) => {
+                let mut report = self.report(assignment, InstancePhase::Running, None, restarts);
+                let healed = self.net.faults().is_healed();
+                if age >= Duration::from_secs(2) && !behaviour.passes(age, healed) {
+                    let said = |check: &helium_crds::template::Check| (check.name.clone(), "GET /health -> 500".to_owned());
+                    report.failing = assignment.template.checks.iter().map(said).collect();
+                }
+                report
+            }
+        }
+    }
+
+    /// Takes the service out of Consul, stops the process, and says so once it is gone.
+    async fn stop(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
+        let service = service_id(id);
+        if self.services.contains_key(&service) {
+            self.client.agent_deregister_service(&service).await?;
+            self.services.remove(&service);
+        }
+        let now = self.net.now();
+        let gone = {
+            let mut table = self.net.fleet.table();
+            match table.get_mut(&self.node, id) {
+                None => true,
+                Some(process) if !process.alive => true,
+                Some(process) => {
+                    process.assignment = assignment.clone();
+                    now.saturating_sub(*process.stopping.get_or_insert(now)) >= Duration::from_millis(1500)
+                }
+            }
+        };
+        if gone {
+            self.net.fleet.table().processes.remove(&(self.node.clone(), id.clone()));
+            let report = self.report(assignment, InstancePhase::Stopped, None, 0);
+            self.say(report).await?;
+        }
+        Ok(())
+    }
+
+    fn report(&self, assignment: &Assignment, phase: InstancePhase, message: Option<String>, restarts: u32) -> Report {
+        Report {
+            id: assignment.id.clone(),
+            deployment: assignment.deployment.clone(),
+            node: self.node.clone(),
+            phase,
+            message,
+            address: "10.0.0.1".to_owned(),
+            ports: BTreeMap::new(),
+            pid: None,
+            restarts,
+            failing: BTreeMap::new(),
+            since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    /// Writes a report if it says anything new.
+    async fn say(&mut self, mut report: Report) -> Result<(), Error> {
+        let before = self.reports.get(&report.id);
+        report.since = match before {
+            Some(before) if before.phase == report.phase => before.since,
+            _ => self.net.wall(),
+        };
+        if before != Some(&report) {
+            let key = self.keys.report(&self.node, &report.id);
+            self.client.kv_put(&key, json(&report), &Put::default()).await?;
+            self.reports.insert(report.id.clone(), report);
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
+        let entry = &assignment.service;
+        let there = self.services.get(&entry.id);
+        if there.is_some_and(|there| there.tags == entry.tags && there.meta == entry.meta && there.service == entry.name) {
+            return Ok(());
+        }
+        let check = |check: &helium_crds::template::Check| CheckDefinition {
+            id: check_id(id, &check.name),
+            name: check.name.clone(),
+            ttl: Some(Duration::from_hours(24)),
+            status: Some(CheckStatus::Critical),
+            ..CheckDefinition::default()
+        };
+        let anew = there.is_none_or(|there| there.service != entry.name);
+        let service = ServiceDefinition {
+            id: entry.id.clone(),
+            name: entry.name.clone(),
+            tags: entry.tags.clone(),
+            meta: entry.meta.clone(),
+            // A change of tags leaves the checks out, which keeps their state.
+            checks: anew.then(|| assignment.template.checks.iter().map(check).collect()),
+            ..ServiceDefinition::default()
+        };
+        self.client.agent_register_service(&service, false).await?;
+        self.services_at = Duration::ZERO;
+        Ok(())
+    }
+
+    /// Forgets what was stopped and is assigned no more.
+    async fn forget_gone(&mut self) -> Result<(), Error> {
+        let running: BTreeSet<InstanceId> = self.net.fleet.table().on(&self.node).map(|(id, _)| id.clone()).collect();
+        let gone: Vec<InstanceId> = self
+            .reports
+            .keys()
+            .filter(|id| !self.assignments.contains_key(*id) && !running.contains(*id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.client.kv_delete(&self.keys.report(&self.node, &id), None).await?;
+            self.reports.remove(&id);
+        }
+        Ok(())
+    }
+}
+
+/// The name of a node.
+pub fn node_name(number: usize) -> NodeName {
+    NodeName::from(format!("n{number}").as_str())
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}

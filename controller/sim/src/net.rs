@@ -1,0 +1,126 @@
+//! What all actors of a simulated world share: the server, the clock, the trace, the faults, and the checkers that watch.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use consul_embedded::{Server, state::State};
+use helium_runtime::ports::Ports;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::{checkers::Checkers, defects::Defect, faults::Faults, fleet::Fleet, rng::Rng, trace::Trace};
+
+/// So many states of the past are kept for stale reads and for snapshots to restore.
+const PAST: usize = 64;
+
+/// The world as everybody in it shares it.
+pub struct Net {
+    /// Consul.
+    pub server: Server,
+    /// The clock of the world.
+    pub ports: Ports,
+    /// The root of all chance.
+    pub rng: Rng,
+    /// What runs on the machines.
+    pub fleet: Fleet,
+    /// The bug that was put in on purpose, if any.
+    pub defect: Option<Defect>,
+    trace: Mutex<Trace>,
+    faults: Mutex<Faults>,
+    checkers: Mutex<Checkers>,
+    past: Mutex<VecDeque<(Duration, State)>>,
+    /// Rung at the first violation.
+    pub broken: Notify,
+    /// People who are always a little faster than the controller; none if there are none.
+    pub rival: Mutex<Option<Arc<dyn Rival>>>,
+}
+
+/// Somebody who edits an object between the controller's plan and its commit.
+pub trait Rival: Send + Sync {
+    /// Edits the object whose spec is under `key`.
+    fn race(&self, key: String) -> futures::future::BoxFuture<'_, ()>;
+}
+
+/// Locks what no panic can leave half changed.
+pub fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Net {
+    /// A net around a server.
+    pub fn new(server: Server, ports: Ports, rng: Rng, faults: Faults, defect: Option<Defect>) -> Arc<Self> {
+        Arc::new(Self {
+            server,
+            ports,
+            rng,
+            fleet: Fleet::default(),
+            defect,
+            trace: Mutex::default(),
+            faults: Mutex::new(faults),
+            checkers: Mutex::default(),
+            past: Mutex::default(),
+            broken: Notify::new(),
+            rival: Mutex::new(None),
+        })
+    }
+
+    /// The time since the world began.
+    pub fn now(&self) -> Duration {
+        self.ports.monotonic()
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> Timestamp {
+        self.ports.now()
+    }
+
+    /// Writes a line into the trace.
+    pub fn tell(&self, line: &str) {
+        lock(&self.trace).push(self.now(), line);
+    }
+
+    /// The trace.
+    pub fn trace(&self) -> MutexGuard<'_, Trace> {
+        lock(&self.trace)
+    }
+
+    /// The faults.
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    /// Lets the checkers look at something; a violation ends the run.
+    pub fn check(&self, look: impl FnOnce(&mut Checkers, &Self)) {
+        let mut checkers = lock(&self.checkers);
+        let before = checkers.violation().is_some();
+        look(&mut checkers, self);
+        if let (false, Some(violation)) = (before, checkers.violation()) {
+            lock(&self.trace).push(self.now(), &format!("VIOLATION {violation}"));
+            self.broken.notify_one();
+        }
+    }
+
+    /// The checkers.
+    pub fn checkers(&self) -> MutexGuard<'_, Checkers> {
+        lock(&self.checkers)
+    }
+
+    /// Keeps the present state for stale reads and snapshots.
+    pub fn remember(&self) {
+        let mut past = lock(&self.past);
+        if past.len() == PAST {
+            past.pop_front();
+        }
+        past.push_back((self.now(), self.server.state()));
+    }
+
+    /// The youngest kept state that is at least `age` old.
+    pub fn past(&self, age: Duration) -> Option<State> {
+        let now = self.now();
+        let past = lock(&self.past);
+        past.iter().rev().find(|(at, _)| now.saturating_sub(*at) >= age).map(|(_, state)| state.clone())
+    }
+}

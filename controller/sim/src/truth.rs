@@ -1,0 +1,119 @@
+//! The truth about one object, read from the server's state itself: no actor sees so much.
+
+use std::collections::BTreeMap;
+
+use consul_embedded::state::State;
+use helium_crds::{
+    AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
+    instance::{Assignment, Desired, Instance, InstancePhase, Report, check_id, service_id},
+    keys::Keys,
+};
+use serde::de::DeserializeOwned;
+
+/// Everything about one Deployment that is in the store.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    /// The Deployment, if there is one that can be read.
+    pub deployment: Option<Deployment>,
+    /// Whether there is a spec, readable or not.
+    pub has_spec: bool,
+    /// Its Canary.
+    pub canary: Option<Canary>,
+    /// Its status.
+    pub status: Option<DeploymentStatus>,
+    /// Its instances.
+    pub instances: BTreeMap<InstanceId, Instance>,
+}
+
+/// The value under a key.
+pub fn value<T: DeserializeOwned>(state: &State, key: &str) -> Option<T> {
+    serde_json::from_slice(&state.kv().get(key)?.value).ok()
+}
+
+/// Every object of which there is a spec.
+pub fn objects(state: &State) -> Vec<ObjectKey> {
+    let keys = Keys::default();
+    let root = format!("{}spec/", keys.root());
+    let mut found = Vec::new();
+    for entry in state.kv().under(&root) {
+        if let Some(helium_crds::keys::SpecKey::Object(Kind::Deployment, object)) = keys.parse_spec(&entry.key) {
+            found.push(object);
+        }
+    }
+    found.sort();
+    found
+}
+
+impl Truth {
+    /// What the store holds about an object.
+    pub fn of(state: &State, object: &ObjectKey) -> Self {
+        let keys = Keys::default();
+        let spec = state.kv().get(&keys.spec(Kind::Deployment, object));
+        let deployment = spec.and_then(|entry| match AnyObject::from_json(&entry.value).ok()? {
+            AnyObject::Deployment(deployment) => Some(deployment),
+            AnyObject::Canary(_) => None,
+        });
+        let prefix = keys.instances(object);
+        let instances = state.kv().under(&prefix).filter_map(|entry| {
+            let instance: Instance = serde_json::from_slice(&entry.value).ok()?;
+            Some((instance.id.clone(), instance))
+        });
+        Self {
+            deployment,
+            has_spec: spec.is_some(),
+            canary: value(state, &keys.spec(Kind::Canary, object)),
+            status: value(state, &keys.status(Kind::Deployment, object)),
+            instances: instances.collect(),
+        }
+    }
+
+    /// Those that should run.
+    pub fn running(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values().filter(|instance| instance.desired == Desired::Run)
+    }
+
+    /// How many healthy ones there must be at least, and how many may take room at most.
+    pub fn bounds(&self) -> Option<(u32, u32)> {
+        use helium_crds::deployment::Strategy;
+        let spec = &self.deployment.as_ref()?.spec;
+        let wanted = spec.wanted();
+        Some(match spec.strategy {
+            Strategy::Recreate(_) => (0, wanted),
+            Strategy::Rolling(rolling) => {
+                let surge = rolling.max_surge.rounded_up(wanted);
+                let down = rolling.max_unavailable.rounded_down(wanted);
+                let down = if surge == 0 { down.max(1) } else { down };
+                (wanted.saturating_sub(down), wanted + surge)
+            }
+        })
+    }
+}
+
+/// Whether a node's heartbeat is there.
+pub fn heartbeat(state: &State, node: &NodeName) -> bool {
+    state.kv().get(&Keys::default().heartbeat(node)).is_some_and(|entry| entry.session.is_some())
+}
+
+/// What its agent says of an instance.
+pub fn report(state: &State, instance: &Instance) -> Option<Report> {
+    value(state, &Keys::default().report(&instance.node, &instance.id))
+}
+
+/// The assignment of an instance.
+pub fn assignment(state: &State, instance: &Instance) -> Option<Assignment> {
+    value(state, &Keys::default().assignment(&instance.node, &instance.id))
+}
+
+/// Whether an instance is healthy by all that the store says: heartbeat, report, and every check of its assignment.
+pub fn is_healthy(state: &State, instance: &Instance) -> bool {
+    let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);
+    let Some(assignment) = assignment(state, instance).filter(|_| runs && heartbeat(state, &instance.node)) else {
+        return false;
+    };
+    let id = service_id(&instance.id);
+    state.catalog().instances(&assignment.service.name).filter(|(_, service)| service.id == id).any(|(node, _)| {
+        let passing = |id: &str| state.catalog().check(&node.node, id).is_some_and(|check| check.status == "passing");
+        let there = state.catalog().check(&node.node, "serfHealth").is_none_or(|check| check.status != "critical");
+        there && assignment.template.checks.iter().all(|check| passing(&check_id(&instance.id, &check.name)))
+    })
+}

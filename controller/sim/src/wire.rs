@@ -1,0 +1,314 @@
+//! The wires between the actors and Consul: a transport each, which takes time, breaks, and tells the checkers.
+//!
+//! A wire belongs to one life of one actor. When that life ends its wire goes dead: whatever is still under way is never
+//! answered, and nothing is sent any more, so that a crashed controller cannot write from beyond the grave.
+
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use consul_client::{LongPoll, Transport, TransportError};
+use consul_embedded::{Config, Server};
+use futures::future::{BoxFuture, FutureExt as _};
+use http::{Method, Request, Response};
+use tokio::sync::Notify;
+
+use crate::{
+    defects,
+    faults::FaultKind,
+    net::{Net, lock},
+    ops,
+    rng::Rng,
+};
+
+/// Who is at the end of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Actor {
+    /// A controller.
+    Controller(usize),
+    /// An agent.
+    Agent(usize),
+    /// Consul's own runner of checks.
+    Checks,
+    /// A person at the command line.
+    User(usize),
+    /// A person who mends things.
+    Operator,
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Controller(number) => write!(f, "c{number}"),
+            Self::Agent(number) => write!(f, "n{number}"),
+            Self::Checks => write!(f, "checks"),
+            Self::User(number) => write!(f, "u{number}"),
+            Self::Operator => write!(f, "op"),
+        }
+    }
+}
+
+/// When a life is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// The number of the call, from 1.
+    pub call: u64,
+    /// Whether that call still takes effect.
+    pub after: bool,
+}
+
+/// One life of an actor.
+#[derive(Debug, Default)]
+pub struct Life {
+    dead: AtomicBool,
+    calls: AtomicU64,
+    crash: Mutex<Option<CrashPoint>>,
+    /// Rung at the end.
+    pub ended: Notify,
+}
+
+impl Life {
+    /// A life that ends at a call, if at all.
+    pub fn until(crash: Option<CrashPoint>) -> Arc<Self> {
+        Arc::new(Self { crash: Mutex::new(crash), ..Self::default() })
+    }
+
+    /// Ends it.
+    pub fn end(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.ended.notify_one();
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// So many calls were made.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Has it end at the call that is `calls` from now.
+    pub fn crash_in(&self, calls: u64, after: bool) {
+        *lock(&self.crash) = Some(CrashPoint { call: self.calls() + calls, after });
+    }
+
+    /// Whether it ends at this call, before or after it took effect.
+    fn ends_at(&self, call: u64) -> Option<bool> {
+        lock(&self.crash).filter(|point| point.call == call).map(|point| point.after)
+    }
+}
+
+/// A transport of one life of one actor.
+pub struct Wire {
+    net: Arc<Net>,
+    actor: Actor,
+    node: String,
+    life: Arc<Life>,
+    inner: Arc<dyn Transport>,
+    rng: Mutex<Rng>,
+}
+
+/// A request before it is sent on.
+struct Sending {
+    request: Request<Bytes>,
+    method: Method,
+    path: String,
+    long_poll: bool,
+    consistent: bool,
+}
+
+impl Wire {
+    /// A wire to the agent of a Consul node.
+    pub fn new(net: &Arc<Net>, actor: Actor, node: &str, life: Arc<Life>) -> Arc<Self> {
+        let inner = net.server.transport_as(node);
+        let rng = Mutex::new(net.rng.child("wire").child(&actor.to_string()));
+        Arc::new(Self { net: Arc::clone(net), actor, node: node.to_owned(), life, inner, rng })
+    }
+
+    fn is_controller(&self) -> bool {
+        matches!(self.actor, Actor::Controller(_))
+    }
+
+    async fn carry(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
+        let sending = Sending::new(request);
+        // Heartbeats and long polls happen at all times: a crash there is a crash anywhere.
+        let counted = !sending.long_poll && !sending.is_heartbeat();
+        let call = if counted { self.life.calls.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
+        self.live().await;
+        self.travel().await;
+        self.held_up(&sending).await;
+        let ends = if counted { self.life.ends_at(call) } else { None };
+        if ends == Some(false) {
+            self.die(&sending, FaultKind::CrashBefore).await;
+        }
+        let line = format!("{} {} {}", self.actor, sending.method, sending.path);
+        let (long_poll, answer) = (sending.long_poll, self.deliver(sending).await);
+        self.live().await;
+        if ends == Some(true) {
+            self.net.tell(&line);
+            self.die_after().await;
+        }
+        self.travel().await;
+        if !long_poll || answer.is_err() {
+            let outcome = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.status().as_u16().to_string());
+            self.net.tell(&format!("{line} -> {outcome}"));
+        }
+        answer
+    }
+
+    /// Goes on only while this life does.
+    async fn live(&self) {
+        if self.life.is_over() {
+            pending::<()>().await;
+        }
+    }
+
+    async fn die(&self, sending: &Sending, kind: FaultKind) {
+        self.net.tell(&format!("{} crashes before {} {}", self.actor, sending.method, sending.path));
+        self.net.faults().strike(kind);
+        self.life.end();
+        pending::<()>().await;
+    }
+
+    async fn die_after(&self) {
+        self.net.tell(&format!("{} crashes after that", self.actor));
+        self.net.faults().strike(FaultKind::CrashAfter);
+        self.life.end();
+        pending::<()>().await;
+    }
+
+    /// One way takes a moment.
+    async fn travel(&self) {
+        let moment = lock(&self.rng).between(Duration::from_millis(1), Duration::from_millis(4));
+        tokio::time::sleep(moment).await;
+        self.live().await;
+    }
+
+    /// Waits while the actor is cut off or its watches are stalled. The caller's deadline goes on.
+    async fn held_up(&self, sending: &Sending) {
+        loop {
+            let until = self.net.faults().held_until(self.actor, sending.long_poll, self.net.now());
+            let Some(until) = until else { return };
+            tokio::time::sleep(until.saturating_sub(self.net.now())).await;
+            self.live().await;
+        }
+    }
+
+    /// Hands the request to Consul, with what goes wrong on the way.
+    async fn deliver(&self, sending: Sending) -> Result<Response<Bytes>, TransportError> {
+        if sending.is_write() {
+            return self.write(sending).await;
+        }
+        let stale = self.is_controller() && !sending.consistent && self.draws(FaultKind::StaleRead);
+        if stale && let Some(answer) = self.stale(&sending).await {
+            return Ok(answer);
+        }
+        let long_poll = sending.long_poll;
+        let answer = self.inner.send(sending.request).await;
+        if long_poll && self.is_controller() && self.draws(FaultKind::LateWake) {
+            // Whatever happens meanwhile comes with the same wake.
+            let late = lock(&self.rng).between(Duration::from_secs(1), Duration::from_secs(12));
+            tokio::time::sleep(late).await;
+        }
+        answer
+    }
+
+    /// Whether a fault of this kind strikes now.
+    fn draws(&self, kind: FaultKind) -> bool {
+        let drawn = lock(&self.rng).below(1000);
+        self.net.faults().draws(kind, drawn)
+    }
+
+    /// The answer of a server that is seconds behind.
+    async fn stale(&self, sending: &Sending) -> Option<Response<Bytes>> {
+        let age = lock(&self.rng).between(Duration::from_secs(1), Duration::from_secs(10));
+        let old = self.net.past(age)?;
+        let entropy = consul_embedded::seeded_entropy(lock(&self.rng).draw());
+        let behind = Server::in_memory(&Config { node: "behind".to_owned(), entropy, ..Config::default() });
+        behind.restore(old);
+        let answer = behind.transport_as(&self.node).send(sending.request.clone()).await.ok()?;
+        self.net.tell(&format!("{} is answered from {age:?} ago", self.actor));
+        Some(answer)
+    }
+
+    async fn write(&self, mut sending: Sending) -> Result<Response<Bytes>, TransportError> {
+        let controller = self.is_controller();
+        let body = sending.request.body().clone();
+        let mut written = ops::of_request(&sending.method, &sending.path, &body);
+        if controller && let Some(defect) = self.net.defect {
+            defects::rewrite(defect, &mut sending.request, &mut written, &self.net.server);
+        }
+        if controller && written.is_txn && self.draws(FaultKind::UserRace) {
+            self.race(&written).await;
+        }
+        let twice = written.is_txn && self.draws(FaultKind::Duplicate);
+        let mut answer = self.write_once(&sending, &written).await;
+        if twice {
+            self.net.tell(&format!("{} {} {} arrives twice", self.actor, sending.method, sending.path));
+            answer = self.write_once(&sending, &written).await;
+        }
+        if self.draws(FaultKind::ReplyLost) {
+            self.net.tell(&format!("{} loses the answer to {} {}", self.actor, sending.method, sending.path));
+            return Err(TransportError::Lost("the connection broke".to_owned()));
+        }
+        answer
+    }
+
+    async fn race(&self, written: &ops::Written) {
+        let rival = lock(&self.net.rival).clone();
+        let spec = written.ops.iter().find(|op| op.verb == "check-index" && op.key.contains("/spec/"));
+        if let (Some(rival), Some(spec)) = (rival, spec) {
+            rival.race(spec.key.clone()).await;
+        }
+    }
+
+    /// Consul carries it out at once: nothing else happens between the two looks of the checkers.
+    async fn write_once(
+        &self,
+        sending: &Sending,
+        written: &ops::Written,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let before = self.is_controller().then(|| self.net.server.state());
+        let answer = self.inner.send(sending.request.clone()).await;
+        let applied = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+        if let Some(before) = before {
+            let after = self.net.server.state();
+            self.net.check(|checkers, net| {
+                checkers.controller_wrote(net, self.actor, written, applied, &before, &after);
+            });
+        }
+        answer
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>> {
+        self.carry(request).boxed()
+    }
+}
+
+impl Sending {
+    fn new(request: Request<Bytes>) -> Self {
+        let method = request.method().clone();
+        let path = request.uri().path_and_query().map_or_else(String::new, ToString::to_string);
+        let long_poll = request.extensions().get::<LongPoll>().is_some();
+        let consistent = path.contains("consistent");
+        Self { request, method, path, long_poll, consistent }
+    }
+
+    fn is_write(&self) -> bool {
+        self.method != Method::GET
+    }
+
+    fn is_heartbeat(&self) -> bool {
+        self.path.starts_with("/v1/agent/check/update") || self.path.starts_with("/v1/session/renew")
+    }
+}

@@ -1,0 +1,70 @@
+//! The same cases on the embedded server, called directly and over HTTP, and on a real Consul: what keeps the embedded one
+//! honest. A case asserts the same on all three; a difference is a bug of the embedded server.
+//!
+//! The real Consul is `CONSUL_BIN`, or `consul` of PATH; without one its cases show as ignored.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests fail by panicking")]
+
+mod agent;
+mod blocking;
+mod catalog;
+mod checks;
+mod health;
+mod kv;
+mod session;
+mod txn;
+mod world;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use world::{Backends, Case, World};
+
+/// Cases mostly wait, so there may be many at once.
+const THREADS: usize = 24;
+
+fn cases() -> Vec<Case> {
+    let mut cases = blocking::cases();
+    cases.extend(kv::cases());
+    cases.extend(txn::cases());
+    cases.extend(session::cases());
+    cases.extend(catalog::cases());
+    cases.extend(health::cases());
+    cases.extend(agent::cases());
+    cases.extend(checks::cases());
+    cases
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    let runtime = Arc::new(tokio::runtime::Runtime::new().unwrap());
+    let backends = if arguments.list { Backends::listed() } else { runtime.block_on(Backends::start()) };
+    let mut trials = Vec::new();
+    for (name, world) in backends.worlds() {
+        for case in cases() {
+            let sentence = format!("{name}: {}", case.name.replace('_', " "));
+            let (runtime, lent) = (Arc::clone(&runtime), world.clone());
+            let run = move || lent.map_or(Ok(()), |world| run(&runtime, case, &world));
+            trials.push(Trial::test(sentence, run).with_ignored_flag(world.is_none() && !arguments.list));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // The servers end before the process does.
+    drop(backends);
+    conclusion.exit_code()
+}
+
+fn run(runtime: &tokio::runtime::Runtime, case: Case, world: &World) -> Result<(), Failed> {
+    runtime.block_on(async {
+        if case.quiet {
+            let _alone = world.quiet.write().await;
+            (case.run)(world.clone()).await;
+        } else {
+            let _shared = world.quiet.read().await;
+            (case.run)(world.clone()).await;
+        }
+    });
+    Ok(())
+}
