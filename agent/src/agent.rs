@@ -3,11 +3,7 @@
 //!
 //! Whatever happens to Consul, the agent goes on: what it knows is on its disk, and every part tries again by itself.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use consul_client::Client;
 use helium_crds::{
@@ -22,7 +18,7 @@ use helium_runtime::{
     watcher::{WatchConfig, watch_prefix},
 };
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     task::{Id, JoinError, JoinSet},
 };
 
@@ -33,12 +29,12 @@ use crate::{
     instance::{
         machine::after_restart,
         record::Record,
-        runner::{Ended, Runner, Shared},
-        table::{AssignedCell, Table},
+        runner::{Ended, Runner},
+        table::AssignedCell,
     },
     logs, observer,
     presence::Presence,
-    reporter::Reporter,
+    shared::Shared,
 };
 
 /// How long the last reports may take when the agent stops.
@@ -84,19 +80,8 @@ impl Agent {
         let data = DataDir::take(&config.data_dir)?;
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
-        let reporter = Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone());
-        let shared = Shared {
-            client,
-            table: Table::default(),
-            reporter,
-            look: Notify::new(),
-            inherited: inherited.collect(),
-            left_alone: loaded.unreadable.iter().map(|(id, _)| id.clone()).collect(),
-            began: (ports.now(), ports.monotonic()),
-            rounds: AtomicU64::new(0),
-            config,
-            ports,
-        };
+        let left_alone = loaded.unreadable.iter().map(|(id, _)| id.clone()).collect();
+        let shared = Shared::new(config, client, ports, inherited.collect(), left_alone);
         Ok(Self { data, loaded, shared: Arc::new(shared) })
     }
 
@@ -106,14 +91,7 @@ impl Agent {
     pub async fn run(self, shutdown: Shutdown, mode: StopMode) {
         let Self { data, loaded, shared } = self;
         let (joined, has_joined) = watch::channel(false);
-        let presence = Presence {
-            config: &shared.config,
-            client: &shared.client,
-            ports: &shared.ports,
-            data: &data,
-            since: shared.began.0,
-            joined: &joined,
-        };
+        let presence = Presence { shared: &shared, data: &data, joined: &joined };
         let (trigger, background) = Shutdown::new();
         let mut crew = Crew::new(&shared, &data);
         crew.start_all(loaded);
@@ -156,12 +134,14 @@ struct Crew<'a> {
     stop: watch::Sender<Option<StopMode>>,
     /// The view of the assignments, once there is one.
     view: Option<watch::Receiver<View<Assigned>>>,
+    /// How often the store's index has gone back.
+    resets: u64,
 }
 
 impl<'a> Crew<'a> {
     fn new(shared: &'a Arc<Shared>, data: &'a DataDir) -> Self {
         let (stop, _) = watch::channel(None);
-        Self { shared, data, tasks: JoinSet::new(), names: BTreeMap::new(), stop, view: None }
+        Self { shared, data, tasks: JoinSet::new(), names: BTreeMap::new(), stop, view: None, resets: 0 }
     }
 
     /// Starts the tasks of all records, whether Consul is there or not.
@@ -171,7 +151,7 @@ impl<'a> Crew<'a> {
             self.shared.reporter.set(&id, Some(self.lost_report(&id, &error)));
         }
         for record in loaded.records {
-            self.start(after_restart(record, self.shared.now()), AssignedCell::Unknown);
+            self.start(after_restart(record, self.shared.now()), AssignedCell::Unknown, false);
         }
     }
 
@@ -193,12 +173,12 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn start(&mut self, record: Record, assigned: AssignedCell) {
+    fn start(&mut self, record: Record, assigned: AssignedCell, is_new: bool) {
         let id = record.assignment.id.clone();
         self.shared.reporter.know(&id);
         let cells = self.shared.table.add(&id, assigned, record.ports.values().copied().collect());
         let dir = self.data.instance(&id);
-        let runner = Runner::new(Arc::clone(self.shared), dir, record, cells, self.stop.subscribe());
+        let runner = Runner::new(Arc::clone(self.shared), dir, record, is_new, cells, self.stop.subscribe());
         let task = self.tasks.spawn(runner.run());
         self.names.insert(task.id(), id);
     }
@@ -240,7 +220,13 @@ impl<'a> Crew<'a> {
     /// Tells the instances what the view says, and starts the tasks of new ones.
     fn take_assignments(&mut self) {
         let Some(view) = self.view.as_mut().map(|view| view.borrow_and_update().clone()) else { return };
+        if std::mem::replace(&mut self.resets, view.resets) != view.resets {
+            // An older state was restored, it seems: what this agent wrote may be gone.
+            self.shared.look_at_node.notify_one();
+            self.shared.reporter.read_soon();
+        }
         let Some(snapshot) = view.trusted() else {
+            self.shared.look_at_node.notify_one();
             self.shared.table.unassign();
             return;
         };
@@ -263,7 +249,7 @@ impl<'a> Crew<'a> {
             if !self.shared.left_alone.contains(&new.id) {
                 tracing::info!(instance = %new.id, version = new.template.version, "assigned");
                 let record = Record::admit(new.as_ref().clone(), self.shared.now());
-                self.start(record, AssignedCell::Present(new));
+                self.start(record, AssignedCell::Present(new), true);
             }
         }
     }
@@ -277,7 +263,7 @@ impl<'a> Crew<'a> {
             tracing::error!(instance = %id, %error, "the task of an instance broke; starting it again");
             tokio::time::sleep(Duration::from_secs(1)).await;
             if let Ok(Some(record)) = self.data.instance(&id).load() {
-                self.start(after_restart(record, self.shared.now()), AssignedCell::Unknown);
+                self.start(after_restart(record, self.shared.now()), AssignedCell::Unknown, false);
             }
         } else {
             tracing::info!(instance = %id, "forgotten");

@@ -9,6 +9,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
 };
 
@@ -62,7 +63,8 @@ impl DataDir {
             move |source| DataError::Io { path, source }
         };
         let instances = root.join("instances");
-        fs::create_dir_all(&instances).map_err(failed(&instances))?;
+        // Records hold what templates hold, and that may be secret.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&instances).map_err(failed(&instances))?;
         let root = root.canonicalize().map_err(failed(root))?;
         let path = root.join("agent.lock");
         let mut lock = OpenOptions::new()

@@ -15,6 +15,7 @@ mod observer;
 mod presence;
 mod registration;
 mod reporter;
+mod shared;
 #[cfg(test)]
 mod testing;
 

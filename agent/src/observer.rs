@@ -7,7 +7,7 @@ use consul_client::{CheckStatus, Error};
 use helium_crds::instance::service_id;
 use helium_runtime::backoff::wait_after;
 
-use crate::{instance::runner::Shared, registration::leftovers};
+use crate::{registration::leftovers, shared::Shared};
 
 /// The time between rounds while some check of ours is not passing.
 const RESTLESS: Duration = Duration::from_millis(500);

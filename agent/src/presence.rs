@@ -8,16 +8,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use consul_client::{Behavior, Client, Error, Put, Read, SessionRequest, TxnOp};
+use consul_client::{Behavior, Error, Put, Read, SessionRequest, TxnOp};
 use helium_crds::{
     keys::SENTINEL,
     node::{Heartbeat, NodeRecord},
 };
-use helium_runtime::{backoff::wait_after, ports::Ports};
+use helium_runtime::backoff::wait_after;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{config::AgentConfig, data::DataDir};
+use crate::{data::DataDir, shared::Shared};
 
 /// How often the node record is compared with the store.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -37,12 +37,8 @@ enum PresenceError {
 
 /// Keeps an agent present.
 pub(crate) struct Presence<'a> {
-    pub(crate) config: &'a AgentConfig,
-    pub(crate) client: &'a Client,
-    pub(crate) ports: &'a Ports,
+    pub(crate) shared: &'a Shared,
     pub(crate) data: &'a DataDir,
-    /// When this run of the agent began.
-    pub(crate) since: Timestamp,
     /// Turns true once the node is known and its heartbeat is held for the first time.
     pub(crate) joined: &'a watch::Sender<bool>,
 }
@@ -52,40 +48,46 @@ impl Presence<'_> {
     pub(crate) async fn run(&self) {
         let mut failures = 0_u32;
         let mut session = None;
-        let mut look_at = self.ports.monotonic();
+        let mut look_at = self.shared.ports.monotonic();
         loop {
             let wait = match self.turn(&mut session, &mut look_at).await {
                 Ok(()) => {
                     if !self.joined.send_replace(true) {
-                        tracing::info!(node = %self.config.node, "joined");
+                        tracing::info!(node = %self.shared.config.node, "joined");
                     } else if failures > 0 {
-                        tracing::info!(node = %self.config.node, "the heartbeat is back");
+                        tracing::info!(node = %self.shared.config.node, "the heartbeat is back");
                     }
                     failures = 0;
-                    self.ports.jittered(self.config.session_ttl / 3, 10)
+                    self.shared.ports.jittered(self.shared.config.session_ttl / 3, 10)
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     if failures == 1 {
-                        tracing::warn!(node = %self.config.node, %error, "no heartbeat; trying again");
+                        tracing::warn!(node = %self.shared.config.node, %error, "no heartbeat; trying again");
                     }
-                    wait_after(failures, RETRY.0, RETRY.1, self.ports)
+                    wait_after(failures, RETRY.0, RETRY.1, &self.shared.ports)
                 }
             };
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                biased;
+                () = self.shared.look_at_node.notified() => look_at = self.shared.ports.monotonic(),
+                () = tokio::time::sleep(wait) => {}
+            }
         }
     }
 
     async fn turn(&self, session: &mut Option<String>, look_at: &mut Duration) -> Result<(), PresenceError> {
-        if self.ports.monotonic() >= *look_at {
-            self.ensure_node().await?;
-            *look_at = self.ports.monotonic() + self.ports.jittered(LOOK_AGAIN, 10);
-        }
         let alive = match session.as_deref() {
-            Some(id) => self.client.session_renew(id).await?.is_some(),
+            Some(id) => self.shared.client.session_renew(id).await?.is_some(),
             None => false,
         };
+        if !alive || self.shared.ports.monotonic() >= *look_at {
+            self.ensure_node().await?;
+            *look_at = self.shared.ports.monotonic() + self.shared.ports.jittered(LOOK_AGAIN, 10);
+        }
         if !alive {
+            // Whatever ended the session may have taken more.
+            self.shared.reporter.read_soon();
             *session = None;
             *session = Some(self.new_session().await?);
         }
@@ -96,17 +98,17 @@ impl Presence<'_> {
     /// Makes a session, after ending the one that the agent before us left.
     async fn new_session(&self) -> Result<String, PresenceError> {
         if let Some(old) = self.data.session() {
-            self.client.session_destroy(&old).await?;
+            self.shared.client.session_destroy(&old).await?;
         }
         let request = SessionRequest {
-            name: format!("helium-agent-{}", self.config.node),
-            ttl: Some(self.config.session_ttl),
+            name: format!("helium-agent-{}", self.shared.config.node),
+            ttl: Some(self.shared.config.session_ttl),
             lock_delay: Some(Duration::ZERO),
             behavior: Behavior::Delete,
             node_checks: Some(Vec::new()),
             ..SessionRequest::default()
         };
-        let id = self.client.session_create(&request).await?;
+        let id = self.shared.client.session_create(&request).await?;
         if let Err(error) = self.data.note_session(&id) {
             tracing::warn!(%error, "the session cannot be written down; the next agent will wait for its TTL");
         }
@@ -114,49 +116,49 @@ impl Presence<'_> {
     }
 
     async fn holds(&self, session: &str) -> Result<bool, Error> {
-        let key = self.config.keys.heartbeat(&self.config.node);
-        let held = self.client.kv_get(&key, &Read::default()).await?.value;
+        let key = self.shared.config.keys.heartbeat(&self.shared.config.node);
+        let held = self.shared.client.kv_get(&key, &Read::default()).await?.value;
         Ok(held.and_then(|pair| pair.session).as_deref() == Some(session))
     }
 
     async fn acquire(&self, session: &str) -> Result<(), PresenceError> {
-        let key = self.config.keys.heartbeat(&self.config.node);
-        let heartbeat = Heartbeat { name: self.config.node.clone(), since: self.since };
-        let taken = self.client.kv_put(&key, json(&heartbeat), &Put::acquire(session)).await?;
+        let key = self.shared.config.keys.heartbeat(&self.shared.config.node);
+        let heartbeat = Heartbeat { name: self.shared.config.node.clone(), since: self.shared.began.0 };
+        let taken = self.shared.client.kv_put(&key, json(&heartbeat), &Put::acquire(session)).await?;
         if taken { Ok(()) } else { Err(PresenceError::Held) }
     }
 
     /// Writes the node record if it is missing or not what it should be. Only a node that joins for the first time writes the
     /// sentinel of its assignments: where there is a node without one, somebody wiped the prefix.
     async fn ensure_node(&self) -> Result<(), Error> {
-        let consul_node = self.client.agent_self().await?.node_name;
-        let key = self.config.keys.node(&self.config.node);
-        let found = self.client.kv_get(&key, &Read::consistent()).await?.value;
+        let consul_node = self.shared.client.agent_self().await?.node_name;
+        let key = self.shared.config.keys.node(&self.shared.config.node);
+        let found = self.shared.client.kv_get(&key, &Read::consistent()).await?.value;
         let old: Option<NodeRecord> = found.as_ref().and_then(|pair| serde_json::from_slice(&pair.value).ok());
-        let record = self.record(consul_node, old.as_ref().map_or(self.since, |old| old.joined_at));
+        let record = self.record(consul_node, old.as_ref().map_or(self.shared.began.0, |old| old.joined_at));
         let index = found.as_ref().map_or(0, |pair| pair.modify_index);
         if found.is_none() {
             self.first_join(key, &record).await?;
         } else if old.as_ref() != Some(&record) {
-            self.client.kv_put(&key, json(&record), &Put::cas(index)).await?;
+            self.shared.client.kv_put(&key, json(&record), &Put::cas(index)).await?;
         }
         Ok(())
     }
 
     async fn first_join(&self, key: String, record: &NodeRecord) -> Result<(), Error> {
-        let sentinel = format!("{}{SENTINEL}", self.config.keys.assignments(&self.config.node));
+        let sentinel = format!("{}{SENTINEL}", self.shared.config.keys.assignments(&self.shared.config.node));
         let ops = [TxnOp::set(sentinel, Bytes::new()), TxnOp::cas(key, json(record), 0)];
-        self.client.txn(&ops).await.map(drop)
+        self.shared.client.txn(&ops).await.map(drop)
     }
 
     fn record(&self, consul_node: String, joined_at: Timestamp) -> NodeRecord {
         NodeRecord {
-            name: self.config.node.clone(),
+            name: self.shared.config.node.clone(),
             consul_node,
-            address: self.config.address.clone(),
+            address: self.shared.config.address.clone(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-            labels: self.config.labels.clone(),
+            labels: self.shared.config.labels.clone(),
             joined_at,
         }
     }
@@ -164,7 +166,7 @@ impl Presence<'_> {
     /// Ends the heartbeat at once.
     pub(crate) async fn leave(&self) {
         if let Some(session) = self.data.session() {
-            let _ = self.client.session_destroy(&session).await;
+            let _ = self.shared.client.session_destroy(&session).await;
         }
     }
 }

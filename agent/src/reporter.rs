@@ -5,7 +5,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -44,13 +47,14 @@ pub(crate) struct Reporter {
     slots: Mutex<BTreeMap<InstanceId, Slot>>,
     changed: Notify,
     settled: Notify,
+    read_soon: AtomicBool,
 }
 
 impl Reporter {
     /// No reports yet.
     pub(crate) fn new(client: Client, ports: Ports, keys: Keys, node: NodeName) -> Self {
         let (slots, changed, settled) = <(Mutex<_>, Notify, Notify)>::default();
-        Self { client, ports, keys, node, slots, changed, settled }
+        Self { client, ports, keys, node, slots, changed, settled, read_soon: AtomicBool::new(true) }
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
@@ -70,6 +74,12 @@ impl Reporter {
             slot.wanted = Some(report);
             self.changed.notify_one();
         }
+    }
+
+    /// Has the store read again before anything else: what was written may be gone.
+    pub(crate) fn read_soon(&self) {
+        self.read_soon.store(true, Ordering::SeqCst);
+        self.changed.notify_one();
     }
 
     /// Waits until the store holds what it should, or `limit` has passed.
@@ -92,7 +102,7 @@ impl Reporter {
         let mut failures = 0_u32;
         let mut read_at = self.ports.monotonic();
         loop {
-            let read_due = self.ports.monotonic() >= read_at;
+            let read_due = self.read_soon.swap(false, Ordering::SeqCst) || self.ports.monotonic() >= read_at;
             let outcome = if read_due { self.read().await } else { self.write().await };
             match outcome {
                 Ok(()) if read_due => {
@@ -108,6 +118,7 @@ impl Reporter {
                     }
                 }
                 Err(error) => {
+                    self.read_soon.fetch_or(read_due, Ordering::SeqCst);
                     failures = failures.saturating_add(1);
                     if failures == 1 {
                         tracing::warn!(%error, "reports cannot be written; trying again");

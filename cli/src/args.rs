@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node, rollout,
-    sample, scale, schema, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node,
+    rollout, sample, scale, schema, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -28,10 +28,10 @@ pub(crate) struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Global {
-    /// Where Consul is: host:port, http://, https:// or unix:// [default: http://127.0.0.1:8500]
+    /// Where Consul is: `host:port`, or a URL of http, https or unix [default: `http://127.0.0.1:8500`]
     #[arg(long, global = true, value_name = "ADDR", env = "CONSUL_HTTP_ADDR", hide_env_values = true)]
     pub(crate) consul_addr: Option<String>,
-    /// A file with the ACL token; CONSUL_HTTP_TOKEN and CONSUL_HTTP_TOKEN_FILE are read too
+    /// A file with the ACL token; `CONSUL_HTTP_TOKEN` and `CONSUL_HTTP_TOKEN_FILE` are read too
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The namespace of names that bear none
@@ -40,7 +40,7 @@ pub(crate) struct Global {
     /// The prefix of everything that Helium keeps in Consul KV
     #[arg(long, global = true, value_name = "PREFIX", env = "HELIUM_ROOT", default_value = helium_crds::keys::DEFAULT_ROOT)]
     pub(crate) root: String,
-    /// How log lines look; HELIUM_LOG says which there are, as in `info,helium_engine=debug`
+    /// How log lines look; `HELIUM_LOG` says which there are, as in `info,helium_engine=debug`
     #[arg(long, global = true, value_name = "FORMAT", env = "HELIUM_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 }

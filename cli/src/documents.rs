@@ -45,7 +45,9 @@ pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
     match parse_all(&sources) {
         Ok(parsed) if report.problems.is_empty() => {
             let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| parsed.object).collect();
-            objects.iter_mut().for_each(|object| place(object, namespace));
+            for object in &mut objects {
+                place(object, namespace);
+            }
             objects.sort_by_key(|object| Kind::ALL.iter().position(|kind| *kind == object.kind()));
             Ok(Read::Sound(objects))
         }
@@ -116,7 +118,9 @@ fn walk(folder: &Path, recursive: bool, all: &mut Vec<PathBuf>) -> Result<(), Fa
 fn contents(path: &Path) -> Result<(String, Vec<u8>), Failure> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
+        std::io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
         return Ok(("<stdin>".to_owned(), bytes));
     }
     let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;

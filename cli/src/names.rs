@@ -27,7 +27,8 @@ pub(crate) fn selection(words: &[String], namespace: &str) -> Result<Selection, 
     if rest.is_empty() {
         return Ok(Selection::Kinds(kinds));
     }
-    let objects = rest.iter().flat_map(|name| kinds.iter().map(move |&kind| ObjectRef::new(kind, key(name, namespace))));
+    let objects =
+        rest.iter().flat_map(|name| kinds.iter().map(move |&kind| ObjectRef::new(kind, key(name, namespace))));
     Ok(Selection::Objects(objects.collect()))
 }
 
@@ -105,10 +106,10 @@ mod tests {
     #[test]
     fn objects_are_named_in_either_way() {
         let hello = named(Kind::Deployment, "default", "hello");
-        assert_eq!(objects(&words("deployment hello"), "default").unwrap(), [hello.clone()]);
+        assert_eq!(objects(&words("deployment hello"), "default").unwrap(), std::slice::from_ref(&hello));
         assert_eq!(objects(&words("deploy/hello"), "default").unwrap(), [hello]);
         let team = named(Kind::Canary, "team", "hello");
-        assert_eq!(objects(&words("canary/team/hello"), "default").unwrap(), [team.clone()]);
+        assert_eq!(objects(&words("canary/team/hello"), "default").unwrap(), std::slice::from_ref(&team));
         assert_eq!(objects(&words("canary hello"), "team").unwrap(), [team]);
     }
 

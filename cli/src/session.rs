@@ -68,8 +68,9 @@ impl Session {
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(Exit::Usage, format!("cannot read the token file `{}`: {error}", path.display())))?;
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        Failure::new(Exit::Usage, format!("cannot read the token file `{}`: {error}", path.display()))
+    })?;
     Ok(text.trim().to_owned())
 }
 

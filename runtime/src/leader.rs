@@ -38,6 +38,7 @@ use crate::ports::Ports;
 
 pub mod election;
 pub mod elector;
+mod heartbeat;
 
 pub use election::Times;
 pub use elector::{Elector, ElectorConfig};

@@ -257,7 +257,7 @@ mod tests {
         assert!((0..4).all(|value| drawn.iter().filter(|drawn| **drawn == value).count() > 200));
         assert_eq!(ports.below(0), 0);
         for _ in 0..1000 {
-            let jittered = ports.jittered(Duration::from_secs(300), 10);
+            let jittered = ports.jittered(Duration::from_mins(5), 10);
             assert!((Duration::from_secs(270)..=Duration::from_secs(330)).contains(&jittered), "{jittered:?}");
         }
     }

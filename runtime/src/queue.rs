@@ -261,6 +261,10 @@ impl<K: Clone + Ord> Queue<K> {
         let before = self.unwait(key);
         let sequence = self.next_sequence();
         let mut waiting = before.unwrap_or(Waiting { due: at, sequence, priority, reasons: BTreeSet::new() });
+        if at < waiting.due && waiting.priority < priority {
+            // The run that is now wanted has nothing to do with why it would have been run later.
+            waiting.reasons.clear();
+        }
         waiting.due = waiting.due.min(at);
         waiting.priority = waiting.priority.max(priority);
         for reason in reasons {

@@ -10,7 +10,7 @@
 //! | any, page or 404 without the sentinel | `Blind(MissingSentinel)` | list, after a backoff |
 //! | any, denied or filtered by ACLs | `Blind(Denied)` | list, after a backoff |
 //! | listing, page at i >= 1 | `Snapshot` | follow i |
-//! | following n, page at n | `Alive` | follow n |
+//! | following n, page at n | `Alive` | after a poll look at the sentinel; follow n |
 //! | following n, page at i > n | `Snapshot` | follow i, by the token bucket |
 //! | following n, page at i >= n lacking many rows, or with changes of before n | `Suspicious` | list |
 //! | the same, from a list | `Snapshot`, for changes of before n after `Missed` and `Reset` | follow i |
@@ -24,6 +24,10 @@
 //! one would hang until its `wait` ends. For the same reason `wait` is at most [`MAX_WAIT`]. And from time to time a
 //! *check* lists without need; if it finds a change that no poll has shown, that is counted and applied. Such changes also
 //! betray an older state that was restored and then written to until its index had caught up with ours.
+//!
+//! And one thing more: Consul resolves a token when a poll begins, and a list without rights has the same index as one with
+//! rights. So a poll that ended without a change is followed by a look at the sentinel alone, which is refused at once if
+//! the rights are gone; else that would take two polls to notice.
 
 use std::time::Duration;
 
@@ -76,7 +80,9 @@ impl Default for Pace {
 pub enum Answer {
     /// A list of rows.
     Page(Page),
-    /// No key at all under the prefix.
+    /// The sentinel alone: it is there.
+    Sentinel,
+    /// No key at all under the prefix, or no sentinel.
     NotFound {
         /// The index that came with it.
         index: u64,
@@ -149,6 +155,8 @@ pub enum Ask {
     List,
     /// All rows at once.
     Probe,
+    /// The sentinel alone, at once.
+    Sentinel,
     /// All rows once the index has passed `index`, or after `wait`.
     Follow {
         /// The index of the last page.
@@ -242,6 +250,7 @@ impl WatchMachine {
             Answer::Failed(failure) => self.failed(*failure, now),
             Answer::Denied => self.blind(BlindReason::Denied),
             Answer::NotFound { .. } => self.blind(BlindReason::MissingSentinel),
+            Answer::Sentinel => self.sentinel(),
             Answer::Page(page) => self.page(page, now),
         };
         self.asked = step.ask;
@@ -283,6 +292,17 @@ impl WatchMachine {
         }
     }
 
+    /// The sentinel is there, and says no more than that.
+    fn sentinel(&mut self) -> Step {
+        self.failures = 0;
+        self.failing_since = None;
+        let ask = match self.state {
+            WatchState::Listing => Ask::List,
+            WatchState::Following { index } => self.follow(index),
+        };
+        Step { events: Vec::new(), pause: Pause::None, ask }
+    }
+
     /// A good page whose index is at least the one followed.
     fn followed(&mut self, index: u64, page: &Page, now: Duration) -> Step {
         let confirmed = self.asked == Ask::List;
@@ -297,7 +317,9 @@ impl WatchMachine {
         }
         if page.index == index {
             self.resets_in_a_row = 0;
-            return Step { events: vec![WatchEvent::Alive], pause: Pause::None, ask: self.follow(index) };
+            let polled = matches!(self.asked, Ask::Follow { .. });
+            let ask = if polled { Ask::Sentinel } else { self.follow(index) };
+            return Step { events: vec![WatchEvent::Alive], pause: Pause::None, ask };
         }
         self.snapshot(page, now, Vec::new())
     }

@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use consul_client::{Client, Consistency, Error, KvPair, Read, Reply};
+use consul_client::{Client, Error, KvPair, Read, Reply};
 use tokio::sync::watch;
 use tracing::{Instrument, debug, debug_span, info, warn};
 
@@ -141,11 +141,27 @@ impl<T: Decode> Watcher<T> {
         if self.machine.check_if_due(now) {
             self.machine.check_again_at(now + self.ports.jittered(self.config.pace.check_every, 10));
         }
-        let reply = self.client.kv_list(&self.config.prefix, &read_of(self.machine.ask())).await;
-        let (answer, next) = self.judge(reply);
+        let (answer, next) = match self.machine.ask() {
+            Ask::Sentinel => (self.look_at_sentinel().await, None),
+            Ask::List => self.judge(self.list(&Read::consistent()).await),
+            Ask::Probe => self.judge(self.list(&Read::default()).await),
+            Ask::Follow { index, wait } => self.judge(self.list(&Read::blocking(index, wait)).await),
+        };
         let step = self.machine.step(&answer, self.ports.monotonic());
         self.take(&step.events, next);
         step.pause
+    }
+
+    async fn list(&self, read: &Read) -> Result<Reply<Vec<KvPair>>, Error> {
+        self.client.kv_list(&self.config.prefix, read).await
+    }
+
+    async fn look_at_sentinel(&self) -> Answer {
+        match self.client.kv_get(&self.config.sentinel, &Read::default()).await {
+            Ok(Reply { value: Some(_), .. }) => Answer::Sentinel,
+            Ok(Reply { meta, .. }) => Answer::NotFound { index: meta.index },
+            Err(error) => answer_of(&error),
+        }
     }
 
     /// What the machine needs to know of a reply, and the snapshot that it may become.
@@ -240,14 +256,6 @@ impl<T: Decode> Watcher<T> {
             warn!(reason = reason.as_str(), "the view is blind");
             self.view.trust = Trust::Blind { reason, since: self.ports.now() };
         }
-    }
-}
-
-fn read_of(ask: Ask) -> Read {
-    match ask {
-        Ask::List => Read { consistency: Consistency::Consistent, ..Read::default() },
-        Ask::Probe => Read::default(),
-        Ask::Follow { index, wait } => Read::blocking(index, wait),
     }
 }
 

@@ -1,7 +1,8 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | consul`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
+mod bench;
 mod consul;
 mod metadata;
 mod project;
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 cargo xtask test [--quick] [--without-consul]   everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
+cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be";
 
 /// The exit code for arguments that mean nothing.
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         ["tidy"] => finish(tidy::run(&project)),
         ["consul"] => finish(consul::path(&project)),
         ["schema"] => finish(schema::write(&project)),
+        ["bench", "converge", size @ ..] => finish(bench::converge(&project, size)),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

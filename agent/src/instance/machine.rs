@@ -25,7 +25,7 @@ use crate::driver::{Exit, ProcessIdentity};
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The wait, at most, after the first end.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// So many ends in a row make an instance `failed`.
+/// So many ends, or vain starts, in a row make an instance `failed`: a port may be free a moment later.
 const FAILED_AFTER: u32 = 3;
 /// An instance that has ended before is called running again once it has run so long.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(5);
@@ -179,12 +179,13 @@ fn decide_run(facts: &Facts<'_>) -> Step {
         return Step::CancelStop;
     }
     if record.process.is_none() {
-        let known = !matches!(facts.registered, Registered::Unknown | Registered::Absent);
+        // What an earlier process left in Consul goes first, for its checks would vouch for the next one until they run again.
+        let left = facts.registered != Registered::Absent;
         let next_start = record.next_start.filter(|at| *at > facts.now);
-        return match (known, consul_waits, next_start) {
+        return match (left, consul_waits, next_start) {
             (true, None, _) => Step::Deregister,
             (_, _, None) => Step::Launch,
-            (known, waits, next_start) => Step::Rest(earliest([next_start, waits.filter(|_| known)])),
+            (left, waits, next_start) => Step::Rest(earliest([next_start, waits.filter(|_| left)])),
         };
     }
     let up = facts.now.duration_since(record.started_at.unwrap_or(facts.now));
@@ -278,7 +279,8 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         }
         Event::LaunchFailed(words) => {
             note_failure(&mut next, now, random);
-            enter(&mut next, InstancePhase::Failed, Some(words), now);
+            let phase = if next.failures >= FAILED_AFTER { InstancePhase::Failed } else { InstancePhase::Starting };
+            enter(&mut next, phase, Some(words), now);
         }
         Event::Running => enter(&mut next, InstancePhase::Running, None, now),
         Event::Stable => next.failures = 0,

@@ -80,11 +80,13 @@ impl World {
             (None, Some(wanted)) => Record::admit(wanted.clone(), self.now()),
             (None, None) => return Ok(None),
         };
+        let mut registered = Registered::Unknown;
         if self.disk.is_none() {
             self.effect("save")?;
             self.disk = Some(record.clone());
+            registered = Registered::Absent;
         }
-        Ok(Some(Agent { record, registered: Registered::Unknown, consul_after: None }))
+        Ok(Some(Agent { record, registered, consul_after: None }))
     }
 
     fn save(&mut self, agent: &mut Agent, event: Event) -> Result<(), Killed> {
@@ -182,17 +184,16 @@ impl World {
 
     /// A process at its gate dies with its agent, so it is in the table only once the gate is open.
     fn launch(&mut self, agent: &mut Agent) -> Result<(), Killed> {
+        assert!(self.consul.is_none() || !self.consul_up, "started under an old registration: {:#?}", self.log);
         let pid = u32::try_from(self.processes.len()).unwrap() + 100;
         let identity = ProcessIdentity { pid, start: format!("boot/{pid}") };
         self.save(agent, Event::Launched(identity.clone()))?;
         self.effect("open the gate")?;
         self.processes.push(Proc { identity, alive: true });
-        if agent.registered == Registered::Unknown {
-            agent.registered = Registered::Absent;
-        }
         Ok(())
     }
 
+    /// Registering or deregistering; with Consul away it fails, and is tried again later.
     fn call_consul(&mut self, agent: &mut Agent, step: Step) -> Result<(), Killed> {
         if !self.consul_up {
             agent.consul_after = Some(self.now() + SignedDuration::from_secs(2));
@@ -399,6 +400,18 @@ fn waits_between_starts_double_up_to_a_minute_and_the_third_end_is_a_failure() {
     assert_eq!(phases.iter().position(|phase| *phase == InstancePhase::Failed), Some(2));
     assert_eq!(record.message.as_deref(), Some("ended 10 times in a row, last: exit status 1"));
     assert_eq!(record.restarts, 10);
+}
+
+#[test]
+fn what_cannot_be_started_three_times_in_a_row_has_failed() {
+    let mut record = Record::admit(assignment("hello-0"), instant(0));
+    let mut phases = Vec::new();
+    for _ in 0..3 {
+        record = apply(&record, Event::LaunchFailed("no program `x`".to_owned()), instant(0), 0);
+        phases.push(record.phase);
+    }
+    assert_eq!(phases, [InstancePhase::Starting, InstancePhase::Starting, InstancePhase::Failed]);
+    assert_eq!((record.message.as_deref(), record.restarts), (Some("no program `x`"), 0));
 }
 
 #[test]

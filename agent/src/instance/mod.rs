@@ -5,4 +5,5 @@ pub(crate) mod numbers;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod runner;
+pub(crate) mod standing;
 pub(crate) mod table;

@@ -37,7 +37,7 @@ pub(crate) fn give(
         let usable =
             |number: u16| !taken.contains(&number) && !given.values().any(|other| *other == number) && is_free(number);
         let number = match (port.port, kept.get(&port.name)) {
-            (Some(fixed), _) if is_free(fixed) => fixed,
+            (Some(fixed), _) if usable(fixed) => fixed,
             (Some(number), _) => return Err(PortError::Taken { name: port.name.clone(), number }),
             (None, Some(kept)) if range.contains(kept) && usable(*kept) => *kept,
             (None, _) => choose(range, usable, &mut random).ok_or_else(|| PortError::Exhausted {
@@ -108,6 +108,9 @@ mod tests {
         let none = |_| false;
         let error = give(&ports(&[("http", Some(80))]), &map(&[]), &BTreeSet::new(), &(1..=9), none, || 0).unwrap_err();
         assert_eq!(error.to_string(), "port `http` wants 80, which is in use on this node");
+        let taken = BTreeSet::from([80]);
+        let error = give(&ports(&[("http", Some(80))]), &map(&[]), &taken, &(1..=9), |_| true, || 0).unwrap_err();
+        assert_eq!(error, PortError::Taken { name: "http".to_owned(), number: 80 });
         let error = give(&ports(&[("http", None)]), &map(&[]), &BTreeSet::new(), &(1..=9), none, || 0).unwrap_err();
         assert_eq!(error.to_string(), "no free port between 1 and 9 for port `http`");
     }

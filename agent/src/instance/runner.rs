@@ -1,85 +1,33 @@
 //! The task of one instance: gathers the facts, asks the [machine](super::machine) what to do, does it, and writes it down.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use consul_client::{Client, Error, ServiceDefinition};
-use helium_crds::{ids::InstanceId, instance::service_id};
-use helium_runtime::{backoff::wait_after, ports::Ports};
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, watch};
+use helium_crds::ids::InstanceId;
+use jiff::Timestamp;
+use tokio::sync::watch;
 
 use super::{
-    machine::{Assigned, Checks, Event, Facts, KILL_AGAIN, Process, Step, apply, decide},
+    machine::{Assigned, Event, Facts, KILL_AGAIN, Process, Step, apply, decide},
     numbers,
     record::{InstanceDir, Record},
     report::{Extras, report},
-    table::{AssignedCell, Cells, Table},
+    standing::Standing,
+    table::{AssignedCell, Cells},
 };
 use crate::{
-    config::{AgentConfig, StopMode},
+    config::StopMode,
     driver::{
         environment,
         exec::{self, Supervised},
         signal::system_signal,
     },
-    failing::failing,
-    registration::{self, Known},
-    reporter::Reporter,
+    shared::Shared,
 };
 
-/// How long one call to the local Consul agent may take.
-const CALL_LIMIT: Duration = Duration::from_secs(3);
-/// The wait after the first failed call, at most, and after many.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// The wait after the disk refused a record.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// How often ports are chosen anew when another instance of this agent was faster.
 const PORT_TRIES: usize = 8;
-
-/// What all instances of an agent share.
-pub(crate) struct Shared {
-    pub(crate) config: AgentConfig,
-    pub(crate) client: Client,
-    pub(crate) ports: Ports,
-    pub(crate) table: Table,
-    pub(crate) reporter: Reporter,
-    /// Asks the observer for a round soon.
-    pub(crate) look: Notify,
-    /// The variables that are passed on from the agent's own environment.
-    pub(crate) inherited: BTreeMap<String, String>,
-    /// Instances whose record cannot be read; nothing of theirs is touched.
-    pub(crate) left_alone: BTreeSet<InstanceId>,
-    /// The wall clock when the agent started. Within one run of it time does not jump.
-    pub(crate) began: (Timestamp, Duration),
-    pub(crate) rounds: AtomicU64,
-}
-
-impl Shared {
-    /// The present instant: the wall clock at the start, and what has passed since.
-    pub(crate) fn now(&self) -> Timestamp {
-        let passed = self.ports.monotonic().saturating_sub(self.began.1);
-        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::ZERO);
-        self.began.0.checked_add(passed).unwrap_or(self.began.0)
-    }
-
-    /// Begins a round of the observer.
-    pub(crate) fn next_round(&self) -> u64 {
-        self.rounds.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// The last round that has begun. What it sees may be older than a call that ends now.
-    fn round(&self) -> u64 {
-        self.rounds.load(Ordering::SeqCst)
-    }
-}
 
 /// How a runner ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,45 +45,25 @@ pub(crate) struct Runner {
     dir: InstanceDir,
     record: Record,
     process: Option<Supervised>,
-    known: Known,
-    /// What was seen in this round or before is older than what we did ourselves.
-    known_since: u64,
-    failures: u32,
-    consul_after: Option<Timestamp>,
-    refusal: Option<String>,
-    failing: BTreeMap<String, String>,
+    standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
 }
 
 impl Runner {
-    /// The task of the instance of `record`, whose process is adopted if it runs.
+    /// The task of the instance of `record`, whose process is adopted if it runs. One that is new was never registered.
     pub(crate) fn new(
         shared: Arc<Shared>,
         dir: InstanceDir,
         record: Record,
+        is_new: bool,
         cells: Cells,
         stop: watch::Receiver<Option<StopMode>>,
     ) -> Self {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
-        let (known, known_since, failures) = (Known::Unknown, 0, 0);
-        let (consul_after, refusal, failing) = (None, None, BTreeMap::new());
-        Self {
-            shared,
-            id,
-            dir,
-            record,
-            process,
-            known,
-            known_since,
-            failures,
-            consul_after,
-            refusal,
-            failing,
-            cells,
-            stop,
-        }
+        let standing = Standing::new(is_new);
+        Self { shared, id, dir, record, process, standing, cells, stop }
     }
 
     /// Runs until the instance is forgotten or the agent stops.
@@ -151,7 +79,7 @@ impl Runner {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
-            self.look();
+            self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -173,7 +101,6 @@ impl Runner {
     }
 
     fn decide(&self, assigned: &AssignedCell, halt: bool) -> Step {
-        let wanted = registration::wanted(&self.shared.config, &self.record);
         let exit = self.process.as_ref().and_then(Supervised::exit);
         decide(&Facts {
             assigned: match assigned {
@@ -183,8 +110,8 @@ impl Runner {
             },
             record: &self.record,
             process: exit.map_or(Process::AliveIfAny, Process::Ended),
-            registered: registration::compare(&wanted, &self.known),
-            consul_after: self.consul_after,
+            registered: self.standing.registered(&self.shared, &self.record),
+            consul_after: self.standing.after,
             halt,
             now: self.shared.now(),
         })
@@ -209,31 +136,20 @@ impl Runner {
             Step::Launch => self.launch().await,
             Step::NoteRunning => drop(self.note(Event::Running).await),
             Step::NoteStable => drop(self.note(Event::Stable).await),
-            Step::Register(checks) => self.register(checks).await,
-            Step::Deregister => self.deregister().await,
+            Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
+            Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::CancelStop => drop(self.note(Event::StopCancelled).await),
             Step::Signal => self.signal().await,
             Step::Kill => self.kill().await,
             Step::NoteStopped => {
                 tracing::info!(instance = %self.id, "stopped");
-                self.note(Event::Stopped).await;
+                if self.note(Event::Stopped).await {
+                    self.shared.table.release(&self.id);
+                }
             }
             Step::Forget => tokio::time::sleep(DISK_RETRY).await,
             Step::Rest(_) | Step::Leave => {}
-        }
-    }
-
-    /// Takes over what the observer has seen, unless it is older than what we did.
-    fn look(&mut self) {
-        let seen = self.cells.seen.borrow_and_update();
-        if seen.round > self.known_since {
-            let checks = seen.checks.keys().cloned().collect();
-            self.known = match &seen.service {
-                None => Known::Absent,
-                Some(service) => Known::Present(Box::new(service.clone()), checks),
-            };
-            self.failing = failing(&self.id, &self.record.assignment.template, &seen.checks);
         }
     }
 
@@ -271,11 +187,8 @@ impl Runner {
         let pid = identity.pid;
         if self.note(Event::Launched(identity)).await {
             self.process = Some(gated.open().await);
-            self.failing = BTreeMap::new();
+            self.standing.failing.clear();
             tracing::info!(instance = %self.id, pid, "started");
-            if self.known == Known::Unknown {
-                self.known = Known::Absent;
-            }
         }
     }
 
@@ -309,51 +222,6 @@ impl Runner {
             return Ok(());
         }
         Err("the ports of this node are in heavy demand".to_owned())
-    }
-
-    async fn register(&mut self, checks: Checks) {
-        let whole = registration::wanted(&self.shared.config, &self.record);
-        let definition = match checks {
-            Checks::Inline => whole,
-            Checks::Kept => ServiceDefinition { checks: None, ..whole },
-        };
-        let call = self.shared.client.agent_register_service(&definition, checks == Checks::Inline);
-        let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
-        if self.consul_answered(outcome) {
-            self.known = registration::after(&definition, &self.known);
-            self.shared.look.notify_one();
-        }
-    }
-
-    async fn deregister(&mut self) {
-        let id = service_id(&self.id);
-        let outcome = tokio::time::timeout(CALL_LIMIT, self.shared.client.agent_deregister_service(&id)).await;
-        if self.consul_answered(outcome) {
-            self.known = Known::Absent;
-        }
-    }
-
-    /// Notes the outcome of a call; true if it was done.
-    fn consul_answered(&mut self, outcome: Result<Result<(), Error>, tokio::time::error::Elapsed>) -> bool {
-        self.known_since = self.shared.round();
-        let words = match outcome {
-            Ok(Ok(())) => {
-                (self.failures, self.consul_after, self.refusal) = (0, None, None);
-                return true;
-            }
-            Ok(Err(error)) => {
-                self.refusal = (!error.is_unreachable()).then(|| error.to_string());
-                error.to_string()
-            }
-            Err(_) => format!("no answer within {CALL_LIMIT:?}"),
-        };
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 {
-            tracing::warn!(instance = %self.id, words, "the local Consul agent did not take a registration");
-        }
-        let wait = RETRY.0 + wait_after(self.failures, RETRY.0, RETRY.1, &self.shared.ports);
-        self.consul_after = Some(self.shared.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
-        false
     }
 
     /// Sends the stop signal, then notes it: an agent that is killed in between sends it again, which is better than never.
@@ -393,14 +261,15 @@ impl Runner {
     /// Says what is to be reported. Of an adopted instance nothing is said before Consul was asked: its report is in the store,
     /// and half of one would be written for nothing.
     fn publish(&mut self, assigned: &AssignedCell) {
-        if self.known == Known::Unknown && self.record.process.is_some() {
+        if !self.standing.asked() && self.record.process.is_some() {
             return;
         }
+        let Standing { address, failing, refusal, .. } = &self.standing;
         let extras = Extras {
-            address: matches!(self.known, Known::Present(..)).then(|| self.shared.config.address.clone()),
-            failing: self.failing.clone(),
+            address: address.clone(),
+            failing: failing.clone(),
             unassigned: *assigned == AssignedCell::Missing,
-            refusal: self.refusal.clone(),
+            refusal: refusal.clone(),
         };
         let report = report(&self.shared.config.node, &self.record, extras);
         self.shared.reporter.set(&self.id, Some(report));

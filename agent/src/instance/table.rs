@@ -140,4 +140,11 @@ impl Table {
         }
         true
     }
+
+    /// Takes an instance's ports back.
+    pub(crate) fn release(&self, id: &InstanceId) {
+        if let Some(entry) = self.entries().get_mut(id) {
+            entry.ports.clear();
+        }
+    }
 }

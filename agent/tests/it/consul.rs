@@ -15,6 +15,7 @@ use crate::world::until;
 /// A running Consul, killed when it is dropped.
 pub(crate) struct Consul {
     child: Child,
+    ports: [u16; 4],
     pub(crate) address: String,
     pub(crate) client: Client,
 }
@@ -42,26 +43,41 @@ pub(crate) fn client(address: &str) -> Client {
     Client::new(Config { address, request_timeout: Duration::from_secs(5), ..Config::default() }).unwrap()
 }
 
+fn spawn([http, server, lan, wan]: [u16; 4]) -> Child {
+    Command::new(program())
+        .args(["agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port=-1", "-grpc-port=-1"])
+        .args([format!("-http-port={http}"), format!("-server-port={server}")])
+        .args([format!("-serf-lan-port={lan}"), format!("-serf-wan-port={wan}"), format!("-node=consul-{http}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("consul cannot be started")
+}
+
 impl Consul {
     /// Starts a Consul and waits until it leads.
     pub(crate) async fn start() -> Self {
-        let [http, server, lan, wan] = free_ports();
-        let child = Command::new(program())
-            .args(["agent", "-dev", "-bind", "127.0.0.1", "-client", "127.0.0.1", "-dns-port=-1", "-grpc-port=-1"])
-            .args([format!("-http-port={http}"), format!("-server-port={server}")])
-            .args([format!("-serf-lan-port={lan}"), format!("-serf-wan-port={wan}"), format!("-node=consul-{http}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("consul cannot be started");
-        let address = format!("127.0.0.1:{http}");
-        let consul = Self { child, client: client(&address), address };
+        let ports = free_ports();
+        let address = format!("127.0.0.1:{}", ports[0]);
+        let consul = Self { child: spawn(ports), ports, client: client(&address), address };
+        consul.leads().await;
+        consul
+    }
+
+    /// Kills it and starts another in its place, which knows nothing.
+    pub(crate) async fn replace(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(self.ports);
+        self.leads().await;
+    }
+
+    async fn leads(&self) {
         until("consul leads", || async {
-            consul.client.kv_put("ready", "yes", &consul_client::Put::default()).await.ok().filter(|done| *done)
+            self.client.kv_put("ready", "yes", &consul_client::Put::default()).await.ok().filter(|done| *done)
         })
         .await;
-        consul
     }
 
     fn signal(&self, signal: Signal) {

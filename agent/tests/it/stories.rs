@@ -12,7 +12,15 @@ use crate::world::{World, until};
 
 #[tokio::test]
 async fn an_instance_is_run_registered_reported_retagged_stopped_and_forgotten() {
-    let world = World::new().await;
+    a_whole_life(World::new().await).await;
+}
+
+#[tokio::test]
+async fn the_same_life_on_the_embedded_server() {
+    a_whole_life(World::embedded()).await;
+}
+
+async fn a_whole_life(world: World) {
     let agent = world.agent(StopMode::LeaveRunning);
     let mut wanted = world.assignment("hello-0");
     world.assign(&wanted).await;
@@ -74,7 +82,7 @@ async fn a_node_that_joins_writes_its_facts_its_sentinel_and_a_heartbeat_that_it
     let heartbeat: Heartbeat = serde_json::from_slice(&alive.value).unwrap();
     assert_eq!(heartbeat.name, world.node);
     let read = consul_client::Read::default();
-    let session = world.consul.client.session_info(&session, &read).await.unwrap().value.unwrap();
+    let session = world.client.session_info(&session, &read).await.unwrap().value.unwrap();
     assert_eq!((session.node_checks.len(), session.service_checks.len()), (0, 0), "it hangs on no check");
     let node = world.pair(&world.keys.node(&world.node)).await.unwrap();
     let record: NodeRecord = serde_json::from_slice(&node.value).unwrap();
@@ -126,18 +134,18 @@ async fn what_is_deregistered_by_hand_comes_back_and_what_is_left_over_goes() {
         ..Default::default()
     };
     for service in [leftover("helium-old-0", "n1"), leftover("helium-other-0", "n2"), leftover("mine", "n1")] {
-        world.consul.client.agent_register_service(&service, false).await.unwrap();
+        world.client.agent_register_service(&service, false).await.unwrap();
     }
     world.assign(&wanted).await;
     world.healthy(&wanted.id).await;
-    world.consul.client.agent_deregister_service(&wanted.service.id).await.unwrap();
+    world.client.agent_deregister_service(&wanted.service.id).await.unwrap();
     world.healthy(&wanted.id).await;
     until("the leftover goes", || async {
-        let services = world.consul.client.agent_services().await.unwrap();
+        let services = world.client.agent_services().await.unwrap();
         (!services.contains_key("helium-old-0")).then_some(())
     })
     .await;
-    let services = world.consul.client.agent_services().await.unwrap();
+    let services = world.client.agent_services().await.unwrap();
     assert!(services.contains_key("helium-other-0") && services.contains_key("mine"), "it touched what is not its own");
     agent.stop().await;
 }

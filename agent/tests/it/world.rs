@@ -4,10 +4,12 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
-use consul_client::{CheckStatus, KvPair, Put, Read, ServiceHealth};
+use consul_client::{CheckStatus, Client, KvPair, Put, Read, ServiceHealth};
+use consul_embedded::checks::NetProber;
 use helium_agent::{Agent, AgentConfig, StopMode};
 use helium_crds::{
     InstanceId, NodeName, ObjectKey, Period, RevisionId,
@@ -44,7 +46,11 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut is_s
 
 /// One node, whose data folder outlives its agents.
 pub(crate) struct World {
-    pub(crate) consul: Consul,
+    pub(crate) client: Client,
+    /// The real Consul; none on the embedded server.
+    consul: Option<Consul>,
+    /// Told apart from the other worlds that tests run side by side by this.
+    tag: String,
     pub(crate) keys: Keys,
     pub(crate) node: NodeName,
     folder: TempDir,
@@ -95,9 +101,29 @@ impl Drop for World {
 }
 
 impl World {
+    /// On a real Consul.
     pub(crate) async fn new() -> Self {
+        let consul = Consul::start().await;
+        let (_, port) = consul.address.split_once(':').unwrap();
+        Self::on(consul.client.clone(), port.to_owned(), Some(consul))
+    }
+
+    /// On the embedded server, without a socket.
+    pub(crate) fn embedded() -> Self {
+        let server = consul_embedded::Server::in_memory(&consul_embedded::Config::default());
+        let checked = server.clone();
+        tokio::spawn(async move { checked.run_checks(Arc::new(NetProber)).await });
+        Self::on(Client::over(server.transport(), None), format!("e{}", std::process::id()), None)
+    }
+
+    fn on(client: Client, tag: String, consul: Option<Consul>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { consul: Consul::start().await, keys: Keys::default(), node: NodeName::from("n1"), folder }
+        Self { client, consul, tag, keys: Keys::default(), node: NodeName::from("n1"), folder }
+    }
+
+    /// The real Consul.
+    pub(crate) fn consul(&mut self) -> &mut Consul {
+        self.consul.as_mut().unwrap()
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -115,7 +141,7 @@ impl World {
 
     pub(crate) fn agent_over(&self, data: &Path, mode: StopMode) -> Running {
         let (trigger, shutdown) = Shutdown::new();
-        let agent = Agent::new(self.config(data), self.consul.client.clone(), Ports::real()).unwrap();
+        let agent = Agent::new(self.config(data), self.client.clone(), Ports::real()).unwrap();
         Running { trigger, task: tokio::spawn(agent.run(shutdown, mode)) }
     }
 
@@ -126,7 +152,7 @@ impl World {
             .args(&command[1..])
             .env("TEST_NODE", self.node.as_str())
             .env("TEST_DATA", self.data())
-            .env("TEST_CONSUL", &self.consul.address)
+            .env("TEST_CONSUL", &self.consul.as_ref().unwrap().address)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -137,8 +163,7 @@ impl World {
 
     /// An assignment of a sample with an HTTP check. Its id is of this world only: tests run side by side.
     pub(crate) fn assignment(&self, name: &str) -> Assignment {
-        let (_, port) = self.consul.address.split_once(':').unwrap();
-        assignment(InstanceId::new(format!("{name}-{port}")))
+        assignment(InstanceId::new(format!("{name}-{}", self.tag)))
     }
 
     /// An assignment of a shell script without checks or ports.
@@ -155,21 +180,40 @@ impl World {
     pub(crate) async fn assign(&self, assignment: &Assignment) {
         let key = self.keys.assignment(&self.node, &assignment.id);
         let value = serde_json::to_vec(assignment).unwrap();
-        assert!(self.consul.client.kv_put(&key, value, &Put::default()).await.unwrap());
+        assert!(self.client.kv_put(&key, value, &Put::default()).await.unwrap());
     }
 
     /// Removes an assignment.
     pub(crate) async fn unassign(&self, id: &InstanceId) {
-        self.consul.client.kv_delete(&self.keys.assignment(&self.node, id), None).await.unwrap();
+        self.client.kv_delete(&self.keys.assignment(&self.node, id), None).await.unwrap();
+    }
+
+    /// Stops an instance, and takes its assignment away once that is reported.
+    pub(crate) async fn unassign_stopped(&self, assignment: &Assignment) {
+        let stop = Assignment { desired: Desired::Stop, ..assignment.clone() };
+        self.assign(&stop).await;
+        self.reported(&stop.id, "stopped", |report| report.phase == InstancePhase::Stopped).await;
+        self.unassign(&stop.id).await;
+        until("forgotten", || async { self.report(&stop.id).await.is_none().then_some(()) }).await;
+    }
+
+    /// Waits until an agent that was just started holds the heartbeat.
+    pub(crate) async fn joined_anew(&self) {
+        let noted = || std::fs::read_to_string(self.data().join("session")).unwrap_or_default();
+        until("joined", || async {
+            let held = self.pair(&self.keys.heartbeat(&self.node)).await?.session?;
+            (held == noted().trim()).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn pair(&self, key: &str) -> Option<KvPair> {
-        self.consul.client.kv_get(key, &Read::default()).await.ok()?.value
+        self.client.kv_get(key, &Read::default()).await.ok()?.value
     }
 
     /// Every key with the index of its last write, but for the heartbeat's.
     pub(crate) async fn all_but_the_heartbeat(&self) -> BTreeMap<String, u64> {
-        let all = self.consul.client.kv_list(self.keys.root(), &Read::default()).await.unwrap().value;
+        let all = self.client.kv_list(self.keys.root(), &Read::default()).await.unwrap().value;
         let heartbeat = self.keys.heartbeat(&self.node);
         all.into_iter().filter(|pair| pair.key != heartbeat).map(|pair| (pair.key, pair.modify_index)).collect()
     }
@@ -198,7 +242,7 @@ impl World {
 
     /// The instance in Consul's health view.
     pub(crate) async fn health(&self, id: &InstanceId) -> Option<ServiceHealth> {
-        let all = self.consul.client.health_service("hello", &Read::default()).await.ok()?.value;
+        let all = self.client.health_service("hello", &Read::default()).await.ok()?.value;
         all.into_iter().find(|one| one.service.id == service_id(id))
     }
 

@@ -12,7 +12,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum AclCommand {
     /// Print the least policy for a part of Helium
-    #[command(after_help = "Example:\n  helium acl policy controller | consul acl policy create -name helium-controller -rules -")]
+    #[command(
+        after_help = "Example:\n  helium acl policy controller | consul acl policy create -name helium-controller -rules -"
+    )]
     Policy(PolicyArgs),
 }
 
@@ -86,21 +88,18 @@ fn controller(root: &str) -> String {
 
 fn agent(root: &str, node: Option<&str>) -> String {
     let mut text = "# Helium's agent: reads what its node is to run, and reports.\n".to_owned();
-    match node {
-        Some(node) => {
-            let name = helium_crds::NodeName::from(node);
-            let keys = Keys::under(root);
-            text += &rule("key_prefix", &keys.assignments(&name), "read");
-            text += &rule("key", &format!("{}.keep", keys.assignments(&name)), "write");
-            text += &rule("key_prefix", &keys.reports(&name), "write");
-            text += &rule("key", &keys.node(&name), "write");
-            text += &rule("key", &keys.heartbeat(&name), "write");
-        }
-        None => {
-            text += &rule("key_prefix", &format!("{root}assign/"), "write");
-            for room in ["report/", "node/", "alive/"] {
-                text += &rule("key_prefix", &format!("{root}{room}"), "write");
-            }
+    if let Some(node) = node {
+        let name = helium_crds::NodeName::from(node);
+        let keys = Keys::under(root);
+        text += &rule("key_prefix", &keys.assignments(&name), "read");
+        text += &rule("key", &format!("{}.keep", keys.assignments(&name)), "write");
+        text += &rule("key_prefix", &keys.reports(&name), "write");
+        text += &rule("key", &keys.node(&name), "write");
+        text += &rule("key", &keys.heartbeat(&name), "write");
+    } else {
+        text += &rule("key_prefix", &format!("{root}assign/"), "write");
+        for room in ["report/", "node/", "alive/"] {
+            text += &rule("key_prefix", &format!("{root}{room}"), "write");
         }
     }
     text += &rule("key", &format!("{root}layout"), "read");
@@ -148,6 +147,11 @@ mod tests {
     #[test]
     fn the_agent_of_one_node_may_touch_no_other_node() {
         let text = policy(Part::Agent, &Keys::default(), Some("web1"));
-        assert!(text.lines().filter(|line| line.contains("helium/v1/")).all(|line| line.contains("web1") || line.contains("layout")), "{text}");
+        assert!(
+            text.lines()
+                .filter(|line| line.contains("helium/v1/"))
+                .all(|line| line.contains("web1") || line.contains("layout")),
+            "{text}"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! `helium controller`: run a controller; of several, one leads and the others stand by.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use helium_crds::Period;
@@ -12,6 +12,9 @@ use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,
 };
+
+/// How long the first look at the store may take.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 /// Options of `helium controller`.
 #[derive(Args, Debug)]
@@ -25,6 +28,9 @@ pub(crate) struct ControllerArgs {
     /// How long a node's heartbeat may be absent before its instances are replaced elsewhere
     #[arg(long, value_name = "PERIOD", default_value = "60s")]
     lost_after: Period,
+    /// About how often everything is looked at again, whatever has happened or not
+    #[arg(long, value_name = "PERIOD", default_value = "5m")]
+    resync: Period,
 }
 
 /// Runs `helium controller` until it is asked to stop.
@@ -36,12 +42,21 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
         keys: session.keys(),
         name: args.name,
         lost_after: args.lost_after.as_duration(),
+        resync: args.resync.as_duration(),
         address: address.ip().to_string(),
         port: address.port(),
         ..EngineConfig::default()
     };
     let engine = Engine::new(client, config, session.ports.clone());
-    console.say(format!("helium controller: Consul at {}, metrics on http://{address}/metrics", session.consul()?.address));
+    console.say(format!(
+        "helium controller: Consul at {}, metrics on http://{address}/metrics",
+        session.consul()?.address
+    ));
+    // A store that was never used is made ready before anybody watches it. If that cannot be done yet, the engine goes on trying
+    // and says why it does not act.
+    if let Ok(Err(error)) = tokio::time::timeout(FIRST_LOOK, session.people("controller")?.initialise()).await {
+        tracing::warn!(%error, "the store is not ready");
+    }
     let (trigger, shutdown) = Shutdown::new();
     let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
     let run = engine.run(shutdown);

@@ -7,9 +7,7 @@ use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
 use super::events::event_rows;
 use crate::{
     names,
-    output::{
-        Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age,
-    },
+    output::{Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age},
     session::Session,
 };
 
@@ -33,7 +31,12 @@ pub(crate) async fn run(args: DescribeArgs, session: &Session, console: &mut Con
     Ok(Exit::Ok)
 }
 
-async fn describe(object: &ObjectRef, people: &People, session: &Session, console: &mut Console) -> Result<(), Failure> {
+async fn describe(
+    object: &ObjectRef,
+    people: &People,
+    session: &Session,
+    console: &mut Console,
+) -> Result<(), Failure> {
     let stored = people.existing(object).await?.value;
     let status = people.status(&object.key).await?;
     head(&stored, session, console)?;

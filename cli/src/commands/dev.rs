@@ -134,7 +134,9 @@ fn greet(port: u16, folder: &Path, console: &mut Console) -> Result<(), Failure>
         "Helium dev: Consul API on http://127.0.0.1:{port}, data in {folder} (one machine only; for more, run Consul)"
     ))?;
     if port != PORT {
-        console.line(format!("Port {PORT} is taken. In other terminals: export CONSUL_HTTP_ADDR=http://127.0.0.1:{port}"))?;
+        console.line(format!(
+            "Port {PORT} is taken. In other terminals: export CONSUL_HTTP_ADDR=http://127.0.0.1:{port}"
+        ))?;
     }
     Ok(())
 }
@@ -201,9 +203,10 @@ async fn forget(folder: &Path, session: &Session) -> Result<(), Failure> {
         return Ok(());
     }
     // Holding the store's lock shows that no other `helium dev` runs here.
-    drop(open(folder).map_err(|error| {
-        Failure::new(Exit::Refused, format!("cannot forget `{}`: {error}", folder.display()))
-    })?);
+    drop(
+        open(folder)
+            .map_err(|error| Failure::new(Exit::Refused, format!("cannot forget `{}`: {error}", folder.display())))?,
+    );
     let nowhere = Server::in_memory(&store_config());
     let agent = Agent::new(agent_config(folder, session)?, client_of(&nowhere), session.ports.clone())
         .map_err(|error| refused(&error))?;

@@ -33,7 +33,12 @@ impl Screen {
     }
 
     /// Shows every Deployment as it changes, for ever.
-    pub(super) async fn show(&mut self, people: &People, session: &Session, console: &mut Console) -> Result<(), Failure> {
+    pub(super) async fn show(
+        &mut self,
+        people: &People,
+        session: &Session,
+        console: &mut Console,
+    ) -> Result<(), Failure> {
         let root = people.keys().root().to_owned();
         let mut specs = Follow::prefix(people, format!("{root}spec/"));
         let mut statuses = Follow::prefix(people, format!("{root}status/"));
@@ -44,7 +49,11 @@ impl Screen {
             let said = people.parse_statuses(&status_pairs);
             let deployments = objects.iter().filter(|stored| stored.kind == Kind::Deployment);
             let views: Vec<_> = deployments.map(|stored| (stored, said.get(&stored.key()))).collect();
-            if self.redraw { self.draw(&views, session, console)? } else { self.changes(&views, console)? }
+            if self.redraw {
+                self.draw(&views, session, console)?;
+            } else {
+                self.changes(&views, console)?;
+            }
             tokio::select! {
                 biased;
                 pairs = specs.next() => spec_pairs = pairs?,
@@ -54,7 +63,11 @@ impl Screen {
     }
 
     /// One line for each object whose line has changed.
-    fn changes(&mut self, views: &[(&Stored, Option<&DeploymentStatus>)], console: &mut Console) -> Result<(), Failure> {
+    fn changes(
+        &mut self,
+        views: &[(&Stored, Option<&DeploymentStatus>)],
+        console: &mut Console,
+    ) -> Result<(), Failure> {
         let now: BTreeMap<ObjectRef, Cells> =
             views.iter().map(|(stored, status)| (ObjectRef::of(stored), cells(stored, *status))).collect();
         for (name, cells) in &now {
@@ -83,9 +96,12 @@ impl Screen {
             lines.push(format!("{name}  {phase}  {counts}  {version}"));
             let below = status.map(|status| branches(status, session)).unwrap_or_default();
             let last = below.len().saturating_sub(1);
-            lines.extend(below.iter().enumerate().map(|(place, text)| {
-                format!("{} {text}", if place == last { "└" } else { "├" })
-            }));
+            lines.extend(
+                below
+                    .iter()
+                    .enumerate()
+                    .map(|(place, text)| format!("{} {text}", if place == last { "└" } else { "├" })),
+            );
         }
         // Up to the first line of the last drawing, and clear what is below.
         let up = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };

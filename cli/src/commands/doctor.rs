@@ -52,7 +52,8 @@ async fn layout(people: &People, console: &mut Console) -> Result<u8, Failure> {
         Ok(Some(layout)) => match people.missing_sentinels().await?.as_slice() {
             [] => (Mark::Good, format!("schema {}, store {}", layout.schema, layout.uid)),
             missing => {
-                let text = format!("{} sentinels are missing, such as {}: something was lost", missing.len(), missing[0]);
+                let text =
+                    format!("{} sentinels are missing, such as {}: something was lost", missing.len(), missing[0]);
                 (Mark::Bad, text)
             }
         },
@@ -86,9 +87,9 @@ async fn nodes(people: &People, console: &mut Console) -> Result<u8, Failure> {
 async fn objects(people: &People, console: &mut Console) -> Result<u8, Failure> {
     let objects = people.objects().await?;
     let statuses = people.statuses().await?;
-    let wrong = statuses.values().filter(|status| {
-        matches!(status.phase, helium_crds::Phase::Degraded | helium_crds::Phase::Invalid)
-    });
+    let wrong = statuses
+        .values()
+        .filter(|status| matches!(status.phase, helium_crds::Phase::Degraded | helium_crds::Phase::Invalid));
     let wrong = wrong.count();
     let mark = if wrong == 0 { Mark::Good } else { Mark::Odd };
     tell(mark, "objects", &format!("{}, of which {wrong} degraded or invalid", objects.len()), console)

@@ -80,7 +80,7 @@ fn print(
         if args.watch {
             return values.iter().try_for_each(|value| console.line(value.to_string()));
         }
-        return console.data(to_document(&items(values), document)?);
+        return console.data(to_document(&items(&values), document)?);
     }
     if events.is_empty() {
         if first && !args.watch {

@@ -45,7 +45,12 @@ pub(crate) async fn run(args: ExplainArgs, session: &Session, console: &mut Cons
     }
 }
 
-async fn why(object: &ObjectRef, output: Option<Machine>, session: &Session, console: &mut Console) -> Result<(), Failure> {
+async fn why(
+    object: &ObjectRef,
+    output: Option<Machine>,
+    session: &Session,
+    console: &mut Console,
+) -> Result<(), Failure> {
     let people = session.people("explain")?;
     let stored = people.existing(object).await?.value;
     // A Canary has no status of its own: its rollout is its Deployment's.

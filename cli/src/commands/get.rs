@@ -54,7 +54,7 @@ pub(crate) async fn run(args: GetArgs, session: &Session, console: &mut Console)
     let alone = matches!(&selection, Selection::Objects(objects) if objects.len() == 1);
     match args.output {
         Some(Format::Json) if alone => console.data(to_json(&view.documents()?.pop().unwrap_or_default())?)?,
-        Some(Format::Json) => console.data(to_json(&items(view.documents()?))?)?,
+        Some(Format::Json) => console.data(to_json(&items(&view.documents()?))?)?,
         Some(Format::Yaml) => {
             let texts = view.documents()?.iter().map(to_yaml).collect::<Result<Vec<_>, _>>()?;
             console.data(texts.join("---\n"))?;
@@ -90,11 +90,7 @@ fn tables(view: &View, args: &GetArgs, session: &Session, console: &mut Console)
 }
 
 fn columns(args: &GetArgs, session: &Session) -> Columns {
-    Columns {
-        wide: args.output == Some(Format::Wide),
-        namespace: args.all_namespaces,
-        now: session.ports.now(),
-    }
+    Columns { wide: args.output == Some(Format::Wide), namespace: args.all_namespaces, now: session.ports.now() }
 }
 
 /// Prints everything once, then each object again whenever it or its status changes.
@@ -194,9 +190,11 @@ pub(super) fn document(stored: &Stored, status: Option<&DeploymentStatus>) -> Re
     let said = match (stored.kind, status) {
         (_, None) => None,
         (Kind::Deployment, Some(status)) => Some(serde_json::to_value(status)?),
-        (Kind::Canary, Some(status)) => {
-            status.rollout.as_ref().map(|rollout| serde_json::to_value(rollout).map(|rollout| json!({ "rollout": rollout }))).transpose()?
-        }
+        (Kind::Canary, Some(status)) => status
+            .rollout
+            .as_ref()
+            .map(|rollout| serde_json::to_value(rollout).map(|rollout| json!({ "rollout": rollout })))
+            .transpose()?,
     };
     if let (Some(said), Some(fields)) = (said, value.as_object_mut()) {
         fields.insert("status".to_owned(), said);

@@ -61,7 +61,8 @@ pub(crate) async fn run(args: LogsArgs, session: &Session, console: &mut Console
     let found = wanted(&args, &key, &folder)?;
     if found.is_empty() && !args.follow {
         let message = format!("no instance of {key} has a log on this machine");
-        let hint = format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
+        let hint =
+            format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
         return Err(Failure::new(Exit::NotFound, message).hint(hint));
     }
     let several = args.follow || found.len() > 1;
@@ -119,7 +120,8 @@ async fn read(path: PathBuf, how: ReadLog, prefix: String, sender: mpsc::Sender<
 }
 
 fn wanted(args: &LogsArgs, key: &ObjectKey, folder: &Path) -> Result<Vec<InstanceLog>, Failure> {
-    let all = list(folder).map_err(|error| Failure::internal(format!("cannot read `{}`: {error}", folder.display())))?;
+    let all =
+        list(folder).map_err(|error| Failure::internal(format!("cannot read `{}`: {error}", folder.display())))?;
     let fits = |log: &InstanceLog| {
         log.deployment == *key
             && (args.gone || !log.gone || args.instance.is_some())

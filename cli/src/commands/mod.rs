@@ -85,6 +85,6 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Doctor(args) => doctor::run(args, session, console).await,
         Command::Schema(args) => schema::run(&args, console),
         Command::Version(args) => version::run(&args, console),
-        Command::Sample(args) => sample::run(args).await,
+        Command::Sample(args) => sample::run(args, console).await,
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut C
                 })
             })
             .collect();
-        console.data(to_document(&items(values), document)?)?;
+        console.data(to_document(&items(&values), document)?)?;
         return Ok(Exit::Ok);
     }
     if nodes.is_empty() {
@@ -74,4 +74,3 @@ pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut C
     rows.lines(console).into_iter().try_for_each(|line| console.line(line))?;
     Ok(Exit::Ok)
 }
-

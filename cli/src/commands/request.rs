@@ -29,7 +29,13 @@ pub(crate) struct RequestArgs {
 }
 
 /// Sends a request and tells the answer. `done` is what a request that was carried out is called: `promoted`.
-pub(super) async fn send(args: RequestArgs, verb: Verb, done: &str, session: &Session, console: &mut Console) -> Outcome {
+pub(super) async fn send(
+    args: RequestArgs,
+    verb: Verb,
+    done: &str,
+    session: &Session,
+    console: &mut Console,
+) -> Outcome {
     let key = names::deployment(&args.name, session.namespace())?;
     let people = session.people("control")?;
     let Some(request) = people.request(&key, verb, args.reason).await? else {
@@ -44,11 +50,9 @@ pub(super) async fn send(args: RequestArgs, verb: Verb, done: &str, session: &Se
         let message = format!("no controller has answered within {} s; the request stands", PATIENCE.as_secs());
         return Err(Failure::new(Exit::Timeout, message).hint("`helium doctor` tells whether one leads"));
     };
-    match answer?.refused {
-        Some(why) => Err(Failure::new(Exit::Refused, format!("deployment/{key} was not {done}: {why}"))),
-        None => {
-            console.line(format!("deployment/{key} {done}"))?;
-            Ok(Exit::Ok)
-        }
+    if let Some(why) = answer?.refused {
+        return Err(Failure::new(Exit::Refused, format!("deployment/{key} was not {done}: {why}")));
     }
+    console.line(format!("deployment/{key} {done}"))?;
+    Ok(Exit::Ok)
 }

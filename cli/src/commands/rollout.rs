@@ -111,7 +111,7 @@ async fn history(args: HistoryArgs, session: &Session, console: &mut Console) ->
     let revisions = people.revisions(&key).await?;
     if let Some(document) = args.output {
         let values = revisions.iter().map(serde_json::to_value).collect::<Result<Vec<Value>, _>>()?;
-        console.data(to_document(&items(values), document)?)?;
+        console.data(to_document(&items(&values), document)?)?;
         return Ok(Exit::Ok);
     }
     if revisions.is_empty() {

@@ -4,7 +4,7 @@ use clap::Args;
 use helium_sample::{SampleConfig, serve};
 
 use super::serving;
-use crate::output::{Exit, Failure, Outcome};
+use crate::output::{Console, Exit, Failure, Outcome};
 
 /// Options of `helium sample`.
 #[derive(Args, Debug)]
@@ -14,8 +14,10 @@ pub(crate) struct SampleArgs {
     config: SampleConfig,
 }
 
-/// Runs `helium sample` until it is asked to stop.
-pub(crate) async fn run(args: SampleArgs) -> Outcome {
+/// Runs `helium sample` until it is asked to stop. Its first line is what `helium logs` has to show of an instance.
+pub(crate) async fn run(args: SampleArgs, console: &mut Console) -> Outcome {
+    let SampleConfig { version, address, port, .. } = &args.config;
+    console.line(format!("sample {version} serves on http://{address}:{port}"))?;
     tokio::select! {
         biased;
         signal = serving::asked_to_stop() => signal.map(|_| Exit::Ok),

@@ -62,9 +62,9 @@ fn counts(stored: &Stored) -> String {
     let Some(Value::Array(versions)) = stored.spec.get("versions") else {
         return stored.spec.get("replicas").map_or_else(|| "1".to_owned(), Value::to_string);
     };
-    let texts = versions.iter().filter_map(|version| {
-        Some(format!("{}={}", version.get("version")?.as_str()?, version.get("replicas")?))
-    });
+    let texts = versions
+        .iter()
+        .filter_map(|version| Some(format!("{}={}", version.get("version")?.as_str()?, version.get("replicas")?)));
     texts.collect::<Vec<_>>().join(",")
 }
 

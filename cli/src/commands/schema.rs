@@ -15,18 +15,15 @@ pub(crate) struct SchemaArgs {
 
 /// Runs `helium schema`.
 pub(crate) fn run(args: &SchemaArgs, console: &mut Console) -> Outcome {
-    let value = match &args.kind {
-        Some(name) => {
-            let known = || Kind::ALL.map(Kind::singular).join(", ");
-            let kind = Kind::from_name(name).ok_or_else(|| {
-                Failure::usage(format!("there is no kind `{name}`")).hint(format!("kinds are {}", known()))
-            })?;
-            schema(kind)
-        }
-        None => {
-            let all = Kind::ALL.into_iter().map(|kind| (kind.singular().to_owned(), schema(kind)));
-            Value::Object(all.collect::<Map<_, _>>())
-        }
+    let value = if let Some(name) = &args.kind {
+        let known = || Kind::ALL.map(Kind::singular).join(", ");
+        let kind = Kind::from_name(name).ok_or_else(|| {
+            Failure::usage(format!("there is no kind `{name}`")).hint(format!("kinds are {}", known()))
+        })?;
+        schema(kind)
+    } else {
+        let all = Kind::ALL.into_iter().map(|kind| (kind.singular().to_owned(), schema(kind)));
+        Value::Object(all.collect::<Map<_, _>>())
     };
     console.data(to_json(&value)?)?;
     Ok(Exit::Ok)

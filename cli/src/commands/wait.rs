@@ -54,7 +54,8 @@ impl FromStr for Goal {
                 .ok_or_else(|| format!("phases are {}", Phase::ALL.map(|phase| phase.to_string()).join(", "))),
             ("condition", Some(rest)) => {
                 let (name, holds) = rest.split_once('=').unwrap_or((rest, "true"));
-                let holds = holds.to_ascii_lowercase().parse().map_err(|_| "a condition is true or false".to_owned())?;
+                let holds =
+                    holds.to_ascii_lowercase().parse().map_err(|_| "a condition is true or false".to_owned())?;
                 Ok(Goal::Condition { name: name.to_owned(), holds })
             }
             _ => Err("one of healthy, phase=PHASE, condition=NAME, created, deleted".to_owned()),
@@ -75,8 +76,9 @@ pub(crate) async fn run(args: WaitArgs, session: &Session, console: &mut Console
     };
     match tokio::time::timeout(args.timeout.as_duration(), all).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Failure::new(Exit::Timeout, format!("not {} within {}", met(&args.what), args.timeout))
-            .hint(format!("`helium explain {}` tells why", objects.first().map(ToString::to_string).unwrap_or_default()))),
+        Err(_) => Err(Failure::new(Exit::Timeout, format!("not {} within {}", met(&args.what), args.timeout)).hint(
+            format!("`helium explain {}` tells why", objects.first().map(ToString::to_string).unwrap_or_default()),
+        )),
     }
 }
 
@@ -119,9 +121,11 @@ fn holds(goal: &Goal, status: &DeploymentStatus) -> bool {
     let is = |condition: &&Condition, name: &str| format!("{:?}", condition.kind).eq_ignore_ascii_case(name);
     match goal {
         Goal::Phase(phase) => status.phase == *phase,
-        Goal::Condition { name, holds } => {
-            status.conditions.iter().find(|condition| is(condition, name)).is_some_and(|condition| condition.status == *holds)
-        }
+        Goal::Condition { name, holds } => status
+            .conditions
+            .iter()
+            .find(|condition| is(condition, name))
+            .is_some_and(|condition| condition.status == *holds),
         Goal::Created | Goal::Deleted => false,
     }
 }

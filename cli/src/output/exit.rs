@@ -109,12 +109,9 @@ impl From<PeopleError> for Failure {
             (PeopleError::NotInitialised { .. }, _) => {
                 failure.hint("start `helium controller` once, or apply once with a token of the controller's rights")
             }
-            (PeopleError::LayoutLost { .. }, _) => {
-                failure.hint("look at the store; `helium doctor --repair` declares what is there now to be all there is")
-            }
-            (_, Exit::NotAuthorised) => {
-                failure.hint("`helium acl policy deployer` prints the rights that this needs")
-            }
+            (PeopleError::LayoutLost { .. }, _) => failure
+                .hint("look at the store; `helium doctor --repair` declares what is there now to be all there is"),
+            (_, Exit::NotAuthorised) => failure.hint("`helium acl policy deployer` prints the rights that this needs"),
             (PeopleError::Conflict { .. }, _) => failure.hint("look at it again and repeat the command"),
             (PeopleError::ServiceClash { .. }, _) => failure.hint("set `spec.service` of one of them to another name"),
             (PeopleError::WeightNotPossible { .. }, _) => {

@@ -26,7 +26,9 @@ pub(crate) fn explain(name: &str, generation: u64, status: Option<&DeploymentSta
         ));
     }
     lines.push(format!("{}: {}", status.phase, sentence(&status.message)));
-    lines.extend(status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")));
+    lines.extend(
+        status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")),
+    );
     lines.extend(next(name, status).map(|advice| format!("Next: {advice}")));
     lines
 }
@@ -39,7 +41,9 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
     };
     Some(match waiting {
         WaitingOn::Agents => "waits for an agent: none has joined".to_owned(),
-        WaitingOn::Place { instances, why } => format!("waits for a place for {}: {why}", count(*instances, "instance")),
+        WaitingOn::Place { instances, why } => {
+            format!("waits for a place for {}: {why}", count(*instances, "instance"))
+        }
         WaitingOn::Starting { version, instances } => {
             let ids: Vec<&str> = instances.iter().map(helium_crds::InstanceId::as_str).collect();
             let number = u32::try_from(ids.len()).unwrap_or(u32::MAX);
@@ -65,7 +69,10 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
         }
         WaitingOn::Sight { instance, node, lost_at } => match lost_at {
-            Some(lost_at) => format!("cannot see {instance} on {node}, which counts as lost in {}", short(lost_at.duration_since(now))),
+            Some(lost_at) => format!(
+                "cannot see {instance} on {node}, which counts as lost in {}",
+                short(lost_at.duration_since(now))
+            ),
             None => format!("cannot see {instance} on {node} at the moment"),
         },
         WaitingOn::Fix { .. } => return None,

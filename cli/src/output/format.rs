@@ -50,6 +50,6 @@ pub(crate) fn to_document(value: &Value, document: Document) -> Result<String, F
 }
 
 /// A list as JSON has it.
-pub(crate) fn items(values: Vec<Value>) -> Value {
+pub(crate) fn items(values: &[Value]) -> Value {
     json!({ "items": values })
 }

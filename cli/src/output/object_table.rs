@@ -81,7 +81,8 @@ pub(crate) fn phase_tone(phase: Phase) -> Tone {
 
 fn deployment(stored: &Stored, status: Option<&DeploymentStatus>, columns: Columns) -> Vec<String> {
     let wanted = || stored.spec.get("replicas").map_or_else(|| "1".to_owned(), ToString::to_string);
-    let healthy = status.map_or_else(|| format!("0/{}", wanted()), |status| format!("{}/{}", status.healthy, status.wanted));
+    let healthy =
+        status.map_or_else(|| format!("0/{}", wanted()), |status| format!("{}/{}", status.healthy, status.wanted));
     let mut cells = vec![
         stored.metadata.name.clone(),
         phase_of(stored, status).to_string(),

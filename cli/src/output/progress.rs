@@ -172,8 +172,7 @@ fn canary(weight: Weight) -> String {
 
 /// A version takes over a few at a time: `2.0.0: 1/3 healthy`.
 fn rolling_line(status: &DeploymentStatus, rollout: &Rollout) -> Option<String> {
-    let by_steps = rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps;
-    if by_steps || rollout.abort.is_some() {
+    if rollout.kind == RolloutKind::Canary || rollout.abort.is_some() {
         return None;
     }
     let version = status.versions.iter().find(|version| version.revision == rollout.revision)?;
@@ -183,6 +182,10 @@ fn rolling_line(status: &DeploymentStatus, rollout: &Rollout) -> Option<String> 
 
 /// Instances that fail, each cause once: `canary 25% (1 of 4) critical: GET /health -> 500`.
 fn critical_lines(status: &DeploymentStatus, rollout: &Rollout) -> Vec<String> {
+    if rollout.abort.is_some() {
+        // From here on the line about the abort tells the cause.
+        return Vec::new();
+    }
     let line = |waiting: &WaitingOn| match waiting {
         WaitingOn::Unhealthy { version, why, .. } => {
             let by_steps = *version == rollout.version && rollout.kind == RolloutKind::Canary;

@@ -31,7 +31,7 @@ pub enum Captured {
     World(Box<Capture>),
     /// A Deployment, or the Canary of one, that cannot be followed. What runs is left alone.
     Invalid(Box<InvalidCapture>),
-    /// A Canary without a Deployment, marked for deletion, with its ModifyIndex.
+    /// A Canary without a Deployment, marked for deletion, with its `ModifyIndex`.
     LoneCanary(u64),
     /// No spec at all.
     Nothing,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use helium_crds::keys::Keys;
+use helium_planner::{Decision, World};
 
 /// The settings of an [`Engine`](crate::Engine). `EngineConfig::default()` is what production uses.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct EngineConfig {
     pub stale_after: Duration,
     /// For tests: forget everything that is kept in memory before each reconcile. The outcome must be the same.
     pub forget_between_reconciles: bool,
+    /// What decides. For tests: another planner, to see that what it does wrong is noticed.
+    pub planner: fn(&World) -> Decision,
 }
 
 impl Default for EngineConfig {
@@ -44,16 +47,17 @@ impl Default for EngineConfig {
             name: String::new(),
             address: String::new(),
             port: 0,
-            lost_after: Duration::from_secs(60),
+            lost_after: Duration::from_mins(1),
             wait: Duration::from_secs(25),
             health_polls: 40,
-            sweep_interval: Duration::from_secs(60),
+            sweep_interval: Duration::from_mins(1),
             quick_sweep: Duration::from_secs(2),
-            resync: Duration::from_secs(300),
+            resync: Duration::from_mins(5),
             concurrency: 8,
-            reconcile_timeout: Duration::from_secs(60),
+            reconcile_timeout: Duration::from_mins(1),
             stale_after: Duration::from_secs(45),
             forget_between_reconciles: false,
+            planner: helium_planner::plan,
         }
     }
 }

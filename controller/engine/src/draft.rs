@@ -22,7 +22,7 @@ pub struct Write {
     pub slot: Slot,
     /// Its new value; none removes it.
     pub value: Option<Bytes>,
-    /// The ModifyIndex that it must have; 0 for one that must not be there.
+    /// The `ModifyIndex` that it must have; 0 for one that must not be there.
     pub index: u64,
 }
 
@@ -68,8 +68,10 @@ impl Draft {
 
     /// The writes that only say something about an object: a status and events, and nothing that runs is touched.
     pub fn words(status: &DeploymentStatus, events: &[Event], held: &Held) -> Result<Self, DraftError> {
-        let head = status_write(status, held)?.into_iter().chain(events_write(events, held)?).collect();
-        Ok(Self { head, ..Self::default() })
+        let mut draft = Self::default();
+        draft.head.extend(status_write(status, held)?);
+        draft.head.extend(events_write(events, held)?);
+        Ok(draft)
     }
 
     /// Whether there is nothing to write.

@@ -158,7 +158,7 @@ impl Engine {
         Reconciler {
             sources: Sources::watch(client, config, ports, shutdown),
             health: Arc::new(Health::new(client.clone(), config.clone(), ports.clone(), readiness.clone())),
-            memory: Memory::new(reader, layout, ports.clone()),
+            memory: Memory::new(reader, layout, ports.clone(), metrics.clone()),
             committer: Committer::new(client.clone(), keys, ports.clone(), metrics.clone()),
             config: config.clone(),
             ports: ports.clone(),
@@ -168,6 +168,7 @@ impl Engine {
             lane: tokio::sync::Mutex::new(()),
             without_place: std::sync::Mutex::default(),
             phases: std::sync::Mutex::default(),
+            blind: std::sync::Mutex::default(),
         }
     }
 }
@@ -185,21 +186,16 @@ impl runner::Reconciler for Job {
         let result = reconciler.reconcile(&object, run.leadership.lease()).await;
         let metrics = &reconciler.metrics;
         metrics.seconds.0.observe(reconciler.ports.monotonic().saturating_sub(started).as_secs_f64());
-        match result {
-            Ok(next) => {
-                metrics.reconciles.inc();
-                Ok(next)
-            }
-            Err(error) => {
-                metrics.errors.get_or_create(&Kind::of(error.name())).inc();
-                let soon = error.try_again_in(&reconciler.ports);
-                soon.map(|after| {
-                    tracing::info!(kind = error.name(), %error, "not now");
-                    Action::RequeueAfter(after)
-                })
-                .ok_or(error)
-            }
+        let Err(error) = result else {
+            metrics.reconciles.inc();
+            reconciler.sees(&object);
+            return result;
+        };
+        metrics.errors.get_or_create(&Kind::of(error.name())).inc();
+        if let ReconcileError::Blind(reason) = &error {
+            reconciler.is_blind(&object, reason);
         }
+        error.try_again_in(&reconciler.ports).map(Action::RequeueAfter).ok_or(error)
     }
 
     fn reason(error: &ReconcileError) -> &'static str {

@@ -4,6 +4,7 @@
 //! (how a plan reaches the store), [`health`] (what the catalog says), [`engine`] (how it is wired). [`people`] is the other side:
 //! what people write.
 
+pub mod batch;
 pub mod capture;
 mod catalog;
 pub mod commit;

@@ -3,7 +3,8 @@
 //! Reconciles hold the gate open while they work; reading everything again closes it for them all, so that no commit falls between
 //! the reading and the taking over of what was read.
 
-use std::{collections::BTreeMap, sync::Mutex, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet}, sync::Mutex, time::Duration};
 
 use helium_crds::ObjectKey;
 use helium_runtime::ports::Ports;
@@ -12,6 +13,7 @@ use tokio::sync::{RwLock, RwLockReadGuard};
 use crate::{
     commit::lock,
     layout::{LayoutError, LayoutKeeper},
+    metrics::Metrics,
     records::{KnownEvents, Records},
     reread::{Reader, RereadError},
 };
@@ -46,11 +48,13 @@ pub struct Memory {
     reader: Reader,
     layout: LayoutKeeper,
     ports: Ports,
+    metrics: Metrics,
     /// What was read, last.
     pub records: Mutex<Records>,
     gate: RwLock<Loaded>,
     /// When single objects were last read again, on the monotonic clock.
     rereads: Mutex<BTreeMap<ObjectKey, Duration>>,
+    missed: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// What the records in memory were read for.
@@ -70,8 +74,10 @@ pub struct Open<'a> {
 
 impl Memory {
     /// An empty memory.
-    pub fn new(reader: Reader, layout: LayoutKeeper, ports: Ports) -> Self {
-        Self { reader, layout, ports, records: Mutex::default(), gate: RwLock::default(), rereads: Mutex::default() }
+    pub fn new(reader: Reader, layout: LayoutKeeper, ports: Ports, metrics: Metrics) -> Self {
+        let (records, gate) = (Mutex::default(), RwLock::default());
+        let (rereads, missed) = (Mutex::default(), Mutex::default());
+        Self { reader, layout, ports, metrics, records, gate, rereads, missed }
     }
 
     /// Makes an unused store ready. Without that no watch can be trusted.
@@ -110,6 +116,11 @@ impl Memory {
         Ok(KnownEvents::Read(self.reader.events(object).await?))
     }
 
+    /// The objects whose records turned out to be others than were held, once.
+    pub fn take_missed(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut lock(&self.missed))
+    }
+
     /// Forgets everything, as a controller that was just started has nothing.
     pub async fn forget(&self) {
         *self.gate.write().await = Loaded::default();
@@ -121,18 +132,32 @@ impl Memory {
         if gate.era.as_ref() == Some(era) {
             return Ok(());
         }
-        gate.era = None;
+        let before = gate.era.take();
         match &gate.layout {
             Some(known) => self.layout.check(known).await?,
             None => gate.layout = Some(self.layout.prepare().await?.uid),
         }
         let objects = self.reader.everything().await?;
         tracing::debug!(objects = objects.len(), ?era, "read all records");
-        *lock(&self.records) = Records::of(objects);
+        let records = Records::of(objects);
+        let resync = before.is_some_and(|before| before.session == era.session && before.resets == era.resets);
+        let held = std::mem::replace(&mut *lock(&self.records), records);
+        if resync && era.session.is_some() {
+            let missed = held.differences(&lock(&self.records));
+            self.note_missed(missed);
+        }
         lock(&self.rereads).clear();
         gate.era = Some(era.clone());
         gate.at = self.ports.monotonic();
         Ok(())
+    }
+
+    fn note_missed(&self, objects: BTreeSet<ObjectKey>) {
+        if !objects.is_empty() {
+            tracing::warn!(?objects, "somebody else has written the controller's own records");
+            self.metrics.missed_changes.inc_by(u64::try_from(objects.len()).unwrap_or(u64::MAX));
+            lock(&self.missed).extend(objects);
+        }
     }
 
     async fn reread(&self, object: &ObjectKey) -> Result<(), RereadError> {

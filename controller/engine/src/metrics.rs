@@ -46,7 +46,7 @@ pub struct Metrics {
     pub plans_dropped: Counter,
     /// Rereads that found what no watch had told.
     pub missed_changes: Counter,
-    /// 1 for a source that cannot be seen, by source.
+    /// 1 for a source that cannot be seen, by source; under `objects` the number of objects.
     pub blind: Family<Kind, Gauge>,
     /// 1 while this controller leads.
     pub leader: Gauge,
@@ -88,7 +88,11 @@ impl Metrics {
         registry.register("plans_dropped", dropped, self.plans_dropped.clone());
         let missed = "Rereads that found what no watch had told";
         registry.register("missed_changes", missed, self.missed_changes.clone());
-        registry.register("blind", "1 for a source that cannot be seen", self.blind.clone());
+        registry.register(
+            "blind",
+            "1 for a source that cannot be seen; the number of objects that cannot",
+            self.blind.clone(),
+        );
         registry.register("leader", "1 while this controller leads", self.leader.clone());
         registry.register("deployments", "Deployments by phase", self.phases.clone());
         registry.register("instances", "Instance records", self.instances.clone());

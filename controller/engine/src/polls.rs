@@ -33,6 +33,8 @@ const ROUND: usize = 16;
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// The shortest time between two hints of one sort.
 const HINT_INTERVAL: Duration = Duration::from_secs(1);
+/// A hint whose answer takes long to be read is asked for so much more seldom.
+const HINT_COST: u32 = 10;
 /// Where nothing has to be read, it is still made sure this often that the catalog can be seen.
 const PROOF_INTERVAL: Duration = Duration::from_secs(10);
 /// The backoff after a failed read.
@@ -112,20 +114,23 @@ fn choose(health: &Health) -> BTreeSet<String> {
     chosen
 }
 
+fn tell(wake: &Wake, news: &BTreeSet<ObjectKey>) {
+    for object in news {
+        wake(object);
+    }
+}
+
 /// The long poll of one service.
 async fn follow(health: Arc<Health>, name: String, wake: Wake) {
     let (mut index, mut failures) = (0, 0);
     loop {
-        let pause = match health.poll(&name, index).await {
-            Ok((next, news)) => {
-                (index, failures) = (next, 0);
-                news.iter().for_each(|object| wake(object));
-                MIN_INTERVAL
-            }
-            Err(_) => {
-                (index, failures) = (0, failures + 1);
-                MIN_INTERVAL + wait_after(failures, RETRY.0, RETRY.1, health.ports())
-            }
+        let pause = if let Ok((next, news)) = health.poll(&name, index).await {
+            (index, failures) = (next, 0);
+            tell(&wake, &news);
+            MIN_INTERVAL
+        } else {
+            (index, failures) = (0, failures + 1);
+            MIN_INTERVAL + wait_after(failures, RETRY.0, RETRY.1, health.ports())
         };
         tokio::time::sleep(pause).await;
     }
@@ -141,16 +146,13 @@ async fn sweep(health: Arc<Health>, wake: Wake) {
         if !idle {
             proven = health.ports().monotonic();
         }
-        let pause = match result {
-            Ok(news) => {
-                failures = 0;
-                news.iter().for_each(|object| wake(object));
-                if due.len() < ROUND { TICK } else { Duration::ZERO }
-            }
-            Err(_) => {
-                failures += 1;
-                TICK + wait_after(failures, RETRY.0, RETRY.1, health.ports())
-            }
+        let pause = if let Ok(news) = result {
+            failures = 0;
+            tell(&wake, &news);
+            if due.len() < ROUND { TICK } else { Duration::ZERO }
+        } else {
+            failures += 1;
+            TICK + wait_after(failures, RETRY.0, RETRY.1, health.ports())
         };
         tokio::time::sleep(pause).await;
     }
@@ -161,15 +163,15 @@ fn due(health: &Health) -> Vec<String> {
     let now = health.ports().monotonic();
     let mut due: Vec<(Duration, String)> = Vec::new();
     for (name, watched) in &lock(&health.table).services {
-        let interval = match (watched.hurry, watched.motion) {
-            (true, _) => Duration::ZERO,
-            (false, _) if watched.polled => continue,
-            (false, Some(_)) => health.config.quick_sweep,
-            (false, None) => health.config.sweep_interval,
+        let seen = watched.view.as_ref().map(|view| view.seen);
+        let at = match (seen, watched.motion) {
+            (None, _) => Duration::ZERO,
+            _ if watched.hurry => Duration::ZERO,
+            _ if watched.polled => continue,
+            (Some(seen), Some(_)) => seen + health.config.quick_sweep,
+            (Some(seen), None) => seen + health.config.sweep_interval,
         };
-        let since = watched.view.as_ref().map_or(Duration::ZERO, |view| view.seen);
-        let at = since + interval;
-        if at <= now || watched.view.is_none() {
+        if at <= now {
             due.push((at, name.clone()));
         }
     }
@@ -218,16 +220,12 @@ async fn hint_by_nodes(health: Arc<Health>) {
 
 /// The value of an answer, if it is one; keeps the index of the poll.
 fn taken<T>(reply: Result<Reply<T>, Error>, index: &mut u64) -> Option<T> {
-    match reply {
-        Ok(reply) => {
-            *index = if reply.meta.index < *index { 0 } else { reply.meta.index };
-            Some(reply.value)
-        }
-        Err(_) => {
-            *index = 0;
-            None
-        }
-    }
+    let Ok(reply) = reply else {
+        *index = 0;
+        return None;
+    };
+    *index = if reply.meta.index < *index { 0 } else { reply.meta.index };
+    Some(reply.value)
 }
 
 /// Has these services, and those on these Consul nodes, read at once; and every one in motion that lacks instances.
@@ -238,5 +236,82 @@ fn hurry(health: &Health, owners: &BTreeSet<String>) {
     for (name, watched) in &mut lock(&health.table).services {
         let on_node = watched.view.as_ref().is_some_and(|view| !view.consul_nodes.is_disjoint(owners));
         watched.hurry |= owners.contains(name) || on_node || watched.motion == Some(Motion::Degraded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use consul_client::{Client, Transport, TransportError};
+    use futures::future::{BoxFuture, FutureExt};
+    use helium_crds::InstanceId;
+    use helium_planner::CatalogEntry;
+    use helium_runtime::ports::Ports;
+
+    use super::*;
+    use crate::{
+        config::EngineConfig,
+        health::{HealthView, Watched},
+        readiness::Readiness,
+    };
+
+    /// A transport that nothing goes through: the choice of polls asks nobody.
+    struct Nowhere;
+
+    impl Transport for Nowhere {
+        fn send(
+            &self,
+            _: http::Request<bytes::Bytes>,
+        ) -> BoxFuture<'_, Result<http::Response<bytes::Bytes>, TransportError>> {
+            async { Err(TransportError::NotSent("nowhere".to_owned())) }.boxed()
+        }
+    }
+
+    fn table(polls: usize, services: &[(&str, Option<Motion>, bool)]) -> Health {
+        let config = EngineConfig { health_polls: polls, ..EngineConfig::default() };
+        let client = Client::over(Arc::new(Nowhere), None);
+        let health = Health::new(client, config, Ports::real(), Readiness::default());
+        for (name, motion, registered) in services {
+            let entry = (InstanceId::from("i"), CatalogEntry::default());
+            let entries: BTreeMap<_, _> = registered.then_some(entry).into_iter().collect();
+            let nodes = BTreeSet::from(["machine".to_owned()]);
+            let view = HealthView { entries: Arc::new(entries), consul_nodes: nodes, seen: Duration::ZERO };
+            let watched = Watched { motion: *motion, view: Some(view), ..Watched::default() };
+            lock(&health.table).services.insert((*name).to_owned(), watched);
+        }
+        health
+    }
+
+    #[tokio::test]
+    async fn a_canary_is_polled_before_a_rolling_update_before_a_degraded_service_and_rest_is_swept() {
+        let services = [
+            ("a-degraded", Some(Motion::Degraded), true),
+            ("b-rolling", Some(Motion::Rolling), true),
+            ("c-canary", Some(Motion::Canary), true),
+            ("d-steady", None, true),
+            ("e-canary-that-is-not-registered-yet", Some(Motion::Canary), false),
+        ];
+        for (polls, chosen) in
+            [(1, &["c-canary"][..]), (2, &["b-rolling", "c-canary"]), (9, &["a-degraded", "b-rolling", "c-canary"])]
+        {
+            let health = table(polls, &services);
+            assert_eq!(choose(&health), chosen.iter().map(|&name| name.to_owned()).collect(), "{polls} polls");
+            let polled = lock(&health.table).services.values().filter(|watched| watched.polled).count();
+            assert_eq!(polled, chosen.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hint_about_a_service_or_its_node_has_it_read_at_once() {
+        let health = table(0, &[("steady", None, true)]);
+        lock(&health.table).services.values_mut().for_each(|watched| {
+            watched.view.as_mut().unwrap().seen = health.ports().monotonic() + Duration::from_hours(1);
+        });
+        assert_eq!(due(&health), Vec::<String>::new());
+        hurry(&health, &BTreeSet::from(["other".to_owned()]));
+        assert_eq!(due(&health), Vec::<String>::new());
+        hurry(&health, &BTreeSet::from(["machine".to_owned()]));
+        assert_eq!(due(&health), ["steady"]);
     }
 }

@@ -61,7 +61,8 @@ mod tests {
         assert_eq!(readiness.status(), Ok(()));
         assert!(readiness.set("spec", Some("denied".to_owned())));
         assert!(!readiness.report("spec", "denied"), "the same reason again is no news");
-        readiness.clone().report("alive", "gone");
+        let clone = readiness.clone();
+        clone.report("alive", "gone");
         assert_eq!(readiness.status(), Err(vec!["alive: gone".to_owned(), "spec: denied".to_owned()]));
     }
 }

@@ -14,7 +14,7 @@ use helium_crds::{
     event::Event,
     status::{RolloutKind, Stage},
 };
-use helium_planner::{Decision, Plan};
+use helium_planner::{Decision, Plan, World};
 use helium_runtime::{leader::Lease, ports::Ports, runner::Action};
 use jiff::Timestamp;
 
@@ -101,6 +101,8 @@ pub struct Reconciler {
     /// Objects that wait for a node that can take an instance.
     pub(crate) without_place: Mutex<BTreeSet<ObjectKey>>,
     pub(crate) phases: Mutex<BTreeMap<ObjectKey, Phase>>,
+    /// Objects that cannot be seen well enough to act on, and why.
+    pub(crate) blind: Mutex<BTreeMap<ObjectKey, String>>,
 }
 
 impl Reconciler {
@@ -140,7 +142,7 @@ impl Reconciler {
     ) -> Result<Action, ReconcileError> {
         let (mut fresh, mut lane) = (false, None);
         let plan = loop {
-            let plan = decide(&capture)?;
+            let plan = decide(self.config.planner, &capture)?;
             if lease.is_some() && plan.needs_fresh_health && !fresh {
                 fresh = true;
             } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
@@ -245,6 +247,18 @@ impl Reconciler {
         lock(&self.without_place).remove(object);
     }
 
+    /// Notes that an object cannot be seen well enough to act on. Says so once for each reason.
+    pub(crate) fn is_blind(&self, object: &ObjectKey, reason: &str) {
+        if lock(&self.blind).insert(object.clone(), reason.to_owned()).as_deref() != Some(reason) {
+            tracing::warn!(reason, "blind: nothing is changed");
+        }
+    }
+
+    /// Notes that an object can be seen.
+    pub(crate) fn sees(&self, object: &ObjectKey) {
+        lock(&self.blind).remove(object);
+    }
+
     fn eyes(&self) -> Eyes<'_> {
         let Self { config, ports, sources, health, memory, .. } = self;
         Eyes { config, ports, sources, records: &memory.records, health }
@@ -259,8 +273,8 @@ impl Reconciler {
     }
 }
 
-fn decide(capture: &Capture) -> Result<Box<Plan>, Blind> {
-    match helium_planner::plan(&capture.world) {
+fn decide(planner: fn(&World) -> Decision, capture: &Capture) -> Result<Box<Plan>, Blind> {
+    match planner(&capture.world) {
         Decision::Go(plan) => Ok(plan),
         Decision::Blind { reason } => Err(Blind(reason)),
     }

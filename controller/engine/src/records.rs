@@ -16,7 +16,7 @@ use serde::Deserialize;
 pub struct Raw {
     /// The value.
     pub value: Bytes,
-    /// Consul's ModifyIndex of the key.
+    /// Consul's `ModifyIndex` of the key.
     pub index: u64,
 }
 
@@ -201,6 +201,13 @@ impl Records {
         &self.loads
     }
 
+    /// The Deployments that differ from those in `other`, not counting events, which are read only when needed.
+    pub fn differences(&self, other: &Self) -> BTreeSet<ObjectKey> {
+        let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(other.objects.keys()).collect();
+        let bare = |records: &Self, key: &ObjectKey| Held { events: KnownEvents::Unread, ..records.held(key) };
+        keys.into_iter().filter(|key| bare(self, key) != bare(other, key)).cloned().collect()
+    }
+
     /// How many instance records there are.
     pub fn instances(&self) -> usize {
         self.objects.values().map(|held| held.instances.len()).sum()
@@ -237,6 +244,11 @@ impl Records {
     /// What is held of this Deployment may not be what is in the store: it has to be read again before it is used.
     pub fn doubt(&mut self, object: &ObjectKey) {
         self.doubtful.insert(object.clone());
+    }
+
+    /// What is held of this Deployment is what is in the store.
+    pub fn believe(&mut self, object: &ObjectKey) {
+        self.doubtful.remove(object);
     }
 
     /// Whether what is held of this Deployment has to be read again first.

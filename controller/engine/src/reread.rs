@@ -110,11 +110,10 @@ impl Reader {
         for (node, id, raw) in lists.try_collect::<Vec<_>>().await?.into_iter().flatten() {
             match Placed::read(node, raw) {
                 Ok((owner, placed)) if owner == *object => drop(held.assignments.insert(id, placed)),
-                Ok(_) => {}
                 Err(error) if held.instances.contains_key(&id) => {
                     held.unreadable = Some(format!("assignment of {id}: {error}"));
                 }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         Ok(())

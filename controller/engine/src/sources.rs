@@ -65,7 +65,7 @@ pub struct Unseen {
 /// What people want of one object.
 #[derive(Clone, Debug)]
 pub struct Specs {
-    /// The Deployment, or what can be told of one that cannot be followed, with its ModifyIndex.
+    /// The Deployment, or what can be told of one that cannot be followed, with its `ModifyIndex`.
     pub deployment: Option<(Result<Deployment, InvalidSpec>, u64)>,
     /// The Canary of the same name, likewise.
     pub canary: Option<(Result<Canary, InvalidSpec>, u64)>,
@@ -104,7 +104,7 @@ impl Sources {
                 requests.extend(found.iter().cloned());
             }
         }
-        requests.sort_by(|a, b| a.at.cmp(&b.at));
+        requests.sort_by_key(|request| request.at);
         Ok(Specs { deployment, canary, requests, since })
     }
 

@@ -34,7 +34,8 @@ pub(crate) async fn prepare(reconciler: Arc<Reconciler>, shutdown: Shutdown) {
     }
 }
 
-/// Every object is looked at again on a jittered interval, from records that were read anew.
+/// Has the records read anew on a jittered interval: the next object that is looked at does that. Whatever then differs from what
+/// was held is looked at too. Besides, the runner looks at every object again on an interval of its own.
 pub(crate) async fn resync(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
     loop {
         let pause = reconciler.ports.jittered(reconciler.config.resync, 10);
@@ -42,16 +43,20 @@ pub(crate) async fn resync(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey
             return;
         }
         reconciler.resyncs.fetch_add(1, Ordering::Relaxed);
-        for object in reconciler.sources.objects() {
-            handle.add(&object, Priority::RESYNC, "Resync");
+        if let Some(object) = reconciler.sources.objects().first() {
+            handle.add(object, Priority::RESYNC, "Resync");
         }
     }
 }
 
-/// Says what can be seen and how many there are of what, and warns while there is no agent at all.
+/// Says what can be seen and how many there are of what, and warns while there is no agent at all. Has objects looked at whose
+/// records somebody else has written.
 pub(crate) async fn measure(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
     let mut warned = false;
     while shutdown.unless_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
+        for object in reconciler.memory.take_missed() {
+            handle.add(&object, Priority::CHANGE, "Missed");
+        }
         reconciler.note_sight();
         reconciler.count();
         reconciler.metrics.queue_depth.set(i64::try_from(handle.depth()).unwrap_or(i64::MAX));
@@ -83,6 +88,8 @@ impl Reconciler {
         for (phase, count) in counts {
             self.metrics.phases.get_or_create(&Kind::of(phase.to_string())).set(count);
         }
+        let blind = i64::try_from(lock(&self.blind).len()).unwrap_or(i64::MAX);
+        self.metrics.blind.get_or_create(&Kind::of("objects")).set(blind);
         let instances = lock(&self.memory.records).instances();
         self.metrics.instances.set(i64::try_from(instances).unwrap_or(i64::MAX));
     }

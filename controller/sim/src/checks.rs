@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(500);
 const CHATTER: u64 = 8;
 
 /// Asks for ever; ended from outside.
-pub async fn run(net: Arc<Net>) {
+pub(crate) async fn run(net: Arc<Net>) {
     let life = Life::until(None);
     let mut clients: BTreeMap<String, Client> = BTreeMap::new();
     let mut round = 0_u64;

@@ -9,21 +9,15 @@ use std::{
     time::Duration,
 };
 
-use consul_client::{
-    Behavior, CheckDefinition, CheckStatus, Client, Error, KvPair, Put, Read, ServiceDefinition, ServiceHealth,
-    SessionRequest,
-};
+use consul_client::{Behavior, CheckStatus, Client, Error, KvPair, Put, Read, ServiceHealth, SessionRequest};
 use futures::future::{self, BoxFuture, FutureExt};
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     Fence, Holder, Leadership, Lease,
     election::{Duty, Election, Lock, Times},
+    heartbeat::Heartbeat,
 };
 use crate::{ports::Ports, shutdown::Shutdown, watch::MAX_WAIT};
 
@@ -439,71 +433,5 @@ fn lock_of(pair: Option<&KvPair>) -> Lock {
 fn report(what: &str, outcome: Result<(), Error>) {
     if let Err(error) = outcome {
         warn!(%error, "could not {what}");
-    }
-}
-
-/// The registration of this controller and its heartbeat.
-struct Heartbeat {
-    client: Client,
-    definition: ServiceDefinition,
-    check_id: String,
-    times: Times,
-    ports: Ports,
-    /// Told after each heartbeat that arrived.
-    registered: Notify,
-}
-
-impl Heartbeat {
-    fn new(client: &Client, config: &ElectorConfig, ports: &Ports) -> Self {
-        let check = CheckDefinition {
-            id: config.check_id(),
-            name: "heartbeat".to_owned(),
-            ttl: Some(config.times.check_ttl),
-            status: Some(CheckStatus::Passing),
-            ..CheckDefinition::default()
-        };
-        let definition = ServiceDefinition {
-            id: config.service_id(),
-            name: config.service.clone(),
-            port: config.port,
-            meta: config.meta.clone(),
-            checks: Some(vec![check]),
-            ..ServiceDefinition::default()
-        };
-        let (client, times, ports) = (client.clone(), config.times.clone(), ports.clone());
-        Self { client, definition, check_id: config.check_id(), times, ports, registered: Notify::new() }
-    }
-
-    /// Says that we live, as often as agreed, and registers us whenever the agent does not know us.
-    ///
-    /// The output is always the same: only a change of the status shall reach the catalog.
-    async fn beat_for_ever(&self) {
-        loop {
-            let began = self.ports.monotonic();
-            let beat = timeout(self.times.beat_every, self.beat()).await;
-            let pause = match beat {
-                Ok(Ok(())) => {
-                    self.registered.notify_one();
-                    self.times.beat_every
-                }
-                Ok(Err(error)) => {
-                    warn!(%error, "no heartbeat");
-                    self.ports.jittered(self.times.retry, 50)
-                }
-                // The next try goes out at once: it shall be waiting in the agent's socket when a stopped agent goes on.
-                Err(_) => Duration::ZERO,
-            };
-            self.ports.sleep_until(began + pause).await;
-        }
-    }
-
-    async fn beat(&self) -> Result<(), Error> {
-        match self.client.agent_update_ttl(&self.check_id, CheckStatus::Passing, "").await {
-            Err(Error::NotFound { .. }) => {
-                info!(service = %self.definition.id, "registering this controller");
-                self.client.agent_register_service(&self.definition, true).await
-            }
-            outcome => outcome,
-        }
     }
 }

@@ -220,7 +220,7 @@ fn reasons_are_kept_once_each_and_not_without_end() {
     assert_eq!(queue.pop(ms(0)).unwrap().reasons, ["a", "b", "c", "d", "e", "f", "g", "h"]);
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     Add { key: u8, after: u64, priority: i16 },
     Pop,

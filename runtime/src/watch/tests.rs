@@ -79,8 +79,25 @@ fn a_denial_and_a_filtered_list_are_blind() {
 
 #[test]
 fn the_same_index_is_only_a_sign_of_life() {
-    let step = step(&mut following(7), page(7), 30);
-    assert_eq!(step, Step { events: vec![WatchEvent::Alive], pause: Pause::None, ask: follow(7) });
+    let mut machine = following(7);
+    let alive = step(&mut machine, page(7), 30);
+    assert_eq!(alive, Step { events: vec![WatchEvent::Alive], pause: Pause::None, ask: Ask::Sentinel });
+    let there = machine.step(&Answer::Sentinel, s(30));
+    assert_eq!(there, Step { events: vec![], pause: Pause::None, ask: follow(7) });
+}
+
+#[test]
+fn rights_that_went_during_a_poll_are_missed_by_the_look_at_the_sentinel() {
+    let rows = [(Answer::Denied, BlindReason::Denied), (Answer::NotFound { index: 7 }, BlindReason::MissingSentinel)];
+    for (answer, reason) in rows {
+        let mut machine = following(7);
+        step(&mut machine, page(7), 30);
+        assert_eq!(machine.step(&answer, s(30)).events, [WatchEvent::Blind(reason)]);
+        assert_eq!(machine.ask(), Ask::List);
+    }
+    let mut machine = following(7);
+    step(&mut machine, page(7), 30);
+    assert_eq!(machine.step(&Answer::Failed(Failure::Timeout), s(30)).ask, Ask::Probe);
 }
 
 #[test]
@@ -320,6 +337,7 @@ impl World {
         let answer = match self.hidden {
             Some(Hidden::Denied) => Answer::Denied,
             Some(Hidden::Wiped) => Answer::NotFound { index: self.index },
+            None if self.machine.ask() == Ask::Sentinel => Answer::Sentinel,
             None => Answer::Page(self.page(self.index, self.rows)),
         };
         self.take(&answer, Some((self.index, self.version, self.rows)));
@@ -327,7 +345,7 @@ impl World {
 
     /// A paused ex-leader answers what is not confirmed by a quorum; it cannot answer a list.
     fn lie(&mut self, lost: usize) {
-        if self.machine.ask() == Ask::List || self.hidden.is_some() {
+        if matches!(self.machine.ask(), Ask::List | Ask::Sentinel) || self.hidden.is_some() {
             return self.ask();
         }
         let rows = self.rows.saturating_sub(lost);
@@ -383,10 +401,10 @@ proptest! {
         for op in &ops {
             world.apply(op);
         }
-        // Once it answers honestly, and has passed whatever index a lie has left behind, five answers are enough.
+        // Once it answers honestly, and has passed whatever index a lie has left behind, six answers are enough.
         world.hidden = None;
         world.change(world.rows.max(1));
-        for _ in 0..5 {
+        for _ in 0..6 {
             world.apply(&Op::Ask);
         }
         prop_assert!(world.trusted);

@@ -132,8 +132,6 @@ pub(crate) async fn within<T: 'static>(
     what: &str,
     holds: impl FnMut(&T) -> bool,
 ) {
-    match tokio::time::timeout(limit, receiver.wait_for(holds)).await {
-        Ok(seen) => drop(seen.unwrap()),
-        Err(_) => panic!("not within {limit:?}: {what}"),
-    }
+    let seen = tokio::time::timeout(limit, receiver.wait_for(holds)).await;
+    drop(seen.unwrap_or_else(|_| panic!("not within {limit:?}: {what}")).unwrap());
 }

@@ -25,6 +25,7 @@ const HOUSE: &[Room] = &[
     room("consul-embedded", &["consul-client"], &[]),
     room("helium-agent", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded", "helium-sample"]),
     room("helium-crds", &[], &[]),
+    room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
     room("helium-e2e", &[], &["consul-client", "consul-embedded", "helium-crds", "helium-runtime"]),
     room(
         "helium-engine",

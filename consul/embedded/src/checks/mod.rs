@@ -92,7 +92,7 @@ fn stagger((node, id): &Key) -> Duration {
 /// Asks again and again.
 async fn ask(server: Server, prober: Arc<dyn Prober>, key: Key, definition: CheckDefinition) {
     tokio::time::sleep(stagger(&key)).await;
-    let mut counts = Counts::default();
+    let mut counts = Counts::new(&definition);
     loop {
         let probe = prober.probe(&key.0, &definition).await;
         if counts.says(probe.status, &definition) {
@@ -110,13 +110,18 @@ async fn ask(server: Server, prober: Arc<dyn Prober>, key: Key, definition: Chec
 }
 
 /// Successes and failures in a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Counts {
     successes: u32,
     failures: u32,
 }
 
 impl Counts {
+    /// As if enough of both had come already: the very first result is reported, whatever it is, as in Consul.
+    fn new(definition: &CheckDefinition) -> Self {
+        Self { successes: definition.success_before_passing, failures: definition.failures_before_critical }
+    }
+
     /// Counts a result, and says whether it is to be reported. Example: with `failures_before_critical: 3`, two failures
     /// are not, the third is.
     fn says(&mut self, status: CheckStatus, definition: &CheckDefinition) -> bool {
@@ -141,8 +146,9 @@ mod tests {
         let mut definition = CheckDefinition::new(CheckKind::Tcp("x".into()));
         definition.success_before_passing = 2;
         definition.failures_before_critical = 3;
-        let mut counts = Counts::default();
+        let mut counts = Counts::new(&definition);
         let mut row = |status| counts.says(status, &definition);
+        assert!(row(CheckStatus::Passing));
         assert!(!row(CheckStatus::Critical));
         assert!(!row(CheckStatus::Critical));
         assert!(row(CheckStatus::Critical));

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Registration;
+use super::catalog::{Catalog, Registration};
 use super::commands::Applied;
 use super::records::{Check, Meta, Node, Service};
-use super::timers::Timer;
+use super::timers::{Timer, Timers};
 use super::{Refusal, State, Touched};
 
 /// How long after a change of output alone the catalog learns of it.
@@ -401,16 +401,17 @@ impl State {
         let serf = self.catalog.check(node, SERF).cloned().unwrap_or_else(|| serf_check(node, true));
         let mut registration =
             Registration { node: agent.node.clone(), checks: vec![serf], ..Registration::default() };
-        let of = |id: &str| -> Vec<Check> {
-            agent.checks.values().filter(|own| own.check.service_id == id).map(|own| own.check.clone()).collect()
+        let of = |catalog: &Catalog, timers: &Timers, id: &str| -> Vec<Check> {
+            let own = agent.checks.values().filter(|own| own.check.service_id == id);
+            own.map(|own| settled(catalog, timers, &own.check)).collect()
         };
-        registration.checks.extend(of(""));
+        registration.checks.extend(of(&self.catalog, &self.timers, ""));
         self.carry(&registration, now, touched)?;
         for service in agent.services.values() {
             let registration = Registration {
                 node: agent.node.clone(),
                 service: Some(service.clone()),
-                checks: of(&service.id),
+                checks: of(&self.catalog, &self.timers, &service.id),
                 ..Registration::default()
             };
             self.carry(&registration, now, touched)?;
@@ -508,6 +509,16 @@ impl State {
         }
         Ok(Applied::Done)
     }
+}
+
+/// A check as the catalog is to hold it: an output that is still held back stays so.
+fn settled(catalog: &Catalog, timers: &Timers, check: &Check) -> Check {
+    let mut check = check.clone();
+    let held_back = timers.is_set(&Timer::CheckOutput(check.node.clone(), check.check_id.clone()));
+    if let Some(known) = catalog.check(&check.node, &check.check_id).filter(|_| held_back) {
+        check.output.clone_from(&known.output);
+    }
+    check
 }
 
 fn first<K: Clone, V>((key, _): (&K, V)) -> K {

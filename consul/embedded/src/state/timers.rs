@@ -37,9 +37,14 @@ impl Timers {
 
     /// Arms a timer unless it is armed.
     pub(super) fn set_if_idle(&mut self, timer: Timer, at: Duration) {
-        if !self.at.contains_key(&timer) {
+        if !self.is_set(&timer) {
             self.set(timer, at);
         }
+    }
+
+    /// Whether a timer is armed.
+    pub(super) fn is_set(&self, timer: &Timer) -> bool {
+        self.at.contains_key(timer)
     }
 
     /// Disarms a timer.

@@ -157,7 +157,11 @@ impl People {
             let service = service_name(deployment);
             anything_new |= stored_service(change.applied.before.as_ref()).as_deref() != Some(service.as_str());
             if let Some(other) = owners.insert(service.clone(), deployment.key()) {
-                return Err(PeopleError::ServiceClash { object: ObjectRef::of_any(manifest), other, service });
+                return Err(PeopleError::ServiceClash {
+                    object: ObjectRef::of_any(manifest),
+                    other: Box::new(other),
+                    service,
+                });
             }
         }
         if !anything_new {
@@ -171,7 +175,7 @@ impl People {
             let Some(service) = stored_service(Some(&stored)) else { continue };
             if let Some(key) = owners.get(&service) {
                 let object = ObjectRef::new(Kind::Deployment, key.clone());
-                return Err(PeopleError::ServiceClash { object, other: stored.key(), service });
+                return Err(PeopleError::ServiceClash { object, other: Box::new(stored.key()), service });
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ pub(super) struct Write {
     pub(super) key: String,
     /// The value to be.
     pub(super) value: Vec<u8>,
-    /// The ModifyIndex that was read; 0 for a key that must not be there yet.
+    /// The `ModifyIndex` that was read; 0 for a key that must not be there yet.
     pub(super) index: u64,
 }
 

@@ -60,7 +60,7 @@ pub enum PeopleError {
         /// The object that was to be written.
         object: ObjectRef,
         /// The Deployment that has the name already.
-        other: ObjectKey,
+        other: Box<ObjectKey>,
         /// The name.
         service: String,
     },

@@ -12,7 +12,7 @@ const WAIT: Duration = Duration::from_secs(25);
 /// The least time from one poll to the next.
 const LEAST: Duration = Duration::from_millis(100);
 /// How long Consul may be away before following is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The longest wait between two tries while Consul is away.
 const RETRY: Duration = Duration::from_secs(2);
 

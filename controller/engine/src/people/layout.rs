@@ -43,14 +43,14 @@ impl People {
                 None => self.create_layout().await,
             };
             match step {
-                Ok(()) => {}
                 Err(error) if error.is_denied() => {
                     return Err(PeopleError::NotInitialised { root: self.keys().root().to_owned() });
                 }
-                // Somebody else was faster, or the answer was lost: the next read tells.
-                Err(Error::TxnRefused { .. }) => {}
-                Err(error) if error.is_ambiguous() => {}
-                Err(error) => return Err(error.into()),
+                Err(error) if !error.is_ambiguous() && !matches!(error, Error::TxnRefused { .. }) => {
+                    return Err(error.into());
+                }
+                // Done, or somebody else was faster, or the answer was lost: the next read tells.
+                Ok(()) | Err(_) => {}
             }
         }
         Err(PeopleError::Unknown { cause: "the store's layout never came to rest".to_owned() })

@@ -22,10 +22,10 @@ pub mod layout;
 pub mod manifest;
 pub mod read;
 pub mod scale;
-pub mod undo;
-pub mod weights;
 #[cfg(test)]
 mod tests;
+pub mod undo;
+pub mod weights;
 
 use consul_client::Client;
 use helium_crds::{Metadata, keys::Keys, object::Manager};

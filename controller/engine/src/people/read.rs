@@ -23,7 +23,7 @@ use super::{
 pub struct Row<T> {
     /// The value.
     pub value: T,
-    /// Consul's ModifyIndex of its key.
+    /// Consul's `ModifyIndex` of its key.
     pub index: u64,
 }
 

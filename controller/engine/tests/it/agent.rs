@@ -106,7 +106,7 @@ impl Hand {
         self.client.kv_put(&self.keys.node(&self.node), value, &Put::default()).await.unwrap();
         let request = SessionRequest {
             name: self.node.to_string(),
-            ttl: Some(Duration::from_secs(86_400)),
+            ttl: Some(Duration::from_hours(24)),
             lock_delay: Some(Duration::ZERO),
             node_checks: Some(Vec::new()),
             ..SessionRequest::default()

@@ -80,10 +80,9 @@ async fn a_token_that_loses_its_rights_changes_nothing_and_the_reason_is_named()
     seconds(5).await;
 
     let before = stage.written().await;
-    stage.server.set_acl(Some(AclTable::from([
-        (String::new(), Rules::all()),
-        ("controller".to_owned(), Rules::default()),
-    ])));
+    stage
+        .server
+        .set_acl(Some(AclTable::from([(String::new(), Rules::all()), ("controller".to_owned(), Rules::default())])));
     stage.eventually("not ready", 60, async || controller.readiness.status().is_err()).await;
     seconds(300).await;
     let reasons = controller.readiness.status().unwrap_err().join("; ");
@@ -149,6 +148,7 @@ async fn a_wiped_store_is_not_taken_for_a_new_one_by_a_controller_that_runs() {
     assert!(stage.client.kv_delete_tree(stage.keys.root()).await.unwrap());
     seconds(120).await;
     assert!(controller.readiness.status().is_err());
-    let left = stage.client.kv_keys(&stage.keys.assignments_root(), None, &consul_client::Read::default()).await.unwrap();
+    let left =
+        stage.client.kv_keys(&stage.keys.assignments_root(), None, &consul_client::Read::default()).await.unwrap();
     assert_eq!(left.value, Vec::<String>::new(), "nothing was written into a store that was wiped");
 }

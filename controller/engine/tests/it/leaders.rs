@@ -61,7 +61,7 @@ impl Transport for Lossy {
         async move {
             let is_txn = request.uri().path() == "/v1/txn";
             let answer = self.inner.send(request).await?;
-            let every_other = is_txn && self.count.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+            let every_other = is_txn && self.count.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
             if every_other && self.losing.load(Ordering::Relaxed) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 return Err(TransportError::Lost("the answer was lost".to_owned()));
@@ -94,4 +94,47 @@ async fn a_commit_whose_answer_is_lost_is_read_back_and_not_done_twice() {
     assert_eq!(status.next_ordinal, 4, "each instance was made once");
     seconds(1).await;
     drop(controller);
+}
+
+/// Carries requests, and holds them back while the store is frozen, as a stopped server does.
+struct Freezer {
+    inner: Arc<dyn Transport>,
+    frozen: tokio::sync::watch::Receiver<bool>,
+}
+
+impl Transport for Freezer {
+    fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>> {
+        async move {
+            let mut frozen = self.frozen.clone();
+            let thawed = async |frozen: &mut tokio::sync::watch::Receiver<bool>| {
+                frozen.wait_for(|frozen| !frozen).await.map(drop).map_err(|_| TransportError::NotSent(String::new()))
+            };
+            thawed(&mut frozen).await?;
+            let answer = self.inner.send(request).await?;
+            thawed(&mut frozen).await?;
+            Ok(answer)
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stands_still_for_twenty_seconds_changes_nothing() {
+    log();
+    let stage = Stage::new();
+    let (freeze, frozen) = tokio::sync::watch::channel(false);
+    let transport = Freezer { inner: stage.server.transport(), frozen };
+    let controller = stage.controller_over("a", Arc::new(transport), |_| {});
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    seconds(5).await;
+    let before = (stage.written().await, stage.people.leader().await.unwrap());
+    freeze.send(true).unwrap();
+    seconds(20).await;
+    freeze.send(false).unwrap();
+    seconds(120).await;
+    assert_eq!((stage.written().await, stage.people.leader().await.unwrap()), before);
+    stage.eventually("ready again", 10, async || controller.readiness.status().is_ok()).await;
+    assert!(*controller.leading.borrow());
 }

@@ -143,7 +143,12 @@ impl Stage {
     }
 
     /// Waits until the status of `name` is as wanted; fails with the last one after `limit`.
-    pub(crate) async fn until(&self, name: &str, limit: u64, wanted: impl Fn(&DeploymentStatus) -> bool) -> DeploymentStatus {
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        limit: u64,
+        wanted: impl Fn(&DeploymentStatus) -> bool,
+    ) -> DeploymentStatus {
         let mut last = None;
         for _ in 0..limit * 10 {
             last = self.status(name).await;
@@ -171,11 +176,14 @@ impl Stage {
         panic!("not within {limit} s: {what}");
     }
 
-    /// Every key but the locks, with its ModifyIndex.
+    /// Every key but the locks, with its `ModifyIndex`.
     pub(crate) async fn written(&self) -> Vec<(String, u64)> {
         let pairs = self.client.kv_list(self.keys.root(), &Read::default()).await.unwrap().value;
         let no_lock = pairs.into_iter().filter(|pair| pair.key != self.keys.controller_lock());
-        no_lock.map(|pair| (pair.key, pair.modify_index)).filter(|(key, _)| !key.ends_with(".keep")).collect()
+        no_lock
+            .map(|pair| (pair.key, pair.modify_index))
+            .filter(|(key, _)| !key.ends_with(helium_crds::keys::SENTINEL))
+            .collect()
     }
 
     /// The index of the last change of a key of Helium's; heartbeats of controllers and agents do not count.

@@ -10,6 +10,9 @@ const START: Duration = Duration::from_secs(30);
 /// The longest that a rollout of a story may take on a slow machine.
 pub(crate) const ROLLOUT: Duration = Duration::from_mins(2);
 
+/// How often controllers look at everything again. Stories of drift wait for it; in production it is minutes.
+const RESYNC: &str = "20s";
+
 /// A running fleet. Whatever its agents started is killed with it.
 pub(crate) struct Fleet {
     pub(crate) consul: Consul,
@@ -77,8 +80,9 @@ impl Fleet {
     pub(crate) fn start_controller(&mut self) {
         let port = ports::free();
         let name = format!("controller-{}", self.controllers.len() + 1);
-        let daemon =
-            self.helium.start(&name, &["controller", "--name", &name, "--http-addr", &format!("127.0.0.1:{port}")]);
+        let address = format!("127.0.0.1:{port}");
+        let arguments = ["controller", "--name", &name, "--http-addr", &address, "--resync", RESYNC];
+        let daemon = self.helium.start(&name, &arguments);
         self.controllers.push(Controller { daemon, http: Http::on(port) });
     }
 

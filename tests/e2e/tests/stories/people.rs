@@ -85,6 +85,6 @@ fn what_an_instance_prints_can_be_followed() {
     let fleet = Fleet::of(1);
     fleet.apply(&deployment("web", "1", 1, "")).ok();
     let mut logs = fleet.helium.start("logs", &["logs", "-f", "deployment/web", "--data-dir", &fleet.data_dir(1)]);
-    logs.wait_to_say("1", Duration::from_secs(20));
+    logs.wait_to_say("1 | sample 1 serves on http://", Duration::from_secs(20));
     assert_eq!(logs.interrupt(Duration::from_secs(10)), 130);
 }

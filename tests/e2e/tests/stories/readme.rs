@@ -43,7 +43,7 @@ fn story(helium: &Helium, consul: &Http, running: &dyn Fn() -> Vec<Instance>) {
     assert!(seen.most_registered <= 5, "{seen:?}");
 
     let why = helium.run(&["explain", "deployment/hello"]).ok();
-    let why = why.expect("Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1).");
+    let why = why.expect("Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1)");
     why.expect("Next: apply a fix, or helium canary retry hello");
 }
 

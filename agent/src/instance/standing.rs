@@ -1,0 +1,147 @@
+//! How an instance stands at the local Consul agent, as far as its task knows: from what the observer saw, and from what the task
+//! did itself, whichever is newer.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use consul_client::{Error, ServiceDefinition};
+use helium_crds::instance::service_id;
+use helium_runtime::backoff::wait_after;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    machine::{Checks, Registered},
+    record::Record,
+    table::Seen,
+};
+use crate::{
+    failing::failing,
+    registration::{self, Known},
+    shared::Shared,
+};
+
+/// How long one call to the local Consul agent may take.
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+/// The wait after the first failed call, at most, and after many.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+
+/// How an instance stands at the local Consul agent.
+pub(crate) struct Standing {
+    known: Known,
+    /// What was seen in this round or before is older than what was done here.
+    since: u64,
+    /// True once anything was known.
+    asked: bool,
+    failures: u32,
+    /// The last call failed; the next is not to be made before this instant.
+    pub(crate) after: Option<Timestamp>,
+    /// Why Consul refuses the registration.
+    pub(crate) refusal: Option<String>,
+    /// The address it is registered under.
+    pub(crate) address: Option<String>,
+    /// Failing checks.
+    pub(crate) failing: BTreeMap<String, String>,
+}
+
+impl Standing {
+    /// Of an instance that was never registered, or of one of which nothing is known.
+    pub(crate) fn new(is_new: bool) -> Self {
+        Self {
+            known: if is_new { Known::Absent } else { Known::Unknown },
+            since: 0,
+            asked: is_new,
+            failures: 0,
+            after: None,
+            refusal: None,
+            address: None,
+            failing: BTreeMap::new(),
+        }
+    }
+
+    /// True once Consul was asked, so that a report can be whole.
+    pub(crate) fn asked(&self) -> bool {
+        self.asked
+    }
+
+    /// Compared with what should be.
+    pub(crate) fn registered(&self, shared: &Shared, record: &Record) -> Registered {
+        registration::compare(&registration::wanted(&shared.config, record), &self.known)
+    }
+
+    /// Takes over what the observer has seen, unless it is older.
+    pub(crate) fn see(&mut self, seen: &Seen, record: &Record) {
+        if seen.round <= self.since {
+            return;
+        }
+        let checks = seen.checks.keys().cloned().collect();
+        self.know(match &seen.service {
+            None => Known::Absent,
+            Some(service) => Known::Present(Box::new(service.clone()), checks),
+        });
+        self.failing = failing(&record.assignment.id, &record.assignment.template, &seen.checks);
+    }
+
+    fn know(&mut self, known: Known) {
+        self.asked = true;
+        self.address = match &known {
+            Known::Present(service, _) => Some(service.address.clone()),
+            Known::Absent => None,
+            Known::Unknown => self.address.take(),
+        };
+        self.known = known;
+    }
+
+    /// Registers the service.
+    pub(crate) async fn register(&mut self, shared: &Shared, record: &Record, checks: Checks) {
+        let whole = registration::wanted(&shared.config, record);
+        let definition = match checks {
+            Checks::Inline => whole,
+            Checks::Kept => ServiceDefinition { checks: None, ..whole },
+        };
+        let call = shared.client.agent_register_service(&definition, checks == Checks::Inline);
+        let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
+        if self.was_done(shared, record, outcome) {
+            self.know(registration::after(&definition, &self.known));
+            shared.look.notify_one();
+        }
+    }
+
+    /// Takes the service out of Consul.
+    pub(crate) async fn deregister(&mut self, shared: &Shared, record: &Record) {
+        let id = service_id(&record.assignment.id);
+        let outcome = tokio::time::timeout(CALL_LIMIT, shared.client.agent_deregister_service(&id)).await;
+        if self.was_done(shared, record, outcome) {
+            self.know(Known::Absent);
+            self.failing.clear();
+        }
+    }
+
+    /// Notes the outcome of a call; true if it was done. After a failure nothing is known: a call may have arrived all the same,
+    /// and what the observer saw may have been what a token without rights sees.
+    fn was_done(
+        &mut self,
+        shared: &Shared,
+        record: &Record,
+        outcome: Result<Result<(), Error>, tokio::time::error::Elapsed>,
+    ) -> bool {
+        self.since = shared.round();
+        let words = match outcome {
+            Ok(Ok(())) => {
+                (self.failures, self.after, self.refusal) = (0, None, None);
+                return true;
+            }
+            Ok(Err(error)) => {
+                self.refusal = (!error.is_unreachable()).then(|| error.to_string());
+                error.to_string()
+            }
+            Err(_) => format!("no answer within {CALL_LIMIT:?}"),
+        };
+        self.known = Known::Unknown;
+        self.failures = self.failures.saturating_add(1);
+        if self.failures == 1 {
+            tracing::warn!(instance = %record.assignment.id, words, "the local Consul agent took no registration");
+        }
+        let wait = RETRY.0 + wait_after(self.failures, RETRY.0, RETRY.1, &shared.ports);
+        self.after = Some(shared.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
+        false
+    }
+}

@@ -1,0 +1,77 @@
+//! What all instances of an agent share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use consul_client::Client;
+use helium_crds::ids::InstanceId;
+use helium_runtime::ports::Ports;
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Notify;
+
+use crate::{config::AgentConfig, instance::table::Table, reporter::Reporter};
+
+/// What all instances of an agent share.
+pub(crate) struct Shared {
+    pub(crate) config: AgentConfig,
+    pub(crate) client: Client,
+    pub(crate) ports: Ports,
+    pub(crate) table: Table,
+    pub(crate) reporter: Reporter,
+    /// Asks the observer for a round soon.
+    pub(crate) look: Notify,
+    /// Asks for the node record to be compared with the store soon.
+    pub(crate) look_at_node: Notify,
+    /// The variables that are passed on from the agent's own environment.
+    pub(crate) inherited: BTreeMap<String, String>,
+    /// Instances whose record cannot be read; nothing of theirs is touched.
+    pub(crate) left_alone: BTreeSet<InstanceId>,
+    /// The wall clock, and the monotonic one, when the agent started. Within one run of it time does not jump.
+    pub(crate) began: (Timestamp, Duration),
+    rounds: AtomicU64,
+}
+
+impl Shared {
+    /// What the instances of a new agent share.
+    pub(crate) fn new(
+        config: AgentConfig,
+        client: Client,
+        ports: Ports,
+        inherited: BTreeMap<String, String>,
+        left_alone: BTreeSet<InstanceId>,
+    ) -> Self {
+        Self {
+            table: Table::default(),
+            reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
+            look: Notify::new(),
+            look_at_node: Notify::new(),
+            inherited,
+            left_alone,
+            began: (ports.now(), ports.monotonic()),
+            rounds: AtomicU64::new(0),
+            config,
+            client,
+            ports,
+        }
+    }
+
+    /// The present instant: the wall clock at the start, and what has passed since.
+    pub(crate) fn now(&self) -> Timestamp {
+        let passed = self.ports.monotonic().saturating_sub(self.began.1);
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::ZERO);
+        self.began.0.checked_add(passed).unwrap_or(self.began.0)
+    }
+
+    /// Begins a round of the observer.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.rounds.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// The last round that has begun. What it sees may be older than a call that ends now.
+    pub(crate) fn round(&self) -> u64 {
+        self.rounds.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,89 @@
+//! S5: no more canaries than the step says, none after it was given up, and no step forward without evidence.
+
+use helium_crds::{
+    Percent,
+    canary::Step,
+    control::Verb,
+    status::{Rollout, RolloutKind, Stage},
+};
+use helium_planner::weights;
+
+use super::{Checkers, Commit};
+
+impl Checkers {
+    /// S5, at every commit that makes canaries or brings the rollout forward.
+    pub(super) fn check_canary(&mut self, commit: &Commit<'_>) {
+        let spec = commit.before.deployment.as_ref().map(|deployment| &deployment.spec);
+        let (Some(spec), Some(status)) = (spec, commit.after.status.as_ref()) else { return };
+        if spec.versions.is_some() {
+            return; // counts by hand suspend the canary
+        }
+        let Some(rollout) = status.rollout.as_ref() else { return };
+        let stable = status.stable.as_ref().map(|stable| &stable.revision);
+        let made = commit.created().into_iter().any(|new| new.revision == rollout.revision && !commit.is_adopted(new));
+        let live = commit.after.running().filter(|instance| instance.revision == rollout.revision).count();
+        let given_up = matches!(rollout.stage, Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed);
+        if made && given_up && stable.is_some() && stable != Some(&rollout.revision) && rollout.hold.is_none() {
+            let message = format!("{}: {} was given up, and another one of it was made", commit.object, rollout.version);
+            self.fail("S5", message);
+        }
+        if made && rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps {
+            let surge = commit.before.bounds().map_or(0, |(_, ceiling)| ceiling - spec.wanted());
+            let allowed = allowed(rollout, spec.wanted(), surge);
+            if live > allowed as usize {
+                let message = format!(
+                    "{}: {live} canaries at step {}, where at most {allowed} may be",
+                    commit.object,
+                    rollout.step + 1
+                );
+                self.fail("S5", message);
+            }
+        }
+        self.check_evidence(commit, rollout);
+    }
+
+    /// A canary's step is over, or it is promoted, only if one of it was healthy lately; or a person wanted it in full.
+    fn check_evidence(&mut self, commit: &Commit<'_>, after: &Rollout) {
+        let before = commit.before.status.as_ref().and_then(|status| status.rollout.as_ref());
+        let Some(before) = before.filter(|before| before.id == after.id && before.stage == Stage::Steps) else { return };
+        let promoted = after.stage == Stage::Promoting;
+        let stepped = after.stage == Stage::Steps && after.step > before.step && after.steps == before.steps;
+        let paused = matches!(before.steps.get(before.step as usize), Some(Step::Pause(_)));
+        if !(promoted || (stepped && !paused)) || commit.before.canary.is_none() {
+            return;
+        }
+        let canary_deleting = commit.before.canary.as_ref().is_some_and(helium_crds::Canary::is_deleting);
+        let wanted = commit.before.deployment.as_ref().map_or(0, |deployment| deployment.spec.wanted());
+        if canary_deleting || wanted == 0 || asked_for_all(commit) {
+            return;
+        }
+        let now = commit.net.now();
+        let evidence = commit.before.running().any(|instance| {
+            instance.revision == after.revision && self.history.was_healthy(&instance.id, self.staleness, now)
+        });
+        if !evidence {
+            let message = format!("{}: {} went forward without a healthy canary", commit.object, after.version);
+            self.fail("S5", message);
+        }
+    }
+}
+
+/// Whether this commit answers a person's wish to skip all steps.
+fn asked_for_all(commit: &Commit<'_>) -> bool {
+    let answered = |status: &helium_crds::DeploymentStatus| status.control.iter().map(|one| one.id.clone()).collect();
+    let known: Vec<String> = commit.before.status.as_ref().map(answered).unwrap_or_default();
+    commit.after.status.iter().flat_map(|status| &status.control).any(|answer| {
+        answer.verb == Verb::PromoteFull && answer.refused.is_none() && !known.contains(&answer.id)
+    })
+}
+
+/// How many canaries the present step allows; one where no step has said yet.
+fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
+    let upto = rollout.steps.iter().take(rollout.step as usize + 1);
+    let counts = upto.rev().find_map(|step| match step {
+        Step::SetWeight(weight) => Some(weights::canary_counts(wanted, Percent::new(weight.value() as u8)?, surge)),
+        Step::SetReplicas(number) => Some(weights::replica_counts(wanted, *number, surge)),
+        Step::Soak(_) | Step::Pause(_) => None,
+    });
+    counts.map_or(1, |weight| weight.canary)
+}

@@ -1,0 +1,208 @@
+//! The checkers: what must hold after every write of a controller (S1 to S11), and in the end (L1 to L3).
+//!
+//! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
+//! allowed to make things late; it is never allowed to make them wrong.
+//!
+//! A controller decides on what it was told, which may be some seconds old without any fault, and older with some. So whatever
+//! rests on health asks whether an instance was healthy at any time within [`Checkers::staleness`]: the world may have taken it
+//! since, and that is not the controller's doing.
+
+mod availability;
+mod canary;
+mod history;
+mod ownership;
+mod restraint;
+mod settled;
+mod status;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use consul_embedded::state::State;
+use helium_crds::{
+    InstanceId, NodeName, ObjectKey,
+    instance::{Desired, Instance},
+    keys::{Keys, SpecKey},
+};
+
+use crate::{net::Net, ops::Written, truth::Truth, wire::Actor};
+
+use history::History;
+pub use ownership::strangers_untouched;
+pub use settled::{settled, unexplained};
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The checker: `S1`.
+    pub checker: &'static str,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.message)
+    }
+}
+
+/// All checkers and what they remember.
+#[derive(Debug, Default)]
+pub struct Checkers {
+    violation: Option<Violation>,
+    history: History,
+    staleness: Duration,
+    blind: BTreeMap<Sense, Duration>,
+    held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
+    writes: BTreeMap<ObjectKey, Vec<Duration>>,
+    commits: u64,
+}
+
+/// What a controller sees with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sense {
+    /// The specs.
+    Specs,
+    /// The agents' reports.
+    Reports,
+    /// Nodes and heartbeats.
+    Nodes,
+    /// The catalog.
+    Catalog,
+}
+
+/// One transaction of a controller that was carried out, about one object.
+pub(crate) struct Commit<'a> {
+    pub(crate) net: &'a Net,
+    pub(crate) object: ObjectKey,
+    pub(crate) written: &'a Written,
+    pub(crate) before: Truth,
+    pub(crate) after: Truth,
+    pub(crate) state_before: &'a State,
+    pub(crate) state_after: &'a State,
+}
+
+impl Commit<'_> {
+    /// Instances that are there now and should run, and were not there.
+    pub(crate) fn created(&self) -> Vec<&Instance> {
+        self.after.running().filter(|instance| !self.before.instances.contains_key(&instance.id)).collect()
+    }
+
+    /// Instances that should run before and should stop now.
+    pub(crate) fn stopped(&self) -> Vec<&Instance> {
+        let stops = |instance: &&Instance| {
+            self.after.instances.get(&instance.id).is_some_and(|after| after.desired == Desired::Stop)
+        };
+        self.before.running().filter(stops).collect()
+    }
+
+    /// Instances whose record is gone.
+    pub(crate) fn forgotten(&self) -> Vec<&Instance> {
+        self.before.instances.values().filter(|instance| !self.after.instances.contains_key(&instance.id)).collect()
+    }
+
+    /// Whether somebody else deleted a record whose assignment is still there: then it is no new instance.
+    pub(crate) fn is_adopted(&self, instance: &Instance) -> bool {
+        let key = Keys::default().assignment(&instance.node, &instance.id);
+        self.state_before.kv().get(&key).is_some()
+    }
+}
+
+impl Checkers {
+    /// How old what a controller sees may be.
+    pub fn set_staleness(&mut self, staleness: Duration) {
+        self.staleness = staleness;
+    }
+
+    /// The first violation.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// How many transactions of controllers were carried out.
+    pub fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// Says that something is wrong. Only the first one counts: what follows may be its consequence.
+    pub fn fail(&mut self, checker: &'static str, message: String) {
+        if self.violation.is_none() {
+            self.violation = Some(Violation { checker, message });
+        }
+    }
+
+    /// A sense of all controllers is lost since now, or is back.
+    pub fn sense(&mut self, sense: Sense, lost: bool, now: Duration) {
+        if lost {
+            self.blind.entry(sense).or_insert(now);
+        } else {
+            self.blind.remove(&sense);
+        }
+    }
+
+    /// An older state was put back: what is remembered about the younger one is void.
+    pub fn restored(&mut self) {
+        self.held.clear();
+    }
+
+    /// S4: a process was started although another one of its instance runs.
+    pub fn two_copies(&mut self, id: &InstanceId, others: &[NodeName], here: &NodeName) {
+        let others: Vec<&str> = others.iter().map(NodeName::as_str).collect();
+        self.fail("S4", format!("{id} runs on {} and is started on {here}", others.join(", ")));
+    }
+
+    /// Looks at how everything is, from time to time.
+    pub fn tick(&mut self, net: &Net) {
+        let now = net.now();
+        let history = &mut self.history;
+        net.server.with_state(|state| history.note(state, now));
+    }
+
+    /// Looks at a write of a controller.
+    pub fn controller_wrote(
+        &mut self,
+        net: &Net,
+        actor: Actor,
+        written: &Written,
+        applied: bool,
+        before: &State,
+        after: &State,
+    ) {
+        if !applied {
+            return;
+        }
+        self.check_ownership(actor, written, before);
+        if !written.ops.iter().any(crate::ops::Op::writes) {
+            return;
+        }
+        self.check_fence(written, before);
+        let Some(object) = object_of(written) else { return };
+        self.commits += 1;
+        self.history.note(after, net.now());
+        let commit = Commit {
+            net,
+            before: Truth::of(before, &object),
+            after: Truth::of(after, &object),
+            object,
+            written,
+            state_before: before,
+            state_after: after,
+        };
+        self.check_deletions(&commit);
+        self.check_availability(&commit);
+        self.check_surge(&commit);
+        self.check_ordinals(&commit);
+        self.check_canary(&commit);
+        self.check_sight(&commit);
+        self.check_hold(&commit);
+        self.check_status(&commit);
+        self.check_pace(&commit);
+    }
+}
+
+/// The object that a transaction is about: the one whose spec it guards.
+fn object_of(written: &Written) -> Option<ObjectKey> {
+    let keys = Keys::default();
+    written.ops.iter().find_map(|op| match keys.parse_spec(&op.key)? {
+        SpecKey::Object(_, object) | SpecKey::Control(_, object) => Some(object),
+    })
+}

@@ -1,0 +1,89 @@
+//! S6: no action while blind. S8: a held rollout stays as it is. S11: no object is written about all the time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use helium_crds::{RevisionId, instance::Instance, status::Rollout};
+
+use super::{Checkers, Commit};
+
+/// How long after a sense is lost a controller may still act on what it saw before: a long poll of 25 s, and its way.
+const LAST_SIGHT: Duration = Duration::from_secs(40);
+/// The most transactions about one object within a minute. A roll of ten takes fewer than half of that.
+const PACE: usize = 150;
+/// A node must have been away for so long, at least, before an instance on it is given up: `lost_after` is 60 s.
+const LOST: Duration = Duration::from_secs(45);
+
+impl Checkers {
+    /// S6: whoever cannot see makes nothing, stops nothing and forgets nothing.
+    pub(super) fn check_sight(&mut self, commit: &Commit<'_>) {
+        let now = commit.net.now();
+        let lost = self.blind.iter().find(|(_, since)| now.saturating_sub(**since) > LAST_SIGHT);
+        let Some((sense, since)) = lost else { return };
+        let acted = [commit.created(), commit.stopped(), commit.forgotten()].concat();
+        if let Some(instance) = acted.first() {
+            let since = now.saturating_sub(*since).as_secs();
+            let message = format!("{}: {} was changed {since} s after {sense:?} was lost", commit.object, instance.id);
+            self.fail("S6", message);
+        }
+    }
+
+    /// S8: under a hold nothing stops but what is lost, and nothing is made beyond what was there when it began.
+    pub(super) fn check_hold(&mut self, commit: &Commit<'_>) {
+        let spec = commit.before.deployment.as_ref();
+        let free = spec.is_none_or(|spec| spec.is_deleting() || spec.spec.versions.is_some());
+        let (before, after) = (held(&commit.before), held(&commit.after));
+        let Some(rollout) = after.filter(|_| !free) else {
+            self.held.retain(|(object, _), _| *object != commit.object);
+            return;
+        };
+        let key = (commit.object.clone(), rollout.id.clone());
+        if before.is_none_or(|before| before.id != rollout.id) || !self.held.contains_key(&key) {
+            self.held.insert(key, counts(commit));
+            return;
+        }
+        let now = commit.net.now();
+        let lost = |instance: &Instance| {
+            self.history.away_for(&instance.node, now) >= LOST
+                || (instance.node_missing_since.is_some() && self.history.alive_for(&instance.node, now) < self.staleness)
+        };
+        if let Some(victim) = commit.stopped().into_iter().find(|instance| !lost(instance)) {
+            let message = format!("{}: {} was stopped although {} is held", commit.object, victim.id, rollout.version);
+            return self.fail("S8", message);
+        }
+        let allowed = self.held.get(&key).cloned().unwrap_or_default();
+        let made = commit.created();
+        let too_many = counts(commit).into_iter().find(|(revision, count)| {
+            let fresh = made.iter().any(|new| new.revision == *revision && !commit.is_adopted(new));
+            fresh && *count > allowed.get(revision).copied().unwrap_or(0)
+        });
+        if let Some((revision, count)) = too_many {
+            let revision = revision.short().to_owned();
+            let message = format!("{}: {count} of {revision} although {} is held", commit.object, rollout.version);
+            self.fail("S8", message);
+        }
+    }
+
+    /// S11: at most so many transactions about an object in any minute.
+    pub(super) fn check_pace(&mut self, commit: &Commit<'_>) {
+        let now = commit.net.now();
+        let times = self.writes.entry(commit.object.clone()).or_default();
+        times.retain(|at| now.saturating_sub(*at) < Duration::from_secs(60));
+        times.push(now);
+        let count = times.len();
+        if count > PACE {
+            self.fail("S11", format!("{}: {count} transactions within a minute", commit.object));
+        }
+    }
+}
+
+fn held(truth: &crate::truth::Truth) -> Option<&Rollout> {
+    truth.status.as_ref()?.rollout.as_ref().filter(|rollout| rollout.hold.is_some())
+}
+
+fn counts(commit: &Commit<'_>) -> BTreeMap<RevisionId, u32> {
+    let mut counts = BTreeMap::new();
+    for instance in commit.after.running() {
+        *counts.entry(instance.revision.clone()).or_default() += 1;
+    }
+    counts
+}

@@ -1,0 +1,168 @@
+//! L1: actual is desired. L3: whatever is not so says why.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consul_embedded::state::State;
+use helium_crds::{
+    Deployment, DeploymentStatus, ObjectKey, Phase, RevisionId,
+    instance::Desired,
+    keys::Keys,
+    status::{Reason, RolloutKind, Stage},
+};
+
+use crate::{
+    fleet::{Behaviour, Table},
+    truth::{self, Truth},
+};
+
+/// What is not yet as it should be; none if actual is desired for every object.
+pub fn settled(state: &State, table: &Table) -> Option<String> {
+    let objects = truth::objects(state);
+    for object in &objects {
+        let truth = Truth::of(state, object);
+        if let Some(problem) = problem(state, object, &truth) {
+            return Some(format!("{object}: {problem}"));
+        }
+    }
+    leftover(state, table, &objects)
+}
+
+fn problem(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
+    let Some(deployment) = truth.deployment.as_ref() else {
+        return Some("its spec cannot be read".to_owned());
+    };
+    if deployment.is_deleting() {
+        return Some("it is still being deleted".to_owned());
+    }
+    let Some(status) = truth.status.as_ref() else { return Some("it has no status".to_owned()) };
+    if status.uid != deployment.metadata.uid || status.observed_generation != deployment.metadata.generation {
+        return Some("its newest spec has not been seen".to_owned());
+    }
+    if truth.instances.values().any(|instance| instance.desired == Desired::Stop) {
+        return Some("something is still stopping".to_owned());
+    }
+    records_agree(state, object, truth).or_else(|| phase_is_final(state, deployment, status, truth))
+}
+
+/// Every record has its assignment, and the other way round.
+fn records_agree(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
+    for instance in truth.instances.values() {
+        let assigned = truth::assignment(state, instance);
+        if assigned.is_none_or(|assignment| assignment.role != instance.role || assignment.desired != instance.desired) {
+            return Some(format!("{} is not assigned as it is recorded", instance.id));
+        }
+    }
+    let root = Keys::default().assignments_root();
+    let ours = state.kv().under(&root).filter_map(|entry| {
+        serde_json::from_slice::<helium_crds::instance::Assignment>(&entry.value).ok()
+    });
+    ours.filter(|assignment| assignment.deployment == *object)
+        .find(|assignment| !truth.instances.contains_key(&assignment.id))
+        .map(|assignment| format!("{} is assigned and not recorded", assignment.id))
+}
+
+/// The phase is one that may last, and what runs is what it says.
+fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentStatus, truth: &Truth) -> Option<String> {
+    let wanted = deployment.spec.wanted();
+    let by_revision = counts(truth);
+    let healthy = truth.running().filter(|instance| truth::is_healthy(state, instance)).count();
+    let hopeless = truth.running().any(|instance| !Behaviour::of(&instance.version).is_sound())
+        || !Behaviour::of(&deployment.spec.template.version).is_sound()
+        || status.stable.as_ref().is_some_and(|stable| !Behaviour::of(&stable.version).is_sound());
+    let running = u32::try_from(truth.running().count()).unwrap_or(u32::MAX);
+    match status.phase {
+        Phase::Healthy if running != wanted || healthy != wanted as usize => {
+            Some(format!("Healthy, and {healthy} of {running} are healthy where {wanted} are wanted"))
+        }
+        Phase::Healthy => wrong_counts(deployment, status, &by_revision),
+        Phase::Degraded if status.reason == Reason::RolloutAborted && !hopeless_stable(status) => {
+            let stable = status.stable.as_ref().and_then(|stable| by_revision.get(&stable.revision)).copied();
+            let all = stable.unwrap_or(0) == wanted && running == wanted && healthy == wanted as usize;
+            (!all).then(|| format!("given up, and the stable version has {stable:?} of {wanted}"))
+        }
+        // A held or failed rollout stays as it is until a person comes.
+        Phase::Paused | Phase::Invalid => None,
+        Phase::Degraded if hopeless || status.reason == Reason::RollbackFailed => None,
+        Phase::Pending | Phase::Progressing | Phase::Degraded | Phase::RollingBack | Phase::Deleting if hopeless => {
+            hopeless_is_bounded(status, running, wanted)
+        }
+        phase => Some(format!("{phase} ({}): {}", status.reason, status.message)),
+    }
+}
+
+fn hopeless_stable(status: &DeploymentStatus) -> bool {
+    status.stable.as_ref().is_some_and(|stable| !Behaviour::of(&stable.version).is_sound())
+}
+
+/// What cannot become healthy is at least not more than was wanted, or goes its canary's way.
+fn hopeless_is_bounded(status: &DeploymentStatus, running: u32, wanted: u32) -> Option<String> {
+    let canary = status.rollout.as_ref().is_some_and(|rollout| {
+        rollout.kind == RolloutKind::Canary || matches!(rollout.stage, Stage::Promoting | Stage::RollingBack)
+    });
+    (running != wanted && !canary && status.rollout.is_none()).then(|| format!("{running} where {wanted} are wanted"))
+}
+
+fn wrong_counts(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    counts: &BTreeMap<RevisionId, u32>,
+) -> Option<String> {
+    if let Some(versions) = &deployment.spec.versions {
+        let mut asked: Vec<u32> = versions.iter().map(|one| one.replicas).filter(|count| *count > 0).collect();
+        let mut found: Vec<u32> = counts.values().copied().collect();
+        asked.sort_unstable();
+        found.sort_unstable();
+        return (asked != found).then(|| format!("{found:?} where {asked:?} are asked for by hand"));
+    }
+    let stable = status.stable.as_ref().map(|stable| &stable.revision);
+    let others = counts.keys().any(|revision| Some(revision) != stable);
+    others.then(|| "Healthy, and something else than the stable version runs".to_owned())
+}
+
+fn counts(truth: &Truth) -> BTreeMap<RevisionId, u32> {
+    let mut counts = BTreeMap::new();
+    for instance in truth.running() {
+        *counts.entry(instance.revision.clone()).or_default() += 1;
+    }
+    counts
+}
+
+/// Keys of objects that are gone, and processes that are assigned and do not run.
+fn leftover(state: &State, table: &Table, objects: &[ObjectKey]) -> Option<String> {
+    let root = Keys::default().root().to_owned();
+    let known: BTreeSet<&ObjectKey> = objects.iter().collect();
+    for room in ["inst/", "status/", "revision/", "events/"] {
+        for entry in state.kv().under(&format!("{root}{room}")) {
+            let parts: Vec<&str> = entry.key.strip_prefix(&root)?.split('/').collect();
+            let object = match (room, parts.as_slice()) {
+                ("inst/" | "revision/", [_, _, namespace, name, _]) | (_, [_, _, namespace, _, name]) => {
+                    ObjectKey::new(*namespace, *name)
+                }
+                _ => continue,
+            };
+            if !known.contains(&object) {
+                return Some(format!("{} is left of an object that is gone", entry.key));
+            }
+        }
+    }
+    objects.iter().find_map(|object| {
+        Truth::of(state, object).running().find_map(|instance| {
+            let process = table.get(&instance.node, &instance.id);
+            let ends = !Behaviour::of(&instance.version).is_sound();
+            (!ends && !process.is_some_and(|process| process.alive)).then(|| format!("{} does not run", instance.id))
+        })
+    })
+}
+
+/// L3: the object whose status does not explain itself.
+pub fn unexplained(state: &State) -> Option<String> {
+    truth::objects(state).into_iter().find_map(|object| {
+        let status = Truth::of(state, &object).status?;
+        let said = !status.message.is_empty();
+        let why = match status.phase {
+            Phase::Healthy => said,
+            _ => said && !status.waiting_on.is_empty(),
+        };
+        (!why).then(|| format!("{object} is {} ({}) and does not say why", status.phase, status.reason))
+    })
+}

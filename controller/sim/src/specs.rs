@@ -1,0 +1,101 @@
+//! The objects that users apply.
+
+use helium_crds::{AnyObject, any_object::DecodeError};
+use serde_json::{Value, json};
+
+/// A Deployment in the making.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Its name.
+    pub name: String,
+    /// The version, whose end says how it behaves.
+    pub version: String,
+    /// How many.
+    pub replicas: u32,
+    /// `{"rolling": {...}}` or `{"recreate": {}}`.
+    pub strategy: Value,
+    /// Whether a failed rollout waits for a person.
+    pub pause_on_failure: bool,
+    /// The progress deadline.
+    pub deadline: String,
+    /// How long an instance must be healthy before it counts.
+    pub min_healthy: String,
+    /// Anything that makes the template another one without a new label.
+    pub env: String,
+}
+
+impl Wish {
+    /// A Deployment with what most have.
+    pub fn new(name: &str, version: &str, replicas: u32) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            replicas,
+            strategy: json!({"rolling": {"maxSurge": 1, "maxUnavailable": 0}}),
+            pause_on_failure: false,
+            deadline: "60s".to_owned(),
+            min_healthy: "5s".to_owned(),
+            env: String::new(),
+        }
+    }
+
+    /// As an object.
+    ///
+    /// # Errors
+    /// A wish that breaks a rule.
+    pub fn object(&self) -> Result<AnyObject, DecodeError> {
+        let on_failure = if self.pause_on_failure { "pause" } else { "rollback" };
+        let env = if self.env.is_empty() { json!({}) } else { json!({ "SALT": self.env }) };
+        read(&json!({
+            "apiVersion": "helium.dev/v1",
+            "kind": "Deployment",
+            "metadata": {"namespace": "default", "name": self.name},
+            "spec": {
+                "replicas": self.replicas,
+                "template": {
+                    "version": self.version,
+                    "exec": {"command": ["serve"]},
+                    "env": env,
+                    "ports": [{"name": "http"}],
+                    "checks": [{"name": "up", "http": {"port": "http", "path": "/health"}, "interval": "1s", "timeout": "1s"}]
+                },
+                "strategy": self.strategy,
+                "minHealthyTime": self.min_healthy,
+                "progressDeadline": self.deadline,
+                "onFailure": on_failure
+            }
+        }))
+    }
+}
+
+/// The Canary of a Deployment, with steps as JSON.
+///
+/// # Errors
+/// Steps that break a rule.
+pub fn canary(name: &str, steps: &Value, auto_promote: bool) -> Result<AnyObject, DecodeError> {
+    read(&json!({
+        "apiVersion": "helium.dev/v1",
+        "kind": "Canary",
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {
+            "steps": steps,
+            "autoPromote": auto_promote,
+            "analysis": {"health": {"minPassing": "100%", "failuresInARow": 2}}
+        }
+    }))
+}
+
+fn read(value: &Value) -> Result<AnyObject, DecodeError> {
+    AnyObject::from_json(value.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wishes_are_valid_objects() {
+        Wish::new("web", "2-bad", 3).object().unwrap();
+        canary("web", &json!([{"setWeight": "25%"}, {"soak": "10s"}, {"pause": {}}]), false).unwrap();
+    }
+}

@@ -1,0 +1,3 @@
+//! The simulator tests itself and what it simulates.
+
+mod thin;

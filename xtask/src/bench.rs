@@ -1,0 +1,27 @@
+//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`: the benchmark of helium-bench, on release builds.
+
+use std::process::Command;
+
+use crate::{
+    consul,
+    project::Project,
+    step::{self, Outcome},
+};
+
+/// Builds what is measured and what measures, and runs it.
+pub(crate) fn converge(project: &Project, size: &[&str]) -> Outcome {
+    let consul = match consul::find(project) {
+        Ok(consul) => consul,
+        Err(reason) => return Outcome::failed(reason),
+    };
+    for package in ["helium", "helium-bench"] {
+        let build = step::command(project.cargo(&["build", "--release", "--package", package]));
+        if !matches!(build, Outcome::Passed(_)) {
+            return build;
+        }
+    }
+    let binary = |name: &str| project.target.join("release").join(name);
+    let mut bench = Command::new(binary("helium-bench"));
+    bench.args(size).env("HELIUM_BIN", binary("helium")).env("CONSUL_BIN", consul.path);
+    step::command(bench)
+}
