@@ -11,6 +11,7 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use helium_crds::ids::InstanceId;
@@ -74,7 +75,7 @@ impl DataDir {
             .write(true)
             .open(&path)
             .map_err(failed(&path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match take_lock(&lock) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut owner = String::new();
@@ -128,6 +129,19 @@ impl DataDir {
     pub(crate) fn note_session(&self, session: &str) -> io::Result<()> {
         fs::write(self.root.join("session"), format!("{session}\n"))
     }
+}
+
+/// Takes the lock. An agent that was killed while it started a process may leave the lock for an instant to that process, which
+/// drops it as soon as it executes its program, so a lock that is held is tried again for a second.
+#[allow(clippy::disallowed_methods, reason = "nothing runs yet that could be held up")]
+fn take_lock(lock: &File) -> Result<(), rustix::io::Errno> {
+    for _ in 0..20 {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(50)),
+            outcome => return outcome,
+        }
+    }
+    flock(lock, FlockOperation::NonBlockingLockExclusive)
 }
 
 #[cfg(test)]

@@ -80,7 +80,8 @@ fn clippy(project: &Project) -> Command {
 
 fn doc(project: &Project) -> Command {
     let mut cargo = project.cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
-    cargo.env("RUSTDOCFLAGS", "-D warnings");
+    // The pages are for whoever works on Helium, so private items are in them and may be linked to.
+    cargo.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links");
     cargo
 }
 

@@ -7,11 +7,12 @@
 use std::{
     net::Ipv4Addr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
 use consul_client::Client;
-use consul_embedded::{Durability, OpenError, Server};
+use consul_embedded::{Durability, OpenError, Server, checks::NetProber};
 use helium_agent::{Agent, AgentConfig, StopMode};
 use helium_crds::{AnyObject, NodeName};
 use helium_engine::{Engine, EngineConfig};
@@ -57,6 +58,8 @@ pub(crate) struct DevArgs {
 struct Parts {
     /// The HTTP face of the store.
     http: JoinHandle<std::io::Result<()>>,
+    /// What asks the health checks.
+    checks: JoinHandle<()>,
     controller: (Trigger, JoinHandle<Result<(), helium_engine::Error>>),
     agent: (Trigger, JoinHandle<()>),
 }
@@ -174,13 +177,17 @@ fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Sessio
         let server = server.clone();
         tokio::spawn(async move { server.serve_http(listener).await })
     };
+    let checks = {
+        let server = server.clone();
+        tokio::spawn(async move { server.run_checks(Arc::new(NetProber)).await })
+    };
     let config = EngineConfig { keys: session.keys(), name: "dev".to_owned(), ..EngineConfig::default() };
     let engine = Engine::new(client_of(server), config, session.ports.clone());
     let (stop_controller, shutdown) = Shutdown::new();
     let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));
     let (stop_agent, shutdown) = Shutdown::new();
     let agent = (stop_agent, tokio::spawn(agent.run(shutdown, StopMode::StopInstances)));
-    Ok(Parts { http, controller, agent })
+    Ok(Parts { http, checks, controller, agent })
 }
 
 async fn stop(parts: Parts) {
@@ -194,6 +201,7 @@ async fn stop(parts: Parts) {
     if let Err(error) = agent.await {
         tracing::error!(%error, "the agent ended badly");
     }
+    parts.checks.abort();
     parts.http.abort();
 }
 

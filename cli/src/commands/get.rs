@@ -47,7 +47,7 @@ pub(crate) async fn run(args: GetArgs, session: &Session, console: &mut Console)
     if args.watch {
         return watch(&args, &selection, &people, session, console).await;
     }
-    let view = look(&people).await?.select(&selection, &args, session);
+    let view = look(&people, &selection).await?.select(&selection, &args, session);
     if let Selection::Objects(objects) = &selection {
         missing(objects, &view)?;
     }
@@ -160,10 +160,18 @@ fn changes(
     Ok(())
 }
 
-/// Everything there is.
-pub(super) async fn look(people: &People) -> Result<View, PeopleError> {
-    let stored = people.objects().await?.into_iter().map(|row| row.value).collect();
-    Ok(View { stored, statuses: people.statuses().await? })
+/// The objects that were named, or everything there is.
+async fn look(people: &People, selection: &Selection) -> Result<View, PeopleError> {
+    let Selection::Objects(names) = selection else {
+        let stored = people.objects().await?.into_iter().map(|row| row.value).collect();
+        return Ok(View { stored, statuses: people.statuses().await? });
+    };
+    let mut view = View { stored: Vec::new(), statuses: BTreeMap::new() };
+    for name in names {
+        view.stored.extend(people.object(name).await?.map(|row| row.value));
+        view.statuses.extend(people.status(&name.key).await?.map(|status| (name.key.clone(), status)));
+    }
+    Ok(view)
 }
 
 impl View {

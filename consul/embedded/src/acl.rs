@@ -86,9 +86,9 @@ impl Rights {
     /// Whether every key under `prefix` may be written.
     pub(crate) fn writes_tree(&self, prefix: &str) -> bool {
         let inside = match self {
-            Self::Some(rules) => rules.keys.iter().any(|(own, access)| {
-                own.starts_with(prefix) && *access != Access::Write
-            }),
+            Self::Some(rules) => {
+                rules.keys.iter().any(|(own, access)| own.starts_with(prefix) && *access != Access::Write)
+            }
             _ => false,
         };
         self.writes_key(prefix) && !inside

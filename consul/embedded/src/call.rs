@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 
 use crate::acl::{Access, Rights};
-use crate::shared::Shared;
 use crate::reply::{Failure, Page, Reply};
+use crate::shared::Shared;
 use crate::state::{Applied, Command, State};
 use crate::waiters::Wake;
 
@@ -40,11 +40,7 @@ struct ReadOptions {
 
 impl<'a> Call<'a> {
     /// Takes a request apart. The first part is the area: `kv`, `txn`, ...
-    pub(crate) fn new(
-        shared: &'a Shared,
-        node: &'a str,
-        request: Request<Bytes>,
-    ) -> Result<(String, Self), Failure> {
+    pub(crate) fn new(shared: &'a Shared, node: &'a str, request: Request<Bytes>) -> Result<(String, Self), Failure> {
         let (parts, body) = request.into_parts();
         let raw = parts.uri.path();
         if raw.contains("//") {
@@ -154,9 +150,7 @@ impl<'a> Call<'a> {
         };
         let wait = match self.param("wait").filter(|wait| !wait.is_empty()) {
             None => DEFAULT_WAIT,
-            Some(text) => {
-                consul_client::duration::parse(text).ok_or_else(|| Failure::bad("Invalid wait time"))?
-            }
+            Some(text) => consul_client::duration::parse(text).ok_or_else(|| Failure::bad("Invalid wait time"))?,
         };
         let wait = if wait.is_zero() { DEFAULT_WAIT } else { wait.min(MAX_WAIT) };
         let index = match self.param("index").filter(|index| !index.is_empty()) {

@@ -99,7 +99,8 @@ impl Journal {
     pub(crate) fn open(folder: &Path, durability: Durability) -> Result<(Self, Option<State>), OpenError> {
         std::fs::create_dir_all(folder).map_err(at(folder))?;
         let lock_path = folder.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(at(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(folder.to_owned())),
@@ -108,7 +109,8 @@ impl Journal {
         let (state, snapshot_size) = read_snapshot(&folder.join("snapshot.json"))?;
         let log_path = folder.join("journal.log");
         let mut options = OpenOptions::new();
-        let mut log = options.create(true).truncate(false).read(true).write(true).open(&log_path).map_err(at(&log_path))?;
+        let mut log =
+            options.create(true).truncate(false).read(true).write(true).open(&log_path).map_err(at(&log_path))?;
         let mut bytes = Vec::new();
         log.read_to_end(&mut bytes).map_err(at(&log_path))?;
         let (state, log_size) = replay(state, &bytes, &log_path)?;

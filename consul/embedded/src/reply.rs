@@ -101,10 +101,7 @@ impl Failure {
     /// 405.
     pub(crate) fn method(method: &http::Method, allowed: &str) -> Self {
         let words = format!("method {method} not allowed");
-        Self {
-            header: Some((ALLOW, format!("OPTIONS,{allowed}"))),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, words)
-        }
+        Self { header: Some((ALLOW, format!("OPTIONS,{allowed}"))), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, words) }
     }
 
     /// 413.

@@ -4,7 +4,10 @@
 //! the reading and the taking over of what was read.
 
 use std::{
-    collections::{BTreeMap, BTreeSet}, sync::Mutex, time::Duration};
+    collections::{BTreeMap, BTreeSet},
+    sync::Mutex,
+    time::Duration,
+};
 
 use helium_crds::ObjectKey;
 use helium_runtime::ports::Ports;

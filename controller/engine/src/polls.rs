@@ -33,8 +33,8 @@ const ROUND: usize = 16;
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// The shortest time between two hints of one sort.
 const HINT_INTERVAL: Duration = Duration::from_secs(1);
-/// A hint whose answer takes long to be read is asked for so much more seldom.
-const HINT_COST: u32 = 10;
+/// For each row of its answer a hint is asked for so much later: while ten thousand checks are critical, every six seconds.
+const HINT_COST: Duration = Duration::from_micros(500);
 /// Where nothing has to be read, it is still made sure this often that the catalog can be seen.
 const PROOF_INTERVAL: Duration = Duration::from_secs(10);
 /// The backoff after a failed read.
@@ -183,7 +183,7 @@ fn due(health: &Health) -> Vec<String> {
 /// Watches the critical checks of the whole catalog; a service whose set of them changes is read at once.
 async fn hint_by_critical(health: Arc<Health>) {
     let mut before: Option<BTreeSet<(String, String)>> = None;
-    let mut index = 0;
+    let (mut index, mut rows) = (0, 0);
     loop {
         let read = Read::blocking(index, health.config.wait);
         let reply = health.client().health_state(Some(CheckStatus::Critical), &read).await;
@@ -192,13 +192,14 @@ async fn hint_by_critical(health: Arc<Health>) {
                 let owner = if check.service_name.is_empty() { check.node } else { check.service_name };
                 (owner, check.check_id)
             };
+            rows = u32::try_from(reply.len()).unwrap_or(u32::MAX);
             let now: BTreeSet<_> = reply.into_iter().map(named).collect();
             if let Some(before) = before.replace(now.clone()) {
                 let owners = before.symmetric_difference(&now).map(|(owner, _)| owner.clone()).collect();
                 hurry(&health, &owners);
             }
         }
-        tokio::time::sleep(HINT_INTERVAL).await;
+        tokio::time::sleep(HINT_INTERVAL + HINT_COST.saturating_mul(rows)).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! World in, Plan out: the pure decisions of Helium.
 //!
-//! [`plan`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
+//! [`plan()`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
 //! knows no clock, and has no memory: the same World always gives the same Plan. Read on in this order:
 //!
 //! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout` and `steps`: how far the rollout

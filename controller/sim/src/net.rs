@@ -79,7 +79,12 @@ impl Net {
 
     /// Writes a line into the trace.
     pub fn tell(&self, line: &str) {
-        lock(&self.trace).push(self.now(), line);
+        lock(&self.trace).push(self.now(), line, false);
+    }
+
+    /// Writes a line that nobody wants to read, for the hash.
+    pub fn mention(&self, line: &str) {
+        lock(&self.trace).push(self.now(), line, true);
     }
 
     /// The trace.
@@ -98,7 +103,7 @@ impl Net {
         let before = checkers.violation().is_some();
         look(&mut checkers, self);
         if let (false, Some(violation)) = (before, checkers.violation()) {
-            lock(&self.trace).push(self.now(), &format!("VIOLATION {violation}"));
+            lock(&self.trace).push(self.now(), &format!("VIOLATION {violation}"), false);
             self.broken.notify_one();
         }
     }

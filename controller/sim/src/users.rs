@@ -1,1 +1,286 @@
-//! x
+//! The people: they apply, scale, roll back, pause, delete and re-create, and now and then change by hand what is not theirs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use consul_client::{Client, Put};
+use futures::future::{BoxFuture, FutureExt as _};
+use helium_crds::{
+    AnyObject, Kind, ObjectKey,
+    control::Verb,
+    deployment::VersionCount,
+    instance::service_id,
+    keys::{Keys, SpecKey},
+};
+use helium_engine::people::{ObjectRef, People, PeopleError};
+use serde_json::{Value, json};
+
+use crate::{
+    faults::FaultKind,
+    net::{Rival, lock},
+    rng::Rng,
+    specs::{self, Wish},
+    truth::Truth,
+    wire::Actor,
+    world::World,
+};
+
+/// The time between two deeds.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(18));
+
+/// The people of a world.
+pub struct Users {
+    world: Arc<World>,
+    people: People,
+    client: Client,
+    names: Vec<String>,
+    rng: Mutex<Rng>,
+    wishes: Mutex<BTreeMap<String, Wish>>,
+    /// Specs that were overwritten with garbage, as they were.
+    garbled: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// Who holds this keeps everybody's hands off the store.
+    pub hands: tokio::sync::Mutex<()>,
+}
+
+impl Users {
+    /// The people of a world, who care for these Deployments.
+    pub fn new(world: &Arc<World>, names: &[&str]) -> Arc<Self> {
+        Arc::new(Self {
+            people: world.people(0),
+            client: world.client(Actor::Operator),
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            rng: Mutex::new(world.net.rng.child("users")),
+            wishes: Mutex::default(),
+            garbled: Mutex::default(),
+            hands: tokio::sync::Mutex::new(()),
+            world: Arc::clone(world),
+        })
+    }
+
+    /// Applies what there is in the beginning: every Deployment, and a Canary for every second.
+    ///
+    /// # Errors
+    /// The store refuses.
+    pub async fn begin(&self) -> Result<(), PeopleError> {
+        self.people.initialise().await?;
+        for (place, name) in self.names.iter().enumerate() {
+            let mut objects = Vec::new();
+            let wish = self.first_wish(name);
+            objects.extend(wish.object().ok());
+            if place % 2 == 1 {
+                objects.extend(self.steps(name));
+            }
+            lock(&self.wishes).insert(name.clone(), wish);
+            self.people.apply(&objects).await?;
+        }
+        Ok(())
+    }
+
+    /// Does something every few seconds, for ever; ended from outside.
+    pub async fn live(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(self.drawn(|rng| rng.between(PAUSE.0, PAUSE.1))).await;
+            let _hands = self.hands.lock().await;
+            let Some(name) = self.drawn(|rng| rng.pick(&self.names).cloned()) else { return };
+            let deed = self.drawn(|rng| rng.below(100));
+            let outcome = self.deed(&name, deed).await;
+            let words = outcome.map_or_else(|error| format!("refused: {error}"), |what| what);
+            self.world.net.tell(&format!("user: {name}: {words}"));
+        }
+    }
+
+    fn drawn<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut lock(&self.rng))
+    }
+
+    fn first_wish(&self, name: &str) -> Wish {
+        self.drawn(|rng| {
+            let replicas = 2 + u32::try_from(rng.below(3)).unwrap_or(0);
+            let strategies = [
+                json!({"rolling": {"maxSurge": 1, "maxUnavailable": 0}}),
+                json!({"rolling": {"maxSurge": 1, "maxUnavailable": 0}}),
+                json!({"rolling": {"maxSurge": "50%", "maxUnavailable": 1}}),
+                json!({"rolling": {"maxSurge": 0, "maxUnavailable": 1}}),
+                json!({"recreate": {}}),
+            ];
+            let strategy = rng.pick(&strategies).cloned().unwrap_or(Value::Null);
+            Wish { strategy, pause_on_failure: rng.chance(300), ..Wish::new(name, "1", replicas) }
+        })
+    }
+
+    fn steps(&self, name: &str) -> Option<AnyObject> {
+        let choices = [
+            json!([{"setWeight": "25%"}, {"soak": "10s"}, {"setWeight": "50%"}, {"soak": "10s"}]),
+            json!([{"setWeight": "34%"}, {"pause": {"duration": "8s"}}]),
+            json!([{"setReplicas": 1}, {"soak": "5s"}, {"pause": {"promoteAfter": "10s"}}]),
+            json!([{"soak": "6s"}, {"setWeight": "60%"}, {"pause": {}}]),
+        ];
+        let (steps, promote) = self.drawn(|rng| (rng.pick(&choices).cloned(), rng.chance(700)));
+        specs::canary(name, &steps?, promote).ok()
+    }
+
+    async fn deed(&self, name: &str, deed: u64) -> Result<String, PeopleError> {
+        let key = ObjectKey::new("default", name);
+        match deed {
+            0..28 => self.new_version(name).await,
+            28..38 => {
+                let replicas = self.drawn(|rng| u32::try_from(rng.below(6)).unwrap_or(0));
+                self.people.scale(&[(key, replicas)]).await?;
+                Ok(format!("scaled to {replicas}"))
+            }
+            38..42 => self.counts_by_hand(&key).await,
+            42..66 => self.ask(&key).await,
+            66..70 => self.people.undo(&key, None).await.map(|_| "undone".to_owned()),
+            70..75 => {
+                let kind = if self.drawn(|rng| rng.chance(600)) { Kind::Deployment } else { Kind::Canary };
+                self.people.delete(&[ObjectRef::new(kind, key)]).await?;
+                Ok(format!("{kind} to be deleted"))
+            }
+            75..80 => self.steps_edited(name).await,
+            80..88 => self.record_deleted(&key).await,
+            88..92 => self.deregistered(&key).await,
+            92..96 => self.garbage(&key).await,
+            _ => self.two_at_once(name).await,
+        }
+    }
+
+    /// A new version, or the first one again where there is none any more.
+    async fn new_version(&self, name: &str) -> Result<String, PeopleError> {
+        let wish = self.next_wish(name);
+        let Ok(object) = wish.object() else { return Ok("nothing".to_owned()) };
+        let said = format!("applies {} x{}", wish.version, wish.replicas);
+        self.people.apply(&[object]).await?;
+        lock(&self.wishes).insert(name.to_owned(), wish);
+        Ok(said)
+    }
+
+    fn next_wish(&self, name: &str) -> Wish {
+        let before = lock(&self.wishes).get(name).cloned().unwrap_or_else(|| self.first_wish(name));
+        let number: u64 = before.version.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        self.drawn(|rng| {
+            let ends = ["", "", "", "", "", "-bad", "-bad", "-flap", "-slow", "-crash"];
+            let end = rng.pick(&ends).copied().unwrap_or_default();
+            Wish { version: format!("{}{end}", number + 1), ..before }
+        })
+    }
+
+    async fn counts_by_hand(&self, key: &ObjectKey) -> Result<String, PeopleError> {
+        let history = self.people.revisions(key).await?;
+        let pick = |rng: &mut Rng| {
+            let chosen = rng.pick(&history).map(|revision| {
+                let version = format!("{}@{}", revision.template.version, revision.id.short());
+                VersionCount { version, replicas: 1 + u32::try_from(rng.below(2)).unwrap_or(0) }
+            });
+            chosen.into_iter().collect::<Vec<_>>()
+        };
+        let counts = self.drawn(pick);
+        if counts.is_empty() {
+            return Ok("no history".to_owned());
+        }
+        self.people.scale_versions(key, &counts).await?;
+        Ok(format!("counts by hand {counts:?}"))
+    }
+
+    async fn ask(&self, key: &ObjectKey) -> Result<String, PeopleError> {
+        let verbs = [
+            Verb::Promote,
+            Verb::PromoteFull,
+            Verb::Abort,
+            Verb::Retry,
+            Verb::Pause,
+            Verb::Pause,
+            Verb::Resume,
+            Verb::Restart,
+        ];
+        let Some(verb) = self.drawn(|rng| rng.pick(&verbs).copied()) else { return Ok(String::new()) };
+        self.people.request(key, verb, None).await?;
+        Ok(format!("asks for {}", verb.as_str()))
+    }
+
+    async fn steps_edited(&self, name: &str) -> Result<String, PeopleError> {
+        let Some(canary) = self.steps(name) else { return Ok("no steps".to_owned()) };
+        self.people.apply(&[canary]).await?;
+        Ok("edits the steps".to_owned())
+    }
+
+    /// Somebody deletes an instance's record, or its assignment, but never both.
+    async fn record_deleted(&self, key: &ObjectKey) -> Result<String, PeopleError> {
+        let keys = Keys::default();
+        let truth = Truth::of(&self.world.net.server.state(), key);
+        let running: Vec<_> = truth.running().cloned().collect();
+        let Some(victim) = self.drawn(|rng| rng.pick(&running).cloned()) else { return Ok("nothing runs".to_owned()) };
+        let record = self.drawn(|rng| rng.chance(500));
+        let path = if record { keys.instance(key, &victim.id) } else { keys.assignment(&victim.node, &victim.id) };
+        let both = self.world.net.server.with_state(|state| {
+            state.kv().get(&keys.instance(key, &victim.id)).is_some()
+                && state.kv().get(&keys.assignment(&victim.node, &victim.id)).is_some()
+        });
+        if both == Some(true) {
+            self.client.kv_delete(&path, None).await?;
+        }
+        Ok(format!("deletes {path} by hand"))
+    }
+
+    async fn deregistered(&self, key: &ObjectKey) -> Result<String, PeopleError> {
+        let truth = Truth::of(&self.world.net.server.state(), key);
+        let running: Vec<_> = truth.running().cloned().collect();
+        let Some(victim) = self.drawn(|rng| rng.pick(&running).cloned()) else { return Ok("nothing runs".to_owned()) };
+        let wire = crate::wire::Wire::new(
+            &self.world.net,
+            Actor::Operator,
+            victim.node.as_str(),
+            crate::wire::Life::until(None),
+        );
+        Client::over(wire, Some("user".to_owned())).agent_deregister_service(&service_id(&victim.id)).await?;
+        Ok(format!("deregisters {} by hand", victim.id))
+    }
+
+    async fn garbage(&self, key: &ObjectKey) -> Result<String, PeopleError> {
+        let path = Keys::default().spec(Kind::Deployment, key);
+        let state = self.world.net.server.state();
+        let Some(entry) = state.kv().get(&path) else { return Ok("no spec".to_owned()) };
+        let rest = self.drawn(|rng| rng.between(Duration::from_secs(5), Duration::from_secs(40)));
+        lock(&self.garbled).insert(path.clone(), entry.value.to_vec());
+        self.client.kv_put(&path, "{\"kind\": \"Nonsense\"", &Put::default()).await?;
+        tokio::time::sleep(rest).await;
+        self.ungarble().await;
+        Ok("writes garbage over the spec, and puts it right".to_owned())
+    }
+
+    /// Puts right what was overwritten with garbage.
+    pub async fn ungarble(&self) {
+        let garbled = lock(&self.garbled).clone();
+        for (key, value) in garbled {
+            if self.client.kv_put(&key, value, &Put::default()).await.is_ok() {
+                lock(&self.garbled).remove(&key);
+            }
+        }
+    }
+
+    async fn two_at_once(&self, name: &str) -> Result<String, PeopleError> {
+        let (one, other) = (self.next_wish(name), self.next_wish(name));
+        let other = Wish { version: format!("{}0", other.version.split('-').next().unwrap_or_default()), ..other };
+        let (Ok(first), Ok(second)) = (one.object(), other.object()) else { return Ok("nothing".to_owned()) };
+        let rival = self.world.people(1);
+        let (first, second) = ([first], [second]);
+        let (first, second) = tokio::join!(self.people.apply(&first), rival.apply(&second));
+        self.world.net.faults().strike(FaultKind::TwoApply);
+        lock(&self.wishes).insert(name.to_owned(), if second.is_ok() { other } else { one });
+        Ok(format!("two apply at once: {} {}", first.is_ok(), second.is_ok()))
+    }
+}
+
+impl Rival for Users {
+    fn race(&self, key: String) -> BoxFuture<'_, ()> {
+        async move {
+            let Some(SpecKey::Object(Kind::Deployment, object)) = Keys::default().parse_spec(&key) else { return };
+            let replicas = self.drawn(|rng| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
+            // A race that the person loses is one too.
+            let _lost = self.world.people(2).scale(&[(object, replicas)]).await;
+        }
+        .boxed()
+    }
+}

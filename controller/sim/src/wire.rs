@@ -150,6 +150,8 @@ impl Wire {
             self.die(&sending, FaultKind::CrashBefore).await;
         }
         let line = format!("{} {} {}", self.actor, sending.method, sending.path);
+        // Reads that nobody doubts and heartbeats would hide what happens.
+        let uneventful = sending.is_heartbeat() || (!sending.is_write() && !self.is_controller());
         let (long_poll, answer) = (sending.long_poll, self.deliver(sending).await);
         self.live().await;
         if ends == Some(true) {
@@ -159,7 +161,9 @@ impl Wire {
         self.travel().await;
         if !long_poll || answer.is_err() {
             let outcome = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.status().as_u16().to_string());
-            self.net.tell(&format!("{line} -> {outcome}"));
+            let line = format!("{line} -> {outcome}");
+            let quiet = answer.as_ref().is_ok_and(|answer| answer.status().is_success()) && uneventful;
+            if quiet { self.net.mention(&line) } else { self.net.tell(&line) }
         }
         answer
     }

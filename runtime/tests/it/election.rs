@@ -202,3 +202,16 @@ async fn at_rest_a_leader_and_a_standby_write_nothing() {
     assert_eq!(world.server.index(), index);
     drop(second);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_its_peers_cannot_reach_for_a_moment_does_not_cost_the_leadership() {
+    let world = World::new();
+    let mut only = start(&world, world.client(), config("a"));
+    let lease = only.leads_within(S(1)).await;
+    world.server.set_reachable("localhost", false);
+    tokio::time::sleep(S(10)).await;
+    world.server.set_reachable("localhost", true);
+    tokio::time::sleep(S(10)).await;
+    assert_eq!(only.lease().unwrap().fence, lease.fence);
+    assert!(lease.is_valid(&world.ports));
+}

@@ -64,12 +64,12 @@ const IMPURE: &[&str] =
     &["consul-client", "fastrand", "futures", "getrandom", "hyper", "mio", "rand", "socket2", "tokio", "uuid"];
 
 /// Every arrow that the table does not have, and every impurity behind a pure room.
-pub(super) fn check(metadata: &Metadata, root: &Path) -> Vec<Finding> {
+pub(super) fn check(metadata: &Metadata, tree: &Path) -> Vec<Finding> {
     let members: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
     let mut findings = Vec::new();
     for package in &metadata.packages {
-        let manifest = package.manifest.strip_prefix(root).unwrap_or(&package.manifest);
-        let mut say = |words: String| findings.push(Finding::new(manifest, 1, words));
+        let file = package.manifest.strip_prefix(tree).unwrap_or(&package.manifest);
+        let mut say = |words: String| findings.push(Finding::new(file, 1, words));
         let Some(room) = HOUSE.iter().find(|room| room.name == package.name) else {
             say(format!("{} is not in the table of rooms, xtask/src/tidy/arrows.rs", package.name));
             continue;

@@ -42,9 +42,7 @@ fn critical(output: impl Into<String>) -> Probe {
 
 async fn probe_tcp(address: &str, timeout: Duration) -> Probe {
     match tokio::time::timeout(timeout, TcpStream::connect(address)).await {
-        Ok(Ok(_stream)) => {
-            Probe { status: CheckStatus::Passing, output: format!("TCP connect {address}: Success") }
-        }
+        Ok(Ok(_stream)) => Probe { status: CheckStatus::Passing, output: format!("TCP connect {address}: Success") },
         Ok(Err(error)) => critical(dial(address, &error)),
         Err(_) => critical(format!("dial tcp {address}: i/o timeout")),
     }
@@ -100,8 +98,7 @@ async fn fetch(url: &str, method: &str, definition: &CheckDefinition) -> Result<
         None => format!("{}:80", authority.host()),
     };
     let stream = TcpStream::connect(&address).await.map_err(|error| dial(&address, &error))?;
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = request(&uri, method, definition).map_err(|error| error.to_string())?;
     let conversation = async move {
         let response = sender.send_request(request).await.map_err(words)?;

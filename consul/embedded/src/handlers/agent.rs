@@ -112,8 +112,7 @@ fn members(state: &State, sees: bool) -> Vec<Value> {
 }
 
 fn register_service(call: &Call<'_>) -> Result<Reply, Failure> {
-    let replace_checks =
-        call.param("replace-existing-checks").is_some_and(|value| matches!(value, "" | "true" | "1"));
+    let replace_checks = call.param("replace-existing-checks").is_some_and(|value| matches!(value, "" | "true" | "1"));
     let fields = Fields::parse(&call.body).map_err(|problem| bad_body(&problem))?;
     let (service, checks) = definition::service(fields, call.node)?;
     write(call, &Command::AgentRegister { node: node(call), service, checks, replace_checks })

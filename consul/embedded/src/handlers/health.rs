@@ -46,9 +46,8 @@ fn service(call: &Call<'_>, state: &State, name: &str, passing: bool) -> Page {
     let tags: Vec<&str> = call.params("tag").collect();
     let mut seen: Vec<Value> = Vec::new();
     for (node, service) in catalog.instances(name) {
-        let fits = sees(call)
-            && fits_meta(call, node)
-            && tags.iter().all(|tag| service.tags.iter().any(|own| own == tag));
+        let fits =
+            sees(call) && fits_meta(call, node) && tags.iter().all(|tag| service.tags.iter().any(|own| own == tag));
         let checks = catalog.checks_for(&node.node, &service.id);
         if fits && (!passing || checks.iter().all(|check| check.status == "passing")) {
             let checks: Vec<Value> = checks.into_iter().map(Check::view).collect();

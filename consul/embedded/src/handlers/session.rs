@@ -45,7 +45,8 @@ pub(crate) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
         "node" => {
             call.allow(&[Method::GET])?;
             let node = present(rest, "Missing node name")?;
-            call.read(|state| Ok(page(call, state, state.sessions().all().filter(|session| session.node == node)))).await
+            call.read(|state| Ok(page(call, state, state.sessions().all().filter(|session| session.node == node))))
+                .await
         }
         _ => Err(Failure::no_such_path()),
     }
@@ -91,7 +92,8 @@ fn parse(call: &Call<'_>) -> Result<Session, Problem> {
     let mut fields = if call.body.is_empty() { Fields::new(Value::Null)? } else { Fields::parse(&call.body)? };
     let checks = fields.strings("Checks")?;
     let node_checks = fields.strings("NodeChecks")?;
-    let default_checks = if checks.as_ref().is_some_and(Vec::is_empty) { vec![] } else { vec!["serfHealth".to_owned()] };
+    let default_checks =
+        if checks.as_ref().is_some_and(Vec::is_empty) { vec![] } else { vec!["serfHealth".to_owned()] };
     let node = fields.string("Node")?;
     let lock_delay = lock_delay(&mut fields)?;
     Ok(Session {

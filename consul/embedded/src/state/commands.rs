@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::agent::{AgentCheck, CheckDefinition};
 use super::catalog::{Consequences, Registration};
-use super::kv::{Change, Entry, KvOp, KvResult, Verb};
-use super::records::{Check, Node, Service};
+use super::checks::AgentCheck;
+use super::kv::Change;
+use super::kv_op::{Entry, KvOp, KvResult, Verb};
+use super::records::{Node, Service};
 use super::session::{Behavior, Session};
 use super::timers::Timer;
 use super::txn::{self, TxnOp};
@@ -312,12 +313,5 @@ impl State {
         for id in ended {
             self.end_session(&id, now, touched);
         }
-    }
-}
-
-impl AgentCheck {
-    /// A check that has not run yet.
-    pub fn new(check: Check, definition: CheckDefinition) -> Self {
-        Self { check, definition }
     }
 }

@@ -7,10 +7,13 @@
 
 mod agent;
 mod catalog;
+mod checks;
 mod commands;
 mod kv;
+mod kv_op;
 mod records;
 mod session;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -22,13 +25,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use agent::own_node;
-pub use agent::{Agent, AgentCheck, CheckDefinition, CheckKind};
+pub use agent::Agent;
 pub use catalog::{Catalog, Registration};
+pub use checks::{AgentCheck, CheckDefinition, CheckKind};
 pub use commands::{Applied, Command};
-pub use kv::{Entry, Kv, KvOp, KvResult, Verb};
+pub use kv::Kv;
+pub use kv_op::{Entry, KvOp, KvResult, Verb};
 pub use records::{Check, Meta, Node, Service, Weights};
 pub use session::{Behavior, ServiceCheck, Session, Sessions};
+pub(crate) use sync::own_node;
 use timers::{Timer, Timers};
 pub use txn::{MAX_OPS, TxnError, TxnOp};
 

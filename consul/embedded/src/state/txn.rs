@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::kv::{Change, Entry, KvOp, KvResult, Verb};
+use super::kv::Change;
+use super::kv_op::{Entry, KvOp, KvResult, Verb};
 use super::{Refusal, State};
 
 /// The most operations in one transaction, as in Consul 1.8.
@@ -40,9 +41,7 @@ impl TxnOp {
 /// What is wrong with the operations before any is tried: a missing key, a lock that waits out its delay.
 pub(super) fn precheck(state: &State, ops: &[TxnOp], now: Duration) -> Vec<TxnError> {
     let check = |op: &TxnOp| match op {
-        TxnOp::Kv(op) if op.key.is_empty() && op.verb != Verb::DeleteTree => {
-            Some("Must provide key".to_owned())
-        }
+        TxnOp::Kv(op) if op.key.is_empty() && op.verb != Verb::DeleteTree => Some("Must provide key".to_owned()),
         TxnOp::Kv(op) if op.verb == Verb::Lock && state.kv.lock_delay(&op.key, now).is_some() => {
             Some(format!("failed to lock key {:?} due to lock delay", op.key))
         }

@@ -1,19 +1,15 @@
 //! Apply: whole documents in, compared with what is stored; only what differs is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use futures::{StreamExt, TryStreamExt, stream};
-use helium_crds::{AnyObject, Kind, Metadata, ObjectKey, deployment::service_name};
+use helium_crds::{AnyObject, Metadata};
 
 use super::{
-    People, PeopleError, Row,
+    People, PeopleError, Row, checks,
     commit::{MAX_BYTES, Write},
     manifest::{self, ObjectRef, Stored},
-    weights,
+    stock::Stock,
 };
-
-/// How many objects are read at a time.
-const READS: usize = 8;
 
 /// What apply did, or would do, with one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,18 +51,27 @@ pub struct Applied {
 }
 
 /// One object on its way into the store.
-struct Change {
-    applied: Applied,
+pub(super) struct Change {
+    /// What is told of it.
+    pub(super) applied: Applied,
+    /// The index that it is written on top of.
     index: u64,
+}
+
+impl Change {
+    /// Whether there is anything to write.
+    pub(super) fn writes(&self) -> bool {
+        self.applied.outcome != Outcome::Unchanged
+    }
 }
 
 impl People {
     /// Applies the documents: all of them or none, as far as one transaction of 64 goes.
     ///
     /// An object whose spec, labels and annotations are as declared is not written. A store that was never used is made ready.
-    pub async fn apply(&self, manifests: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
+    pub async fn apply(&self, declared: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
         self.initialise().await?;
-        let changes = self.changes(manifests).await?;
+        let changes = self.changes(declared).await?;
         let writes = self.writes(&changes)?;
         let mut written = 0;
         for batch in batches(&writes) {
@@ -80,31 +85,30 @@ impl People {
     }
 
     /// What [`People::apply`] would do. Writes nothing, not even to a store that was never used.
-    pub async fn preview(&self, manifests: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
-        Ok(self.changes(manifests).await?.into_iter().map(|change| change.applied).collect())
+    pub async fn preview(&self, declared: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
+        Ok(self.changes(declared).await?.into_iter().map(|change| change.applied).collect())
     }
 
-    async fn changes(&self, manifests: &[AnyObject]) -> Result<Vec<Change>, PeopleError> {
-        let names: Vec<ObjectRef> = manifests.iter().map(ObjectRef::of_any).collect();
-        let reads = names.iter().map(|name| async move { self.object(name).await });
-        let before: Vec<Option<Row<Stored>>> = stream::iter(reads).buffered(READS).try_collect().await?;
-        let mut changes = Vec::with_capacity(manifests.len());
-        for (manifest, before) in manifests.iter().zip(before) {
-            changes.push(self.change(manifest, before)?);
+    async fn changes(&self, declared: &[AnyObject]) -> Result<Vec<Change>, PeopleError> {
+        let names: Vec<ObjectRef> = declared.iter().map(ObjectRef::of_any).collect();
+        let mut stock = Stock::of(self, &names).await?;
+        let mut changes = Vec::with_capacity(declared.len());
+        for (object, name) in declared.iter().zip(&names) {
+            changes.push(self.change(object, stock.get(name).cloned())?);
         }
-        self.check_service_names(manifests, &changes).await?;
-        self.check_weights(manifests, &mut changes).await?;
+        checks::service_names(declared, &mut stock).await?;
+        checks::canary_weights(declared, &mut changes, &mut stock).await?;
         Ok(changes)
     }
 
     /// Decides about one object: unchanged, or what it is to become.
-    fn change(&self, manifest: &AnyObject, before: Option<Row<Stored>>) -> Result<Change, PeopleError> {
-        let object = ObjectRef::of_any(manifest);
+    fn change(&self, declared: &AnyObject, before: Option<Row<Stored>>) -> Result<Change, PeopleError> {
+        let object = ObjectRef::of_any(declared);
         let unreadable = |error: serde_json::Error| PeopleError::Unreadable {
             key: self.keys().spec(object.kind, &object.key),
             why: error.to_string(),
         };
-        let mut after = manifest::stored(manifest).map_err(unreadable)?;
+        let mut after = manifest::stored(declared).map_err(unreadable)?;
         let Some(Row { value: stored, index }) = before else {
             after.metadata = self.first_metadata(&after.metadata);
             let applied = applied(object, Outcome::Created, None, after, None);
@@ -121,7 +125,7 @@ impl People {
             let applied = applied(object, Outcome::Unchanged, Some(stored.clone()), stored, None);
             return Ok(Change { applied, index });
         }
-        let versions = versions(&stored, manifest);
+        let versions = versions(&stored, declared);
         after.metadata = self.next_metadata(old, new, same_spec);
         Ok(Change { applied: applied(object, Outcome::Configured, Some(stored), after, versions), index })
     }
@@ -148,73 +152,12 @@ impl People {
         metadata
     }
 
-    /// Refuses two Deployments that would register the same service. The store is listed only if a name is new.
-    async fn check_service_names(&self, manifests: &[AnyObject], changes: &[Change]) -> Result<(), PeopleError> {
-        let mut owners: BTreeMap<String, ObjectKey> = BTreeMap::new();
-        let mut anything_new = false;
-        for (manifest, change) in manifests.iter().zip(changes) {
-            let AnyObject::Deployment(deployment) = manifest else { continue };
-            let service = service_name(deployment);
-            anything_new |= stored_service(change.applied.before.as_ref()).as_deref() != Some(service.as_str());
-            if let Some(other) = owners.insert(service.clone(), deployment.key()) {
-                return Err(PeopleError::ServiceClash {
-                    object: ObjectRef::of_any(manifest),
-                    other: Box::new(other),
-                    service,
-                });
-            }
-        }
-        if !anything_new {
-            return Ok(());
-        }
-        let applied: BTreeSet<ObjectRef> = manifests.iter().map(ObjectRef::of_any).collect();
-        for Row { value: stored, .. } in self.objects().await? {
-            if stored.kind != Kind::Deployment || applied.contains(&ObjectRef::of(&stored)) {
-                continue;
-            }
-            let Some(service) = stored_service(Some(&stored)) else { continue };
-            if let Some(key) = owners.get(&service) {
-                let object = ObjectRef::new(Kind::Deployment, key.clone());
-                return Err(PeopleError::ServiceClash { object, other: Box::new(stored.key()), service });
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks at every pair of Deployment and Canary of which a part changes, with the other part from the store.
-    async fn check_weights(&self, manifests: &[AnyObject], changes: &mut [Change]) -> Result<(), PeopleError> {
-        for place in 0..manifests.len() {
-            let Some(change) = changes.get(place).filter(|change| change.applied.outcome != Outcome::Unchanged) else {
-                continue;
-            };
-            let name = change.applied.object.clone();
-            let other = ObjectRef::new(other_kind(name.kind), name.key.clone());
-            let declared = manifests.iter().find(|manifest| ObjectRef::of_any(manifest) == other);
-            // Where both parts are declared the Canary's own turn warns, unless only the Deployment changes.
-            let canary_changes =
-                |change: &Change| change.applied.object == other && change.applied.outcome != Outcome::Unchanged;
-            if name.kind == Kind::Deployment && changes.iter().any(canary_changes) {
-                continue;
-            }
-            let other = match declared {
-                Some(other) => Some(other.clone()),
-                None => self.object(&other).await?.and_then(|row| manifest::typed(&row.value).ok()),
-            };
-            let (Some(manifest), Some(other)) = (manifests.get(place), other) else { continue };
-            let warnings = match name.kind {
-                Kind::Deployment => weights::check(manifest, &other)?,
-                Kind::Canary => weights::check(&other, manifest)?,
-            };
-            if let Some(change) = changes.get_mut(place) {
-                change.applied.warnings.extend(warnings);
-            }
-        }
-        Ok(())
-    }
-
     fn writes(&self, changes: &[Change]) -> Result<Vec<Write>, PeopleError> {
-        let real = changes.iter().filter(|change| change.applied.outcome != Outcome::Unchanged);
-        real.map(|change| self.write_of(&change.applied.after, change.index)).collect()
+        changes
+            .iter()
+            .filter(|change| change.writes())
+            .map(|change| self.write_of(&change.applied.after, change.index))
+            .collect()
     }
 
     /// The write that puts `stored` on top of `index`.
@@ -240,27 +183,12 @@ fn applied(
     Applied { object, outcome, before, after, versions, warnings: Vec::new() }
 }
 
-fn other_kind(kind: Kind) -> Kind {
-    match kind {
-        Kind::Deployment => Kind::Canary,
-        Kind::Canary => Kind::Deployment,
-    }
-}
-
 /// The labels before and after, if the template's label changes.
-fn versions(stored: &Stored, manifest: &AnyObject) -> Option<(String, String)> {
+fn versions(stored: &Stored, declared: &AnyObject) -> Option<(String, String)> {
     let old = stored.spec.pointer("/template/version")?.as_str()?;
-    let AnyObject::Deployment(deployment) = manifest else { return None };
+    let AnyObject::Deployment(deployment) = declared else { return None };
     let new = deployment.spec.template.version.as_str();
     (old != new).then(|| (old.to_owned(), new.to_owned()))
-}
-
-/// The service name of a stored Deployment.
-fn stored_service(stored: Option<&Stored>) -> Option<String> {
-    match manifest::typed(stored?).ok()? {
-        AnyObject::Deployment(deployment) => Some(service_name(&deployment)),
-        AnyObject::Canary(_) => None,
-    }
 }
 
 /// Splits the writes into transactions, each within Consul's limits of operations and of bytes.
@@ -281,6 +209,8 @@ fn batches(writes: &[Write]) -> Vec<&[Write]> {
 
 #[cfg(test)]
 mod tests {
+    use helium_crds::{Kind, ObjectKey};
+
     use super::*;
 
     fn write(size: usize) -> Write {

@@ -12,6 +12,7 @@
 //! A write whose answer was lost is never sent again blindly: [`commit`] reads back what it wrote first.
 
 pub mod apply;
+mod checks;
 mod commit;
 pub mod control;
 pub mod delete;
@@ -22,6 +23,7 @@ pub mod layout;
 pub mod manifest;
 pub mod read;
 pub mod scale;
+mod stock;
 #[cfg(test)]
 mod tests;
 pub mod undo;

@@ -167,6 +167,30 @@ async fn two_deployments_of_one_service_are_refused_and_nothing_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_objects_take_several_transactions_and_are_unchanged_the_next_time() {
+    let desk = Desk::new();
+    let many =
+        (0..150).map(|number| HELLO.replace("name: hello", &format!("name: hello-{number}"))).collect::<Vec<_>>();
+    let many = many.join("---");
+    assert!(desk.apply(&many).await.iter().all(|applied| applied.outcome == Outcome::Created));
+    let index = desk.server.index();
+    assert!(desk.apply(&many).await.iter().all(|applied| applied.outcome == Outcome::Unchanged));
+    assert_eq!(desk.server.index(), index);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_canary_is_checked_against_the_deployment_that_is_stored() {
+    let desk = Desk::new();
+    desk.apply(HELLO).await;
+    let canary =
+        "{apiVersion: helium.dev/v1, kind: Canary, metadata: {name: hello}, spec: {steps: [{setWeight: 10%}]}}";
+    let applied = desk.apply(canary).await;
+    assert_eq!(applied[0].warnings, ["step 1 asks for 10% and gets 25% (1 of 4)"]);
+    let exact = canary.replace("spec: {", "spec: {exact: true, ");
+    assert!(matches!(desk.people.apply(&objects(&exact)).await, Err(PeopleError::WeightNotPossible { .. })));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_conflict_is_given_back_and_the_other_ones_write_stays() {
     let desk = Desk::new();
     desk.apply(HELLO).await;

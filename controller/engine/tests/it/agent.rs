@@ -17,7 +17,7 @@ use helium_runtime::ports::Ports;
 use tokio::task::JoinHandle;
 
 /// How often the agent looks at its assignments.
-const LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(500);
 /// Long enough for no test to run into it.
 const NEVER: Duration = Duration::from_secs(100_000);
 

@@ -24,6 +24,7 @@ async fn a_standby_plans_and_writes_nothing_and_takes_over_when_the_leader_stops
     stage.apply(HELLO).await;
     stage.until_healthy("hello", 60).await;
     assert_eq!(second.metrics.writes.get(), 0);
+    assert!(second.metrics.plans_dropped.get() > 0, "the standby did not plan");
     assert!(!*second.leading.borrow());
     first.stop().await;
     stage.apply(&HELLO.replace("replicas: 3", "replicas: 4")).await;

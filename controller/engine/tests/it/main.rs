@@ -4,6 +4,8 @@
 
 mod agent;
 mod blindness;
+mod crashes;
 mod first_light;
 mod leaders;
 mod stage;
+mod zz_real;

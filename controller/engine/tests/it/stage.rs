@@ -150,12 +150,12 @@ impl Stage {
         wanted: impl Fn(&DeploymentStatus) -> bool,
     ) -> DeploymentStatus {
         let mut last = None;
-        for _ in 0..limit * 10 {
+        for _ in 0..limit * 4 {
             last = self.status(name).await;
             if let Some(status) = last.as_ref().filter(|status| wanted(status)) {
                 return status.clone();
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
         let instances = self.instances(name).await;
         panic!("not within {limit} s; last: {last:#?}\ninstances: {instances:#?}");
@@ -167,11 +167,11 @@ impl Stage {
 
     /// Waits until something is so; fails after `limit` seconds.
     pub(crate) async fn eventually<F: Future<Output = bool>>(&self, what: &str, limit: u64, so: impl Fn() -> F) {
-        for _ in 0..limit * 10 {
+        for _ in 0..limit * 4 {
             if so().await {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
         panic!("not within {limit} s: {what}");
     }

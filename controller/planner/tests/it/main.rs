@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that panics is a test that fails")]
 
 mod canary;
+mod clocks;
 mod controls;
 mod fleet;
 mod invariants;
 mod model;
+mod odd_states;
 mod rolling;

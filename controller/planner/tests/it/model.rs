@@ -30,6 +30,8 @@ pub(crate) struct Model {
     pub(crate) start_time: SignedDuration,
     /// How long an instance takes to stop.
     pub(crate) stop_time: SignedDuration,
+    /// How long these take to stop.
+    pub(crate) slow: BTreeMap<InstanceId, SignedDuration>,
     /// The agents of these nodes are away.
     pub(crate) away: BTreeSet<NodeName>,
     stopping_since: BTreeMap<InstanceId, Timestamp>,
@@ -95,6 +97,7 @@ impl Model {
             sick: BTreeSet::new(),
             start_time: seconds(1),
             stop_time: seconds(1),
+            slow: BTreeMap::new(),
             away: BTreeSet::new(),
             stopping_since: BTreeMap::new(),
             events: Vec::new(),
@@ -300,7 +303,7 @@ impl Model {
                 Desired::Stop => {
                     self.fleet.catalog.remove(&id);
                     let since = *self.stopping_since.entry(id.clone()).or_insert(now);
-                    if now >= since + self.stop_time {
+                    if now >= since + self.slow.get(&id).copied().unwrap_or(self.stop_time) {
                         self.report(&assignment, node, InstancePhase::Stopped);
                     }
                 }

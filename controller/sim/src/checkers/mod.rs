@@ -55,6 +55,7 @@ pub struct Checkers {
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
     commits: u64,
+    writes_so_far: u64,
 }
 
 /// What a controller sees with.
@@ -123,6 +124,11 @@ impl Checkers {
         self.commits
     }
 
+    /// How many requests of controllers changed anything in the store, heartbeats and renewals aside.
+    pub fn writes_so_far(&self) -> u64 {
+        self.writes_so_far
+    }
+
     /// Says that something is wrong. Only the first one counts: what follows may be its consequence.
     pub fn fail(&mut self, checker: &'static str, message: String) {
         if self.violation.is_none() {
@@ -170,6 +176,9 @@ impl Checkers {
         if !applied {
             return;
         }
+        if before.index() != after.index() && !is_heartbeat(&written.path) {
+            self.writes_so_far += 1;
+        }
         self.check_ownership(actor, written, before);
         if !written.ops.iter().any(crate::ops::Op::writes) {
             return;
@@ -205,4 +214,8 @@ fn object_of(written: &Written) -> Option<ObjectKey> {
     written.ops.iter().find_map(|op| match keys.parse_spec(&op.key)? {
         SpecKey::Object(_, object) | SpecKey::Control(_, object) => Some(object),
     })
+}
+
+fn is_heartbeat(path: &str) -> bool {
+    path.starts_with("/v1/agent/check/update") || path.starts_with("/v1/session/renew")
 }

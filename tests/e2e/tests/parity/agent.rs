@@ -190,9 +190,14 @@ async fn limits_of_metadata(w: World) {
         let refused = w.put("agent/service/register", json!({"Name": name, "Meta": meta}).to_string()).await;
         assert_eq!(refused.says(), (400, format!("Invalid Service Meta: {words}")));
     }
-    let pairs = |count: usize| -> Value { (0..count).map(|i| (format!("k{i}"), json!("v"))).collect::<serde_json::Map<_, _>>().into() };
+    let pairs = |count: usize| -> Value {
+        (0..count).map(|i| (format!("k{i}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
+    };
     let refused = w.put("agent/service/register", json!({"Name": name, "Meta": pairs(65)}).to_string()).await;
-    assert_eq!(refused.says(), (400, "Invalid Service Meta: Node metadata cannot contain more than 64 key/value pairs".into()));
+    assert_eq!(
+        refused.says(),
+        (400, "Invalid Service Meta: Node metadata cannot contain more than 64 key/value pairs".into())
+    );
     let mut full = pairs(63);
     full["k".repeat(128)] = "v".repeat(512).into();
     w.register(&json!({"Name": name, "Meta": full})).await;
@@ -230,7 +235,9 @@ async fn definitions_that_make_no_sense_are_refused(w: World) {
 
 async fn a_ttl_check_is_told_in_four_ways(w: World) {
     let (_, check) = with_ttl(&w, "300s").await;
-    for (way, status) in [("pass", CheckStatus::Passing), ("warn", CheckStatus::Warning), ("fail", CheckStatus::Critical)] {
+    for (way, status) in
+        [("pass", CheckStatus::Passing), ("warn", CheckStatus::Warning), ("fail", CheckStatus::Critical)]
+    {
         let told = w.put(&format!("agent/check/{way}/{check}?note=hey%20{way}"), "").await;
         assert_eq!(told.says(), (200, String::new()));
         w.until_status(&check, status).await;
@@ -307,7 +314,10 @@ async fn maintenance_takes_a_service_out_and_back(w: World) {
     assert_eq!(on.says(), (200, String::new()));
     w.until_status(&check, CheckStatus::Critical).await;
     let shown = &checks(&w).await[&check];
-    assert_eq!((&shown["Name"], &shown["Notes"], &shown["Type"]), (&json!("Service Maintenance Mode"), &json!("why"), &json!("maintenance")));
+    assert_eq!(
+        (&shown["Name"], &shown["Notes"], &shown["Type"]),
+        (&json!("Service Maintenance Mode"), &json!("why"), &json!("maintenance"))
+    );
     w.client.agent_service_maintenance(&name, false, "").await.unwrap();
     w.until("it is back", || async { w.status_of(&check).await.is_none() }).await;
     let table = [

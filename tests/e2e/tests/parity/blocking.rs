@@ -193,9 +193,12 @@ async fn a_wait_that_ends_gives_the_same_index_again(w: World) {
 }
 
 async fn what_is_no_wait_or_index_is_refused(w: World) {
-    for (query, words) in
-        [("wait=abc", "Invalid wait time"), ("index=abc", "Invalid index"), ("index=-5", "Invalid index"), ("wait=1", "Invalid wait time")]
-    {
+    for (query, words) in [
+        ("wait=abc", "Invalid wait time"),
+        ("index=abc", "Invalid index"),
+        ("index=-5", "Invalid index"),
+        ("wait=1", "Invalid wait time"),
+    ] {
         assert_eq!(w.get(&format!("kv/x?{query}")).await.says(), (400, words.into()), "{query}");
     }
 }

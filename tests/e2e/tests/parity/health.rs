@@ -162,7 +162,9 @@ async fn a_state_lists_the_checks_in_it(w: World) {
     let (node, service) = (Node::new(&w), w.name());
     node.has(&service, "a", "passing").await;
     node.has(&service, "b", "critical").await;
-    for (state, wanted) in [("passing", vec!["c-a"]), ("critical", vec!["c-b"]), ("warning", vec![]), ("any", vec!["c-a", "c-b"])] {
+    for (state, wanted) in
+        [("passing", vec!["c-a"]), ("critical", vec!["c-b"]), ("warning", vec![]), ("any", vec!["c-a", "c-b"])]
+    {
         let listed = w.get(&format!("health/state/{state}")).await.json();
         let own = listed.as_array().unwrap().iter().filter(|check| check["Node"] == node.name);
         let own: Vec<&str> = own.map(|check| check["CheckID"].as_str().unwrap()).collect();

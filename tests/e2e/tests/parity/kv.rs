@@ -69,7 +69,8 @@ async fn an_empty_value_is_null(w: World) {
     w.set(&key, "").await;
     let entry = w.entry(&key).await;
     let index = &entry["ModifyIndex"];
-    let wanted = json!({"LockIndex": 0, "Key": key, "Flags": 0, "Value": null, "CreateIndex": index, "ModifyIndex": index});
+    let wanted =
+        json!({"LockIndex": 0, "Key": key, "Flags": 0, "Value": null, "CreateIndex": index, "ModifyIndex": index});
     assert_eq!(entry, wanted);
 }
 
@@ -146,7 +147,10 @@ async fn conditions_that_exclude_each_other_are_refused(w: World) {
         assert_eq!(refused.status, 400, "{flags}");
         assert!(refused.text().starts_with("Conflicting flags: "), "{refused:?}");
     }
-    assert_eq!(w.raw("DELETE", "kv/x?cas=1&recurse", "").await.says(), (400, "Conflicting flags: cas=1&recurse=".into()));
+    assert_eq!(
+        w.raw("DELETE", "kv/x?cas=1&recurse", "").await.says(),
+        (400, "Conflicting flags: cas=1&recurse=".into())
+    );
 }
 
 async fn what_is_no_number_is_500(w: World) {

@@ -10,6 +10,7 @@ mod catalog;
 mod checks;
 mod health;
 mod kv;
+mod program;
 mod session;
 mod txn;
 mod world;
@@ -43,7 +44,10 @@ fn main() -> ExitCode {
     let backends = if arguments.list { Backends::listed() } else { runtime.block_on(Backends::start()) };
     let mut trials = Vec::new();
     for (name, world) in backends.worlds() {
-        for case in cases() {
+        // The program needs an address, and itself.
+        let served = name != "embedded";
+        let program = program::cases().into_iter().filter(|_| served && helium_e2e::Consul::binary().is_some());
+        for case in cases().into_iter().chain(program) {
             let sentence = format!("{name}: {}", case.name.replace('_', " "));
             let (runtime, lent) = (Arc::clone(&runtime), world.clone());
             let run = move || lent.map_or(Ok(()), |world| run(&runtime, case, &world));

@@ -106,10 +106,11 @@ async fn a_transaction_shows_what_it_wrote_without_values_and_what_it_read_with_
     .await
     .json();
     let index = &done["Results"][0]["KV"]["ModifyIndex"];
-    let shown = |value: Value| {
-        json!({"KV": {"LockIndex": 0, "Key": a, "Flags": 3, "Value": value, "CreateIndex": index, "ModifyIndex": index}})
-    };
-    assert_eq!(done, json!({"Results": [shown(Value::Null), shown("MQ==".into()), shown("MQ==".into())], "Errors": null}));
+    let shown = |value: Value| json!({"KV": {"LockIndex": 0, "Key": a, "Flags": 3, "Value": value, "CreateIndex": index, "ModifyIndex": index}});
+    assert_eq!(
+        done,
+        json!({"Results": [shown(Value::Null), shown("MQ==".into()), shown("MQ==".into())], "Errors": null})
+    );
 }
 
 async fn the_last_of_two_writes_of_a_key_wins(w: World) {
@@ -173,7 +174,10 @@ async fn every_refusal_of_a_condition_has_its_words(w: World) {
             format!("failed session check for key {l:?}, current session {held:?} != {other:?}"),
         ),
         (json!({"Verb": "check-not-exists", "Key": a}), format!("key {a:?} exists")),
-        (json!({"Verb": "lock", "Key": l, "Session": other}), format!("failed to lock key {l:?}, lock is already held")),
+        (
+            json!({"Verb": "lock", "Key": l, "Session": other}),
+            format!("failed to lock key {l:?}, lock is already held"),
+        ),
         (json!({"Verb": "lock", "Key": a, "Session": zero}), format!("invalid session {zero:?}")),
         (
             json!({"Verb": "lock", "Key": a, "Session": "short"}),
@@ -282,7 +286,10 @@ async fn bodies_that_make_no_sense_are_400(w: World) {
     let table = [
         (r#"[{"Foo":{}}]"#, r#"Failed to parse body: json: unknown field "Foo""#),
         (r#"[{"KV":{"Verb":"set","Key":"a","Foo":3}}]"#, r#"Failed to parse body: json: unknown field "Foo""#),
-        (r#"[{"KV":{"Verb":"set","Key":"a","Value":"!!"}}]"#, "Failed to parse body: illegal base64 data at input byte 0"),
+        (
+            r#"[{"KV":{"Verb":"set","Key":"a","Value":"!!"}}]"#,
+            "Failed to parse body: illegal base64 data at input byte 0",
+        ),
         ("x", "Failed to parse body: invalid character 'x' looking for beginning of value"),
     ];
     for (body, words) in table {

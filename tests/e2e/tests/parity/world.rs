@@ -43,6 +43,8 @@ pub(crate) use cases;
 pub(crate) struct World {
     pub(crate) client: Client,
     transport: Arc<dyn Transport>,
+    /// Where it is served over HTTP, if it is.
+    pub(crate) address: Option<String>,
     /// The node whose agent is asked.
     pub(crate) node: String,
     pub(crate) quiet: Arc<RwLock<()>>,
@@ -75,10 +77,10 @@ impl Raw {
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl World {
-    async fn new(transport: Arc<dyn Transport>) -> Self {
+    async fn new(transport: Arc<dyn Transport>, address: Option<String>) -> Self {
         let client = Client::over(Arc::clone(&transport), None);
         let node = client.agent_self().await.unwrap().node_name;
-        Self { client, transport, node, quiet: Arc::default() }
+        Self { client, transport, address, node, quiet: Arc::default() }
     }
 
     /// A name that no other case uses.
@@ -243,11 +245,11 @@ impl Backends {
             }
         };
         let real = match &consul {
-            Some(consul) => Some(World::new(over_http(&consul.address())).await),
+            Some(consul) => Some(World::new(over_http(&consul.address()), Some(consul.address())).await),
             None => None,
         };
-        let http = World::new(over_http(&address)).await;
-        let direct = World::new(direct.transport()).await;
+        let http = World::new(over_http(&address), Some(address)).await;
+        let direct = World::new(direct.transport(), None).await;
         Self { direct: Some(direct), http: Some(http), real, consul, _tasks: tasks }
     }
 

@@ -12,3 +12,4 @@ mod outage;
 mod people;
 mod readme;
 mod rights;
+mod shell;

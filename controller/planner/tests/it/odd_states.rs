@@ -1,0 +1,459 @@
+//! States that are rare and must be right: lost nodes with nowhere to go, records that are gone, holds and ends that cross.
+
+use helium_crds::{
+    NodeName, Percent,
+    control::Verb,
+    deployment::{Recreate, Strategy, VersionCount},
+    instance::Desired,
+    status::{ConditionKind, Reason, RolloutKind, Stage, WaitingOn},
+};
+use helium_planner::{Action, Decision, Node, Sight, Trusted, plan};
+
+use crate::model::{Model, NODE, open_pause, seconds, soak, weight};
+
+fn two_nodes(replicas: u32, surge: u32, unavailable: u32) -> Model {
+    let mut model = Model::new(replicas, surge, unavailable);
+    model.fleet.nodes.insert(NodeName::new("node-b"), Node { alive: true, ..Node::default() });
+    model.settled()
+}
+
+fn leave(model: &mut Model, node: &str) {
+    model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().alive = false;
+    model.away.insert(NodeName::new(node));
+    model.strict = false;
+}
+
+fn come_back(model: &mut Model, node: &str) {
+    model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().alive = true;
+    model.away.remove(&NodeName::new(node));
+}
+
+fn counts(versions: &[(&str, u32)]) -> Option<Vec<VersionCount>> {
+    let count = |&(version, replicas): &(&str, u32)| VersionCount { version: version.to_owned(), replicas };
+    Some(versions.iter().map(count).collect())
+}
+
+fn by_hand(model: &mut Model, versions: &[(&str, u32)]) {
+    model.deployment().spec.replicas = None;
+    model.deployment().spec.versions = counts(versions);
+    model.deployment().metadata.generation += 1;
+}
+
+#[test]
+fn instances_on_a_lost_node_go_on_when_there_is_no_other_place_for_them() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let ids: Vec<_> = model.fleet.instances.keys().cloned().collect();
+    leave(&mut model, NODE);
+    model.run(300);
+    assert!(model.fleet.assignments.values().all(|assignment| assignment.desired == Desired::Run));
+    assert!(model.status().waiting_on.contains(&WaitingOn::Agents), "{:?}", model.status().waiting_on);
+    come_back(&mut model, NODE);
+    model.run(10);
+    assert_eq!((model.reason(), model.fleet.instances.keys().cloned().collect::<Vec<_>>()), (Reason::AllHealthy, ids));
+}
+
+#[test]
+fn a_way_back_that_failed_forgets_no_lost_instance() {
+    let mut model = two_nodes(4, 0, 1);
+    model.strict = false;
+    model.apply_version("v2");
+    model.run(8);
+    model.bad.insert("v1".to_owned());
+    model.ask(Verb::Abort);
+    model.run(100);
+    assert_eq!(model.reason(), Reason::RollbackFailed);
+    let before = model.live("v1") + model.live("v2");
+    leave(&mut model, NODE);
+    leave(&mut model, "node-b");
+    model.run(90);
+    come_back(&mut model, NODE);
+    model.run(90);
+    assert_eq!(model.live("v1") + model.live("v2"), before);
+}
+
+#[test]
+fn under_recreate_an_old_instance_that_returns_takes_no_new_one_down() {
+    let mut model = two_nodes(4, 1, 0);
+    model.deployment().spec.strategy = Strategy::Recreate(Recreate {});
+    leave(&mut model, "node-b");
+    model.run(3);
+    model.apply_version("v2");
+    model.start_time = seconds(5);
+    model.run_until(120, |model| model.healthy(Some("v2")) >= 3);
+    let before: Vec<_> =
+        model.fleet.instances.values().filter(|one| one.version == "v2").map(|one| one.id.clone()).collect();
+    come_back(&mut model, "node-b");
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 4));
+    assert!(before.iter().all(|id| model.fleet.instances.contains_key(id)), "those that ran go on");
+}
+
+#[test]
+fn the_way_back_under_recreate_never_mixes_versions_either() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.deployment().spec.strategy = Strategy::Recreate(Recreate {});
+    model.apply_version("v2");
+    model.run_until(60, |model| model.healthy(Some("v2")) == 3);
+    model.ask(Verb::Abort);
+    // They stop one after the other.
+    for (number, since) in (1..).zip(model.fleet.instances.keys().cloned().collect::<Vec<_>>()) {
+        model.slow.insert(since, seconds(3 * number));
+    }
+    for _ in 0..160 {
+        model.step();
+        let versions: std::collections::BTreeSet<_> =
+            model.fleet.instances.values().map(|instance| instance.version.clone()).collect();
+        assert_eq!(versions.len(), 1, "one version at a time");
+    }
+    assert_eq!((model.reason(), model.live("v1")), (Reason::RolloutAborted, 3));
+}
+
+#[test]
+fn a_deleted_canary_leaves_a_re_creation_where_that_is_the_strategy() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(50), open_pause()]).settled();
+    model.deployment().spec.strategy = Strategy::Recreate(Recreate {});
+    model.apply_version("v2");
+    model.run(20);
+    model.world.canary = None;
+    model.step();
+    assert_eq!(model.status().rollout.as_ref().unwrap().kind, RolloutKind::Recreate);
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2"), model.total()), (Reason::AllHealthy, 3, 3));
+}
+
+#[test]
+fn a_canary_under_recreate_goes_its_steps_and_is_promoted() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(34), soak(3)]).settled();
+    model.deployment().spec.strategy = Strategy::Recreate(Recreate {});
+    model.apply_version("v2");
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2"), model.total()), (Reason::AllHealthy, 3, 3));
+}
+
+#[test]
+fn a_return_that_failed_is_retried_as_a_return() {
+    let mut model = Model::new(4, 0, 2).with_canary(vec![weight(50), open_pause()]).settled();
+    model.strict = false;
+    model.apply_version("v2");
+    model.run(20);
+    model.bad.insert("v1".to_owned());
+    model.apply_version("v1");
+    model.run(100);
+    assert_eq!(model.reason(), Reason::RollbackFailed);
+    model.bad.clear();
+    model.events.clear();
+    model.ask(Verb::Retry);
+    model.step();
+    assert_eq!(model.status().rollout.as_ref().map(|rollout| rollout.kind), Some(RolloutKind::Return));
+    model.run(30);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 4));
+    assert!(!model.events.contains(&"RolloutSuperseded".to_owned()), "{:?}", model.events);
+}
+
+#[test]
+fn an_aborted_rollout_does_not_forbid_a_restart_of_what_serves() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(3)]).settled();
+    let before: Vec<_> = model.fleet.instances.keys().cloned().collect();
+    model.apply_bad_version("v2");
+    model.run(40);
+    model.ask(Verb::Restart);
+    model.run(60);
+    assert_eq!(model.last_refusal(), None);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::RolloutAborted, 3));
+    assert!(before.iter().all(|id| !model.fleet.instances.contains_key(id)));
+}
+
+#[test]
+fn a_restart_of_counts_by_hand_is_not_settled_before_it_is_over() {
+    let mut model = Model::new(2, 1, 0).settled();
+    by_hand(&mut model, &[("v1", 2)]);
+    model.run(20);
+    assert_eq!(model.reason(), Reason::ManualCountsHeld);
+    model.ask(Verb::Restart);
+    model.step();
+    let before: Vec<_> = model.fleet.instances.keys().cloned().collect();
+    let mut settled = false;
+    for _ in 0..200 {
+        model.step();
+        settled = model.reason() == Reason::ManualCountsHeld;
+        let old = model.fleet.instances.values().any(|one| before[..2].contains(&one.id) && one.desired == Desired::Run);
+        assert!(!(settled && old), "an instance from before the restart is there still");
+    }
+    assert!(settled);
+}
+
+#[test]
+fn a_restart_and_a_new_template_together_end_in_the_new_version() {
+    for with_canary in [false, true] {
+        let mut model = Model::new(3, 1, 0);
+        if with_canary {
+            model = model.with_canary(vec![weight(25), soak(3)]);
+        }
+        let mut model = model.settled();
+        model.ask(Verb::Restart);
+        model.run(2);
+        model.apply_version("v2");
+        model.run(120);
+        assert_eq!((model.reason(), model.live("v2"), model.total()), (Reason::AllHealthy, 3, 3));
+    }
+}
+
+#[test]
+fn a_lost_stable_instance_is_replaced_by_the_stable_version_after_an_abort() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), soak(3)]);
+    model.fleet.nodes.insert(NodeName::new("node-b"), Node { alive: true, ..Node::default() });
+    let mut model = model.settled();
+    model.apply_bad_version("v2");
+    model.run(40);
+    leave(&mut model, "node-b");
+    model.run(90);
+    assert_eq!((model.reason(), model.live("v1"), model.live("v2"), model.healthy(None)), (Reason::RolloutAborted, 4, 0, 4));
+}
+
+#[test]
+fn a_deletion_ends_although_an_assignment_was_removed_by_hand_meanwhile() {
+    let mut model = Model::new(2, 1, 0).settled();
+    model.strict = false;
+    model.stop_time = seconds(5);
+    model.deployment().metadata.deletion_requested_at = Some(model.world.now);
+    model.step();
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    model.fleet.assignments.remove(&id);
+    model.run(20);
+    assert!(model.fleet.instances.is_empty(), "{:#?}", model.fleet.instances);
+    assert!(model.reconcile().actions.contains(&Action::RemoveObject));
+}
+
+#[test]
+fn a_deletion_works_in_every_state_of_a_rollout() {
+    let states: [(&str, fn(&mut Model)); 6] = [
+        ("paused", |model| model.run(20)),
+        ("held", |model| {
+            model.run(3);
+            model.ask(Verb::Pause);
+            model.step();
+        }),
+        ("promoting", |model| {
+            model.run(20);
+            model.ask(Verb::PromoteFull);
+            model.run(2);
+        }),
+        ("rolling back", |model| {
+            model.run(20);
+            model.ask(Verb::Abort);
+            model.step();
+        }),
+        ("by hand", |model| by_hand(model, &[("v1", 1), ("v2", 1)])),
+        ("invalid", |model| by_hand(model, &[("v9", 1)])),
+    ];
+    for (name, bring_about) in states {
+        let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+        model.apply_version("v2");
+        model.step();
+        bring_about(&mut model);
+        model.strict = false;
+        model.deployment().metadata.deletion_requested_at = Some(model.world.now);
+        for _ in 0..40 {
+            let before = model.status().next_ordinal;
+            model.step();
+            assert_eq!(model.status().next_ordinal, before, "{name}: nothing is made any more");
+        }
+        assert!(model.fleet.instances.is_empty() && model.fleet.assignments.is_empty(), "{name}");
+        assert_eq!(model.reconcile().actions, [Action::RemoveObject], "{name}");
+    }
+}
+
+#[test]
+fn a_missing_status_beside_assignments_alone_is_no_first_deploy_either() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.world.status = None;
+    model.fleet.instances.clear();
+    model.world.fleet = Sight::Trusted(Trusted::vouch(model.fleet.clone()));
+    assert!(matches!(plan(&model.world), Decision::Blind { reason } if reason.contains("status is missing")));
+}
+
+#[test]
+fn an_older_status_gives_no_id_twice() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let before = model.fleet.instances.clone();
+    model.world.status.as_mut().unwrap().next_ordinal = 1;
+    model.scale(5);
+    model.run(20);
+    assert_eq!((model.live("v1"), model.reason()), (5, Reason::AllHealthy));
+    assert!(before.keys().all(|id| model.fleet.instances[id].created_at == before[id].created_at));
+}
+
+#[test]
+fn a_weight_that_is_not_possible_suspends_neither_abort_nor_safety() {
+    for request in [true, false] {
+        let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+        model.apply_version("v2");
+        model.run(20);
+        let canary = model.world.canary.as_mut().unwrap();
+        canary.spec.exact = true;
+        canary.spec.steps = vec![weight(10), open_pause()];
+        model.run(5);
+        assert_eq!((model.reason(), model.live("v2")), (Reason::WeightNotPossible, 1));
+        if request {
+            model.ask(Verb::Abort);
+        } else {
+            model.bad.insert("v2".to_owned());
+        }
+        model.run(20);
+        assert_eq!((model.live("v1"), model.live("v2")), (3, 0), "{:#?}", model.status());
+        assert_eq!(model.reason(), Reason::RolloutAborted);
+    }
+}
+
+#[test]
+fn a_weight_that_is_not_possible_matters_only_to_a_canary() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(10)]);
+    model.world.canary.as_mut().unwrap().spec.exact = true;
+    let mut model = model.settled();
+    assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 3), "the first rollout takes no steps");
+    model.scale(5);
+    model.run(20);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 5), "and neither does a scale");
+}
+
+#[test]
+fn time_in_which_the_spec_could_not_be_followed_trips_no_deadline() {
+    let mut model = Model::new(4, 1, 0).settled();
+    model.apply_version("v2");
+    model.run(3);
+    let replicas = model.world.deployment.spec.replicas;
+    by_hand(&mut model, &[("v9", 4)]);
+    model.run(200);
+    assert_eq!(model.reason(), Reason::VersionNotFound);
+    let progressing = |model: &Model| {
+        model.status().conditions.iter().any(|one| one.kind == ConditionKind::Progressing && one.status)
+    };
+    assert!(!progressing(&model), "what cannot be followed does not go on");
+    model.deployment().spec.versions = None;
+    model.deployment().spec.replicas = replicas;
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 4));
+    assert!(!model.events.contains(&"RolloutAborted".to_owned()), "{:?}", model.events);
+}
+
+#[test]
+fn a_promotion_is_not_answered_as_done_when_counts_by_hand_end_the_rollout() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    by_hand(&mut model, &[("v1", 2), ("v2", 2)]);
+    model.ask(Verb::Promote);
+    model.step();
+    assert!(model.last_refusal().is_some(), "{:?}", model.status().control);
+    assert!(!model.events.contains(&"CanaryPromoted".to_owned()));
+}
+
+#[test]
+fn leaving_counts_by_hand_is_not_called_healthy_before_it_is_done() {
+    let mut model = Model::new(4, 1, 0).settled();
+    model.apply_version("v2");
+    model.run(60);
+    by_hand(&mut model, &[("v1", 1), ("v2", 3)]);
+    model.run(30);
+    assert_eq!(model.reason(), Reason::ManualCountsHeld);
+    model.deployment().spec.versions = None;
+    model.scale(4);
+    let mut healthy = false;
+    for _ in 0..120 {
+        model.step();
+        healthy = model.reason() == Reason::AllHealthy;
+        assert!(!(healthy && model.live("v1") > 0), "an instance of another version is there still");
+    }
+    assert!(healthy);
+}
+
+#[test]
+fn a_promotion_ends_a_hold() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    model.ask(Verb::Pause);
+    model.run(2);
+    model.ask(Verb::PromoteFull);
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 4), "{:?}", model.last_refusal());
+}
+
+#[test]
+fn steps_edited_before_the_first_weight_is_reached_skip_no_evidence() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), soak(60), weight(50), open_pause()]).settled();
+    model.start_time = seconds(10);
+    model.apply_version("v2");
+    model.run(3);
+    model.world.canary.as_mut().unwrap().spec.steps = vec![weight(25), soak(50), weight(50), open_pause()];
+    model.run(30);
+    assert_eq!((model.live("v2"), model.status().rollout.as_ref().unwrap().step), (1, 1), "25% and its soak come first");
+}
+
+#[test]
+fn a_single_instance_without_surge_is_tried_out_all_the_same() {
+    let mut model = Model::new(1, 0, 1).with_canary(vec![weight(25), soak(5)]).settled();
+    model.apply_version("v2");
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 1), "{:#?}", model.status());
+    model.apply_bad_version("v3");
+    model.run(60);
+    assert_eq!((model.reason(), model.live("v2")), (Reason::RolloutAborted, 1), "{:#?}", model.status());
+}
+
+#[test]
+fn a_share_of_min_passing_is_kept_when_the_canary_is_scaled_in_mid_soak() {
+    let mut model = Model::new(10, 5, 0).with_canary(vec![weight(50), soak(30), open_pause()]).settled();
+    model.world.canary.as_mut().unwrap().spec.analysis.health.min_passing = Percent::new(80).unwrap();
+    model.apply_version("v2");
+    model.run_until(60, |model| model.status().rollout.as_ref().is_some_and(|rollout| rollout.step == 1));
+    model.run(20);
+    model.start_time = seconds(20);
+    model.scale(20);
+    model.run(15);
+    assert_eq!(model.status().rollout.as_ref().unwrap().step, 1, "those that are new have not soaked");
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+}
+
+#[test]
+fn a_scale_while_rolling_back_is_followed_within_the_bounds() {
+    for replicas in [1, 3, 8] {
+        let mut model = Model::new(4, 1, 0).with_canary(vec![weight(50), open_pause()]).settled();
+        model.apply_version("v2");
+        model.run(30);
+        model.ask(Verb::Abort);
+        model.step();
+        assert_eq!(model.stage(), Some(Stage::RollingBack));
+        model.scale(replicas);
+        model.run(60);
+        assert_eq!((model.reason(), model.live("v1"), model.live("v2")), (Reason::RolloutAborted, replicas, 0));
+    }
+}
+
+#[test]
+fn a_new_template_while_rolling_back_supersedes_what_is_left() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(50), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(30);
+    model.stop_time = seconds(20);
+    model.ask(Verb::Abort);
+    model.step();
+    model.apply_version("v3");
+    model.run(90);
+    let live = (model.live("v1"), model.live("v2"), model.live("v3"));
+    assert_eq!((live, model.reason()), ((2, 0, 2), Reason::PausedAtStep));
+}
+
+#[test]
+fn an_abort_asked_for_twice_is_done_once() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    model.ask(Verb::Abort);
+    model.ask(Verb::Abort);
+    model.run(2);
+    model.ask(Verb::Abort);
+    model.run(30);
+    assert_eq!(model.events.iter().filter(|event| *event == "RolloutAborted").count(), 1);
+    assert_eq!((model.reason(), model.last_refusal()), (Reason::RolloutAborted, None));
+}
