@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Args;
-use helium_crds::{AnyObject, Kind, Report, Source, object::DEFAULT_NAMESPACE, parse_all};
+use helium_crds::{AnyObject, Kind, Parsed, Report, Source, parse_all};
 
 use crate::output::{Console, Exit, Failure};
 
@@ -44,10 +44,7 @@ pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
     }
     match parse_all(&sources) {
         Ok(parsed) if report.problems.is_empty() => {
-            let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| parsed.object).collect();
-            for object in &mut objects {
-                place(object, namespace);
-            }
+            let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| placed(parsed, namespace)).collect();
             objects.sort_by_key(|object| Kind::ALL.iter().position(|kind| *kind == object.kind()));
             Ok(Read::Sound(objects))
         }
@@ -71,12 +68,13 @@ pub(crate) fn sound(files: &Files, namespace: &str, console: &mut Console) -> Re
     }
 }
 
-/// Puts an object that names no namespace into the one of the command line.
-fn place(object: &mut AnyObject, namespace: &str) {
-    let metadata = object.metadata_mut();
-    if metadata.namespace == DEFAULT_NAMESPACE {
-        namespace.clone_into(&mut metadata.namespace);
+/// The object of a document, in the namespace of the command line unless the document itself names one.
+fn placed(parsed: Parsed, namespace: &str) -> AnyObject {
+    let Parsed { mut object, names_namespace, .. } = parsed;
+    if !names_namespace {
+        namespace.clone_into(&mut object.metadata_mut().namespace);
     }
+    object
 }
 
 /// The files to read, those of a folder in the order of their names.

@@ -144,11 +144,11 @@ pub struct Check {
     #[serde(default = "default_timeout")]
     #[schemars(extend("x-min" = "10ms", "x-max" = "10m"))]
     pub timeout: Period,
-    /// So many successes in a row, beyond the first, turn the check to passing. Default 0.
+    /// So many successes in a row turn a critical check to passing; its very first result counts at once. Default 0: every result counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(max = 100), extend("default" = 0))]
     pub success_before_passing: u32,
-    /// So many failures in a row, beyond the first, turn the check to critical. Default 0.
+    /// So many failures in a row turn a passing check to critical; its very first result counts at once. Default 0: every result counts.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schemars(range(max = 100), extend("default" = 0))]
     pub failures_before_critical: u32,

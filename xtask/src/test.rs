@@ -16,6 +16,10 @@ use crate::{
 /// Stories mostly wait for processes, so more of them run at once than a small machine has cores.
 const STORIES_AT_ONCE: &str = "4";
 
+/// How many worlds are simulated: what fits into ten minutes of a small machine, and into a short break.
+const SEEDS: &str = "300";
+const QUICK_SEEDS: &str = "5";
+
 /// What is to be run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
@@ -62,6 +66,8 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
         steps.run("doc", || step::command(doc(project)));
     }
     steps.run("unit tests", || step::tests(with_consul(unit_tests(project), consul.as_ref())));
+    let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };
+    steps.run("simulator", || step::command(simulator(project, seeds)));
     if !choice.quick {
         steps.run("end to end", || match &consul {
             Some(consul) => end_to_end(project, consul),
@@ -100,6 +106,11 @@ fn unit_tests(project: &Project) -> Command {
     let mut cargo = project.cargo(&["test", "--workspace", "--exclude", "helium-e2e", "--no-fail-fast"]);
     cargo.args(["--features", "xtask/schemas"]);
     cargo
+}
+
+/// Whole worlds from seeds: faults, checkers, and the seeds that once found something.
+fn simulator(project: &Project, seeds: &str) -> Command {
+    project.cargo(&["run", "--quiet", "--package", "helium-sim", "--", "--seeds", seeds])
 }
 
 fn end_to_end(project: &Project, consul: &Consul) -> Outcome {

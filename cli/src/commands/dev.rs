@@ -181,7 +181,8 @@ fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Sessio
         let server = server.clone();
         tokio::spawn(async move { server.run_checks(Arc::new(NetProber)).await })
     };
-    let config = EngineConfig { keys: session.keys(), name: "dev".to_owned(), ..EngineConfig::default() };
+    // Its name stays random: under a name that comes back, the lock of a killed run would be kept alive by the next one's check.
+    let config = EngineConfig { keys: session.keys(), ..EngineConfig::default() };
     let engine = Engine::new(client_of(server), config, session.ports.clone());
     let (stop_controller, shutdown) = Shutdown::new();
     let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));

@@ -1,6 +1,6 @@
 //! What `helium dev` shows: a tree that is drawn again on a terminal, a line per change in a pipe.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use helium_crds::{DeploymentStatus, Kind};
 use helium_engine::people::{ObjectRef, People, Stored, follow::Follow};
@@ -13,6 +13,11 @@ use crate::{
     },
     session::Session,
 };
+
+/// How often the tree is drawn again for the sake of the times in it.
+const TICK: Duration = Duration::from_secs(1);
+/// The width that is taken where a terminal does not tell its own.
+const WIDTH: usize = 80;
 
 /// The columns of an object's line: `deployment/hello  Healthy  3/3  1.0.0`.
 type Cells = [String; 4];
@@ -58,6 +63,7 @@ impl Screen {
                 biased;
                 pairs = specs.next() => spec_pairs = pairs?,
                 pairs = statuses.next() => status_pairs = pairs?,
+                () = tokio::time::sleep(TICK), if self.redraw => {}
             }
         }
     }
@@ -89,19 +95,18 @@ impl Screen {
         session: &Session,
         console: &mut Console,
     ) -> Result<(), Failure> {
-        let mut lines = Vec::new();
+        let (width, mut lines) = (width(), Vec::new());
         for (stored, status) in views {
             let [name, phase, counts, version] = cells(stored, *status);
             let phase = console.paint(phase_tone(phase_of(stored, *status)), &phase);
             lines.push(format!("{name}  {phase}  {counts}  {version}"));
             let below = status.map(|status| branches(status, session)).unwrap_or_default();
             let last = below.len().saturating_sub(1);
-            lines.extend(
-                below
-                    .iter()
-                    .enumerate()
-                    .map(|(place, text)| format!("{} {text}", if place == last { "└" } else { "├" })),
-            );
+            lines.extend(below.iter().enumerate().map(|(place, text)| {
+                // A line that wraps would be counted as one and leave its rest on the screen.
+                let branch = format!("{} {text}", if place == last { "└" } else { "├" });
+                branch.chars().take(width).collect::<String>()
+            }));
         }
         // Up to the first line of the last drawing, and clear what is below.
         let up = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
@@ -112,6 +117,12 @@ impl Screen {
         }
         console.data(up + &text)
     }
+}
+
+/// How many characters fit into a line of the terminal.
+fn width() -> usize {
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
+    if told == 0 { WIDTH } else { told }
 }
 
 fn cells(stored: &Stored, status: Option<&DeploymentStatus>) -> Cells {

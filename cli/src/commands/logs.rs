@@ -65,27 +65,40 @@ pub(crate) async fn run(args: LogsArgs, session: &Session, console: &mut Console
             format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
         return Err(Failure::new(Exit::NotFound, message).hint(hint));
     }
-    let several = args.follow || found.len() > 1;
+    if !args.follow {
+        return once(&found, &args, console).await;
+    }
     let (sender, mut lines) = mpsc::channel::<String>(LINES);
     let mut readers = JoinSet::new();
     let mut known = BTreeSet::new();
-    read_new(found, &mut known, &mut readers, &sender, &args, several);
-    if !args.follow {
-        drop(sender);
-        while let Some(line) = lines.recv().await {
-            console.line(line)?;
-        }
-        return Ok(Exit::Ok);
-    }
+    read_new(found, &mut known, &mut readers, &sender, &args);
     loop {
         tokio::select! {
             biased;
             Some(line) = lines.recv() => console.line(line)?,
             () = tokio::time::sleep(LOOK_AGAIN) => {
-                read_new(wanted(&args, &key, &folder)?, &mut known, &mut readers, &sender, &args, several);
+                read_new(wanted(&args, &key, &folder)?, &mut known, &mut readers, &sender, &args);
             }
         }
     }
+}
+
+/// Prints what there is, one instance after the other; a single one without its name.
+async fn once(found: &[InstanceLog], args: &LogsArgs, console: &mut Console) -> Outcome {
+    for log in found {
+        let mut bytes = Vec::new();
+        copy(&log.path, ReadLog { tail: args.tail, follow: false }, &mut bytes).await?;
+        let prefix = if found.len() > 1 { prefix(log) } else { String::new() };
+        for line in String::from_utf8_lossy(&bytes).lines() {
+            console.line(format!("{prefix}{line}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// What stands in front of each line of an instance.
+fn prefix(log: &InstanceLog) -> String {
+    format!("{} {} | ", log.id, log.version)
 }
 
 /// Starts reading the logs that are not being read yet.
@@ -95,12 +108,11 @@ fn read_new(
     readers: &mut JoinSet<()>,
     sender: &mpsc::Sender<String>,
     args: &LogsArgs,
-    several: bool,
 ) {
     for log in found {
         if known.insert(log.path.clone()) {
-            let how = ReadLog { tail: args.tail, follow: args.follow };
-            let prefix = if several { format!("{} {} | ", log.id, log.version) } else { String::new() };
+            let how = ReadLog { tail: args.tail, follow: true };
+            let prefix = prefix(&log);
             readers.spawn(read(log.path, how, prefix, sender.clone()));
         }
     }

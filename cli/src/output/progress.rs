@@ -132,7 +132,7 @@ impl Progress {
                     Some(RolloutKind::Canary) => format!("promoted {version}: {counts}"),
                     Some(RolloutKind::Return) => format!("returned to {version}: {counts}"),
                     Some(_) => format!("rolled out {version}: {counts}"),
-                    None => format!("healthy {version}: {counts}"),
+                    None => format!("{version}: {counts}"),
                 };
                 Some(line)
             }

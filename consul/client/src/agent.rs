@@ -107,7 +107,7 @@ pub struct CheckDefinition {
     /// How many passes in a row make it passing; 0 means 1. Since Consul 1.7.
     #[serde(skip_serializing_if = "is_zero")]
     pub success_before_passing: u64,
-    /// How many failures in a row make it critical beyond the first; since Consul 1.7.
+    /// How many failures in a row make it critical; its very first result counts at once. Since Consul 1.7.
     #[serde(skip_serializing_if = "is_zero")]
     pub failures_before_critical: u64,
     /// Deregister the service when it was critical for so long; at least about a minute.

@@ -13,9 +13,9 @@ use crate::state::{Applied, Command, State};
 use crate::waiters::Wake;
 
 /// The wait of a blocking read that does not say how long.
-const DEFAULT_WAIT: Duration = Duration::from_secs(5 * 60);
+const DEFAULT_WAIT: Duration = Duration::from_mins(5);
 /// The longest wait.
-const MAX_WAIT: Duration = Duration::from_secs(10 * 60);
+const MAX_WAIT: Duration = Duration::from_mins(10);
 
 /// A request on its way through a handler.
 pub(crate) struct Call<'a> {
@@ -44,8 +44,8 @@ impl<'a> Call<'a> {
         let (parts, body) = request.into_parts();
         let raw = parts.uri.path();
         if raw.contains("//") {
-            let clean: String = raw.split('/').filter(|part| !part.is_empty()).map(|part| format!("/{part}")).collect();
-            return Err(Failure::moved(&clean));
+            let parts: Vec<&str> = raw.split('/').filter(|part| !part.is_empty()).collect();
+            return Err(Failure::moved(&format!("/{}", parts.join("/"))));
         }
         let decoded = percent_encoding::percent_decode_str(raw).decode_utf8();
         let decoded = decoded.map_err(|_| Failure::bad("invalid URL escape"))?;
@@ -87,10 +87,13 @@ impl<'a> Call<'a> {
         if self.path.is_empty() { Err(Failure::bad(words)) } else { Ok(&self.path) }
     }
 
-    /// Refuses a token that the server does not know, and a datacenter that it is not.
+    /// Refuses a token that the server does not know, a datacenter that it is not, and what it does not do.
     pub(crate) fn admit(&self) -> Result<(), Failure> {
         if matches!(self.rights, Rights::Unknown) {
             return Err(Failure::new(StatusCode::FORBIDDEN, "ACL not found"));
+        }
+        if self.param("filter").is_some_and(|filter| !filter.is_empty()) {
+            return Err(Failure::bad("filters are not served by the embedded server"));
         }
         match self.param("dc") {
             Some(dc) if !dc.is_empty() && dc != self.shared.datacenter => {
@@ -100,14 +103,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Refuses unless the token may do something.
-    pub(crate) fn require(&self, allowed: bool) -> Result<(), Failure> {
-        if allowed { Ok(()) } else { Err(Failure::denied()) }
-    }
-
     /// Refuses unless the token may write to the agent, its services and checks.
     pub(crate) fn require_agent_write(&self) -> Result<(), Failure> {
-        self.require(self.rights.catalog() == Access::Write)
+        require(self.rights.catalog() == Access::Write)
     }
 
     /// Applies a command.
@@ -175,4 +173,9 @@ fn finish(page: Page, options: &ReadOptions) -> Reply {
         .header("x-consul-index", page.index.max(1).to_string())
         .header("x-consul-knownleader", "true")
         .header("x-consul-lastcontact", "0")
+}
+
+/// Refuses unless the token may do something.
+pub(crate) fn require(allowed: bool) -> Result<(), Failure> {
+    if allowed { Ok(()) } else { Err(Failure::denied()) }
 }

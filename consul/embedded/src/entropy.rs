@@ -9,6 +9,7 @@ pub type Entropy = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Numbers that differ from run to run: the keys that the operating system gives to every new hash map, stirred by a
 /// counter. They are for ids, not for secrets.
+#[allow(clippy::disallowed_methods, reason = "this is where the embedded server gets its randomness from")]
 pub fn real_entropy() -> Entropy {
     let (keys, count) = (RandomState::new(), AtomicU64::new(0));
     Arc::new(move || {

@@ -32,6 +32,9 @@ use crate::{
 /// The longest backoff of a failing object: what it failed on may be gone at any time.
 const RETRY_CAP: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// How long the start waits for an unused store to be made ready.
+const PREPARE: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Why a controller cannot run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -94,6 +97,7 @@ impl Engine {
         // The lock outlives the work: what still runs at the shutdown is committed under it.
         let (give_back, lock_shutdown) = Shutdown::new();
         let elector = Elector::start(self.client.clone(), self.elector_config(), self.ports.clone(), lock_shutdown);
+        self.prepare(&shutdown).await;
         let (stop_watching, watching) = Shutdown::new();
         let reconciler = Arc::new(self.reconciler(&watching));
         let controller = Controller::with_config(self.runner_config(), elector.leadership(), self.ports.clone());
@@ -105,6 +109,16 @@ impl Engine {
         give_back.trigger();
         elector.stopped().await;
         Ok(())
+    }
+
+    /// Makes an unused store ready before it is watched, lest every watch begins with a complaint. Whatever is in the way is told,
+    /// and tried again, later.
+    async fn prepare(&self, shutdown: &Shutdown) {
+        let layout = LayoutKeeper::new(self.client.clone(), self.config.keys.clone(), self.ports.clone());
+        let prepared = tokio::time::timeout(PREPARE, layout.prepare());
+        if let Some(Ok(Err(error))) = shutdown.unless_cancelled(prepared).await {
+            tracing::debug!(%error, "the store is not ready yet");
+        }
     }
 
     /// Everything that runs beside the queue.

@@ -23,6 +23,8 @@ use crate::{catalog, commit::lock, config::EngineConfig, readiness::Readiness};
 /// The service that every controller registers itself as.
 pub const CONTROLLER_SERVICE: &str = "helium-controller";
 
+/// How much later than planned a sweep may come before whoever wants to look does not wait for it.
+const SLACK: Duration = Duration::from_secs(5);
 /// How long a failed look at the catalog stands for all others.
 const RETRY_BLIND: Duration = Duration::from_secs(1);
 
@@ -209,11 +211,7 @@ impl Health {
         let now = self.ports.monotonic();
         let table = lock(&self.table);
         let Some(watched) = table.services.get(name) else { return true };
-        let limit = match (watched.polled, watched.motion) {
-            (true, _) => self.config.stale_after,
-            (false, Some(_)) => self.config.quick_sweep,
-            (false, None) => self.config.sweep_interval + self.config.quick_sweep,
-        };
+        let limit = if watched.polled { self.config.stale_after } else { self.config.sweep_interval + SLACK };
         let old = watched.view.as_ref().is_none_or(|view| now.saturating_sub(view.seen) > limit);
         old || watched.hurry || table.blind.is_some()
     }

@@ -14,7 +14,7 @@ use helium_crds::{
     event::Event,
     status::{RolloutKind, Stage},
 };
-use helium_planner::{Decision, Plan, World};
+use helium_planner::{Action as Change, Decision, Plan, StopCause, World};
 use helium_runtime::{leader::Lease, ports::Ports, runner::Action};
 use jiff::Timestamp;
 
@@ -143,7 +143,7 @@ impl Reconciler {
         let (mut fresh, mut lane) = (false, None);
         let plan = loop {
             let plan = decide(self.config.planner, &capture)?;
-            if lease.is_some() && plan.needs_fresh_health && !fresh {
+            if lease.is_some() && relies_on_health(&plan) && !fresh {
                 fresh = true;
             } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
                 lane = Some(self.lane.lock().await);
@@ -278,6 +278,13 @@ fn decide(planner: fn(&World) -> Decision, capture: &Capture) -> Result<Box<Plan
         Decision::Go(plan) => Ok(plan),
         Decision::Blind { reason } => Err(Blind(reason)),
     }
+}
+
+/// Whether a plan goes on, or takes something down, because instances are healthy: that is not left to what a cache says.
+fn relies_on_health(plan: &Plan) -> bool {
+    let counts_on_others =
+        |action: &Change| matches!(action, Change::Stop(_, _, StopCause::ScaleDown | StopCause::Superseded));
+    plan.needs_fresh_health || plan.actions.iter().any(counts_on_others)
 }
 
 /// How urgently the health of an object has to be watched.

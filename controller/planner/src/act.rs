@@ -34,9 +34,9 @@ pub(crate) fn act(draft: &mut Draft<'_>, wanted: &Wanted) -> Vec<Action> {
         wanted.first.as_ref(),
     );
     let mut touched = BTreeMap::new();
-    let made = create_all(draft, &moves, &mut touched);
+    let short = create_all(draft, &moves, &mut touched);
     stop_surplus(draft, &moves, &mut touched);
-    stop_lost(draft, made, &moves, &mut touched);
+    stop_lost(draft, short, &mut touched);
     forget_stopped(draft, &mut touched);
     put_right(draft, &mut touched);
     touched.into_values().collect()
@@ -44,12 +44,17 @@ pub(crate) fn act(draft: &mut Draft<'_>, wanted: &Wanted) -> Vec<Action> {
 
 type Touched = BTreeMap<InstanceId, Action>;
 
-/// Makes what is lacking, as far as there are places. Returns how many were made.
-fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> u32 {
+/// Makes what is lacking, as far as there are places. Returns how many of each revision are lacking still.
+fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> BTreeMap<RevisionId, u32> {
     let mut nodes = Places::new(draft.fleet.get(), draft.census());
-    let mut made = 0;
+    let mut short = moves.short.clone();
     for (revision, number) in &moves.create {
-        let Some(template) = template_of(draft, revision) else { continue };
+        let Some(template) = template_of(draft, revision) else {
+            let problem = format!("the template of {} is not in the history any more", draft.label(revision));
+            draft.wait_for(WaitingOn::Spec { problem });
+            *short.entry(revision.clone()).or_default() += number;
+            continue;
+        };
         let mut placed = 0;
         while placed < *number {
             match nodes.take(&template) {
@@ -64,9 +69,9 @@ fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> u3
         if placed > 0 {
             draft.tell("InstancesMade", format!("{placed} of {}", template.version));
         }
-        made += placed;
+        *short.entry(revision.clone()).or_default() += number - placed;
     }
-    made
+    short
 }
 
 fn create(
@@ -115,25 +120,23 @@ fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
     }
 }
 
-/// Instances on lost nodes are told to stop, for when their node returns; replacements start elsewhere. Under a hold, where
-/// the counts are those of what is there, one is given up only if its replacement could be made.
-fn stop_lost(draft: &mut Draft<'_>, made: u32, moves: &Moves, touched: &mut Touched) {
-    let asked: u32 = moves.create.iter().map(|(_, number)| number).sum();
-    let held = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.hold.is_some());
-    if held && made < asked {
-        return;
-    }
-    let lost: Vec<InstanceId> = draft
-        .census()
-        .members
-        .values()
-        .filter(|member| member.state == State::Lost)
+/// Instances on lost nodes are told to stop, for when their node returns; replacements start elsewhere. One is given up only
+/// if its replacement could be made, or is not wanted: else its node, when it returns, would stop what nothing has replaced.
+fn stop_lost(draft: &mut Draft<'_>, mut short: BTreeMap<RevisionId, u32>, touched: &mut Touched) {
+    let lost = draft.census().members.values().filter(|member| member.state == State::Lost);
+    let given_up: Vec<InstanceId> = lost
+        .filter(|member| {
+            let lacking = short.entry(member.instance.revision.clone()).or_default();
+            let kept = *lacking > 0;
+            *lacking = lacking.saturating_sub(1);
+            !kept
+        })
         .map(|member| member.id().clone())
         .collect();
-    for id in lost {
-        let stop = superseded(draft, &draft.census, &id);
+    for id in given_up {
+        let Some(stop) = superseded(draft, &draft.census, &id) else { continue };
         draft.warn("InstanceLost", format!("{id}: its node has been away for too long"));
-        touched.extend(stop.map(|action| (id, action)));
+        touched.insert(id, stop);
     }
 }
 
@@ -164,6 +167,13 @@ fn mended(draft: &Draft<'_>, member: &Member) -> Option<Action> {
         return Some(Action::Restore(Box::new(instance), Box::new(assignment)));
     }
     (member.noted || instance != member.instance).then(|| Action::Note(Box::new(instance)))
+}
+
+/// Writes record and assignment again if one of them is gone: without an assignment no agent ever stops an instance.
+pub(crate) fn made_whole(draft: &Draft<'_>, member: &Member) -> Option<Action> {
+    let fleet = draft.fleet.get();
+    let whole = fleet.assignments.contains_key(member.id()) && fleet.instances.contains_key(member.id());
+    mended(draft, member).filter(|_| !whole)
 }
 
 /// Stops one of more instances of a version than are wanted.

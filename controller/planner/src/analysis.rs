@@ -5,7 +5,7 @@
 
 use helium_crds::{
     canary::HealthAnalysis,
-    status::{AbortCause, RolloutKind, Stage},
+    status::{AbortCause, HoldKind, RolloutKind, Stage},
 };
 
 use crate::{
@@ -23,12 +23,14 @@ enum Sample {
 
 /// Takes a sample if one is due, and gives the canary up when too many have failed in a row.
 ///
-/// It looks on in every stage in which canary instances serve, holds and pauses included: a pause must not suspend safety.
+/// It looks on in every stage in which canary instances serve, holds and pauses included: a pause must not suspend safety. Only
+/// when it has failed and waits for a person there is nothing left to find out.
 pub(crate) fn sample(draft: &mut Draft<'_>) {
     let now = draft.now();
     let limits = draft.canary().map_or_else(HealthAnalysis::default, |canary| canary.analysis.health);
     let watched = draft.status.rollout.as_ref().is_some_and(|rollout| {
-        rollout.kind == RolloutKind::Canary && matches!(rollout.stage, Stage::Steps | Stage::Promoting)
+        let failed = rollout.hold.as_ref().is_some_and(|hold| hold.kind == HoldKind::Failure);
+        rollout.kind == RolloutKind::Canary && matches!(rollout.stage, Stage::Steps | Stage::Promoting) && !failed
     });
     if !watched {
         return;
@@ -51,7 +53,7 @@ pub(crate) fn sample(draft: &mut Draft<'_>) {
             }
             let next = state.last_failure.unwrap_or(now) + limits.interval.as_signed();
             if state.in_row >= limits.failures_in_a_row {
-                rollout::abort(draft, AbortCause::CanaryUnhealthy, &message, None);
+                rollout::give_up(draft, AbortCause::CanaryUnhealthy, &message);
             } else {
                 draft.wake_at(next);
             }

@@ -128,7 +128,8 @@ fn classify(world: &World, fleet: &Fleet, stored: &Instance) -> Member {
     let entry = fleet.catalog.get(&stored.id);
     let node_alive = fleet.nodes.get(&stored.node).is_some_and(|node| node.alive);
 
-    instance.node_missing_since = if node_alive { None } else { stored.node_missing_since.or(Some(world.now)) };
+    let missing_since = stored.node_missing_since.map_or(world.now, |since| since.min(world.now));
+    instance.node_missing_since = (!node_alive).then_some(missing_since);
     let lost = lost_at(world, &instance).is_some_and(|at| at <= world.now);
     let state = match stored.desired {
         Desired::Stop => stopping_state(stored, report, fleet, lost),
@@ -215,14 +216,18 @@ fn note_health(
     entry: Option<&CatalogEntry>,
 ) -> Option<Timestamp> {
     let index = entry.map_or(0, |entry| entry.check_index);
+    if *state == State::Healthy {
+        // An instant in the future counts as now, and is noted so: it would begin anew at every look.
+        instance.healthy_since = instance.healthy_since.map(|since| since.min(world.now));
+    }
     match (state, instance.healthy_since) {
         (State::Healthy, None) => {
             instance.healthy_since = Some(world.now);
             instance.check_index = index;
             instance.has_been_healthy = true;
         }
-        (State::Healthy, Some(since)) if instance.check_index == index => return Some(since.min(world.now)),
-        (State::Healthy, Some(since)) => return Some(since.min(world.now).max(world.watching_since)),
+        (State::Healthy, Some(since)) if instance.check_index == index => return Some(since),
+        (State::Healthy, Some(since)) => return Some(since.max(world.watching_since)),
         // What is going away is of no more interest, and a note about it would only be a write.
         (State::Lost | State::Stopping | State::StoppingLost | State::Stopped, _) => return None,
         (State::Starting | State::Unhealthy(_) | State::Unknown, _) => instance.healthy_since = None,

@@ -21,7 +21,7 @@ pub(crate) fn take_down(draft: &mut Draft<'_>) -> (Vec<Action>, Reason) {
         let Some(member) = draft.census().members.get(id) else { continue };
         match member.state {
             State::Stopped => actions.push(Action::Forget(Box::new(member.instance.clone()))),
-            State::Stopping | State::StoppingLost => {}
+            State::Stopping | State::StoppingLost => actions.extend(act::made_whole(draft, member)),
             _ => actions.extend(act::deleted(draft, &draft.census, id)),
         }
     }

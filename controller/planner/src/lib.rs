@@ -32,9 +32,9 @@ use std::{
 };
 
 use helium_crds::{
-    DeploymentStatus, Phase, RevisionId,
+    DeploymentStatus, Percent, Phase, RevisionId,
     revision::revision_id,
-    status::{Reason, VersionRef, WaitingOn},
+    status::{Reason, Stage, VersionRef, WaitingOn},
 };
 
 pub use plan::{Action, Decision, Plan, StopCause};
@@ -53,7 +53,9 @@ pub fn plan(world: &World) -> Decision {
     };
     let uid = &world.deployment.metadata.uid;
     let status_missing = world.status.as_ref().is_none_or(|status| status.uid != *uid);
-    if status_missing && fleet.get().instances.values().any(|instance| instance.uid == *uid) {
+    let recorded = fleet.get().instances.values().any(|instance| instance.uid == *uid);
+    let assigned = fleet.get().assignments.values().any(|assignment| assignment.uid == *uid);
+    if status_missing && (recorded || assigned) {
         let reason = "the status is missing although instances are there: this is no first deploy".to_owned();
         return Decision::Blind { reason };
     }
@@ -117,17 +119,43 @@ fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option
                 revisions.insert(revision.id.clone(), revision.clone());
             }
         }
+        let counts = manual::resolve(versions, &revisions);
+        if counts.is_ok() {
+            manual::take_over(draft); // before requests are answered: none is done to a rollout that is over
+        }
         requests::answer_all(draft);
-        return by_hand(draft, manual::resolve(versions, &revisions));
+        return by_hand(draft, counts);
     }
-    if let Some(weight) = steps::impossible_weight(draft) {
-        let problem = format!("`exact: true`, and whole instances cannot make {weight}");
-        return (Some(invalid(draft, problem)), Some(Reason::WeightNotPossible));
+    if let Some(weight) = rollout::refused_weight(draft) {
+        return without_weight(draft, weight);
     }
     rollout::follow_template(draft);
     requests::answer_all(draft);
     rollout::advance(draft);
     (Some(targets::wanted(draft)), None)
+}
+
+/// A canary whose steps ask for a weight that cannot be had does not begin, and one that is at its steps stays where it is.
+/// Requests are answered and failing canaries given up all the same, and what was decided goes on: the way back, or a
+/// promotion that a person asked for.
+fn without_weight(draft: &mut Draft<'_>, weight: Percent) -> (Option<Wanted>, Option<Reason>) {
+    let problem = format!("`exact: true`, and whole instances cannot make {weight}");
+    requests::answer_all(draft);
+    rollout::keep_safe(draft);
+    let rollout = draft.status.rollout.as_ref();
+    let stage = rollout.map(|rollout| rollout.stage);
+    let own = rollout.is_some_and(|rollout| rollout.revision == draft.target.revision);
+    if own && stage != Some(Stage::Steps) {
+        return (Some(targets::wanted(draft)), None);
+    }
+    let wanted = match stage {
+        Some(Stage::Steps | Stage::Promoting) => invalid(draft, problem),
+        _ => {
+            draft.wait_for(WaitingOn::Spec { problem });
+            targets::wanted(draft)
+        }
+    };
+    (Some(wanted), Some(Reason::WeightNotPossible))
 }
 
 fn by_hand(

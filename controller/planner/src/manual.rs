@@ -7,7 +7,7 @@ use helium_crds::{RevisionId, deployment::VersionCount, revision::Revision, stat
 use crate::{
     census::count,
     draft::Draft,
-    scale::{Group, Targets},
+    scale::{Group, Targets, group_of},
     targets::Wanted,
 };
 
@@ -37,11 +37,15 @@ fn find(version: &str, revisions: &BTreeMap<RevisionId, Revision>) -> Result<Rev
     })
 }
 
-/// The wanted counts; a rollout that was under way is dropped, since a person has taken over.
-pub(crate) fn wanted(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> Wanted {
+/// A rollout that was under way is dropped, since a person has taken over.
+pub(crate) fn take_over(draft: &mut Draft<'_>) {
     if let Some(rollout) = draft.status.rollout.take() {
         draft.tell("ManualCounts", format!("counts by hand end the rollout to {}", rollout.version));
     }
+}
+
+/// The wanted counts.
+pub(crate) fn wanted(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> Wanted {
     let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
     let targets: Targets = counts.iter().map(|(revision, &number)| (group(revision), number)).collect();
     if is_settled(draft, counts) {
@@ -50,15 +54,19 @@ pub(crate) fn wanted(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) 
     Wanted { targets, first: draft.stable().cloned() }
 }
 
-/// Whether the counts are there and healthy, and nothing else is.
+/// Whether the counts are there and healthy, and nothing else is, nor anything from before the last restart.
 pub(crate) fn is_settled(draft: &Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> bool {
     let census = draft.census();
     let reached = counts.iter().all(|(revision, &wanted)| {
         count(census.of(revision)) == wanted
             && count(census.of(revision).filter(|member| member.is_healthy())) == wanted
     });
-    let others = census.members.values().filter(|member| member.takes_room());
-    reached && others.into_iter().all(|member| counts.contains_key(&member.instance.revision))
+    let mut taking_room = census.members.values().filter(|member| member.takes_room());
+    reached
+        && taking_room.all(|member| {
+            let group = group_of(member, draft.status.restart_before);
+            !group.outdated && counts.contains_key(&group.revision)
+        })
 }
 
 /// The version with the greatest count becomes the stable one, so that a later rollout starts from what serves.

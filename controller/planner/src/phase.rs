@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use helium_crds::{
-    RevisionId,
+    Phase, RevisionId,
     canary::Step,
     status::{
         Condition, ConditionKind, HoldKind, Reason, Rollout, RolloutKind, Stage, VersionStatus, WaitingOn, Weight,
@@ -69,13 +69,19 @@ fn settled_reason(draft: &Draft<'_>) -> Reason {
     });
     if outdated {
         Reason::Restarting
-    } else if live == wanted && census.healthy() == wanted {
+    } else if live == wanted && census.healthy() == wanted && !others_serve(draft) {
         Reason::AllHealthy
     } else if census.live().any(|member| matches!(member.state, State::Unhealthy(_))) {
         Reason::InstancesUnhealthy
     } else {
         Reason::Scaling
     }
+}
+
+/// Whether an instance of another version than the one that should serve is there: left by counts by hand.
+fn others_serve(draft: &Draft<'_>) -> bool {
+    let serving = draft.stable().unwrap_or(&draft.target.revision);
+    draft.census().live().any(|member| member.instance.revision != *serving)
 }
 
 /// The status's message: the reason with its numbers.
@@ -190,7 +196,13 @@ pub(crate) fn wait_for_instances(draft: &mut Draft<'_>) {
         let version = member.instance.version.clone();
         match &member.state {
             State::Starting => starting.entry(version).or_default().push(member.id().clone()),
-            State::Stopping => *stopping.entry(version).or_default() += 1,
+            State::Stopping => {
+                *stopping.entry(version).or_default() += 1;
+                // When its node is lost, it takes no room any more.
+                if let Some(lost_at) = census::lost_at(draft.world, &member.instance) {
+                    draft.wake_at(lost_at);
+                }
+            }
             State::Unhealthy(why) => {
                 let (instance, why) = (member.id().clone(), why.clone());
                 draft.wait_for(WaitingOn::Unhealthy { version, instance, why });
@@ -244,7 +256,7 @@ pub(crate) fn conditions(draft: &mut Draft<'_>, manual: bool) {
     let floor = draft.budget().floor();
     let under_way = draft.status.rollout.as_ref().is_some_and(|rollout| {
         rollout.hold.is_none() && !matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed)
-    });
+    }) && draft.status.phase != Phase::Invalid;
     let reason = draft.status.reason.to_string();
     let message = draft.status.message.clone();
     let available = format!("{healthy} healthy, at least {floor} needed");

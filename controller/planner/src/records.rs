@@ -23,12 +23,18 @@ pub(crate) fn new_instance(
     node: NodeName,
     role: Role,
 ) -> Instance {
-    let ordinal = draft.status.next_ordinal;
-    draft.status.next_ordinal += 1;
     let deployment = draft.world.deployment.key();
     let uid = draft.status.uid.clone();
+    let id = loop {
+        let id = instance_id(&deployment, &uid, revision, draft.status.next_ordinal);
+        draft.status.next_ordinal += 1;
+        // Taken only if the status is older than the instances: somebody has restored it.
+        if !draft.census().members.contains_key(&id) {
+            break id;
+        }
+    };
     Instance {
-        id: instance_id(&deployment, &uid, revision, ordinal),
+        id,
         deployment,
         uid,
         revision: revision.clone(),
@@ -36,7 +42,8 @@ pub(crate) fn new_instance(
         node,
         desired: Desired::Run,
         role,
-        created_at: draft.now(),
+        // Never before the restart that it was made for, whatever the clock says: it would be replaced again and again.
+        created_at: draft.status.restart_before.map_or(draft.now(), |before| before.max(draft.now())),
         healthy_since: None,
         check_index: 0,
         has_been_healthy: false,

@@ -61,10 +61,7 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
         }
         Verb::Abort => Ok(()), // given up already: asking again changes nothing
         Verb::Retry if under_way => Err("the rollout is under way; nothing was given up".to_owned()),
-        Verb::Retry => {
-            rollout::retry(draft);
-            Ok(())
-        }
+        Verb::Retry => rollout::retry(draft),
         Verb::Pause => {
             pause(draft, request);
             Ok(())
@@ -85,12 +82,20 @@ fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
     };
     let behind_last = rollout.step as usize >= rollout.steps.len();
     evidence(draft)?;
+    end_hold(draft);
     if behind_last {
         rollout::promote(draft);
     } else {
         steps::next(draft);
     }
     Ok(())
+}
+
+/// Whoever promotes wants it to go on: a hold would only make that wait for a second request.
+fn end_hold(draft: &mut Draft<'_>) {
+    if let Some(rollout) = draft.rollout_mut() {
+        rollout.hold = None;
+    }
 }
 
 /// Skips all steps. The rest of the way is a roll, instance by instance within its bounds, so it needs no canary to be there
@@ -102,6 +107,7 @@ fn promote_full(draft: &mut Draft<'_>) -> Result<(), String> {
     if steps::canaries(draft).next().is_some() {
         evidence(draft)?;
     }
+    end_hold(draft);
     rollout::promote(draft);
     Ok(())
 }
@@ -133,7 +139,7 @@ fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
     let Some(hold) = rollout.hold.take() else {
         return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
     };
-    rollout.progress_at += now.duration_since(hold.since);
+    rollout.progress_at += now.duration_since(hold.since.min(now));
     rollout.analysis.in_row = 0;
     rollout.analysis.last_failure = None;
     if hold.kind == HoldKind::Failure {
@@ -144,10 +150,13 @@ fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
     Ok(())
 }
 
-/// Every instance that was made before now is replaced by a new one of the same revision.
+/// Every instance that was made before now is replaced by a new one of the same revision. An aborted rollout is no obstacle: the
+/// stable version serves alone.
 fn restart(draft: &mut Draft<'_>) -> Result<(), String> {
-    if draft.status.rollout.is_some() {
-        return Err("a rollout is under way; it makes new instances anyway".to_owned());
+    match draft.status.rollout.as_ref().map(|rollout| rollout.stage) {
+        None | Some(Stage::Aborted) => {}
+        Some(Stage::RollbackFailed) => return Err("the way back has failed, and everything is left as it is".to_owned()),
+        Some(_) => return Err("a rollout is under way; it makes new instances anyway".to_owned()),
     }
     draft.status.restart_before = Some(draft.now());
     draft.tell("RestartRequested", "every instance is replaced".to_owned());

@@ -14,16 +14,21 @@
 //!
 //! A template that changes again supersedes the rollout; one that is set back to the stable revision returns at once.
 
-use helium_crds::deployment::OnFailure;
 use helium_crds::{
+    Percent, Phase, RevisionId,
     canary::Step,
-    deployment::Strategy,
+    deployment::{OnFailure, Strategy},
     revision::short_hash,
     status::{Abort, AbortCause, AnalysisState, Hold, HoldKind, Rollout, RolloutKind, Stage, VersionRef},
 };
 use jiff::Timestamp;
 
-use crate::{analysis, census::State, draft::Draft, steps};
+use crate::{
+    analysis,
+    census::{Member, State},
+    draft::Draft,
+    steps,
+};
 
 /// Begins, supersedes or drops the rollout so that it goes where the template points.
 pub(crate) fn follow_template(draft: &mut Draft<'_>) {
@@ -44,7 +49,7 @@ pub(crate) fn follow_template(draft: &mut Draft<'_>) {
 }
 
 /// How a new template is rolled out: by the Canary's steps where there is one, something to compare with, and something to run.
-fn kind_for(draft: &Draft<'_>) -> RolloutKind {
+pub(crate) fn kind_for(draft: &Draft<'_>) -> RolloutKind {
     let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
     match draft.stable() {
         None => RolloutKind::First,
@@ -95,15 +100,39 @@ fn kind_in_words(kind: RolloutKind) -> &'static str {
 }
 
 /// Starts an aborted rollout again from its first step.
-pub(crate) fn retry(draft: &mut Draft<'_>) {
-    begin(draft, kind_for(draft));
+pub(crate) fn retry(draft: &mut Draft<'_>) -> Result<(), String> {
+    let kind = if draft.stable() == Some(&draft.target.revision) { RolloutKind::Return } else { kind_for(draft) };
+    match steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
+        Some(weight) => Err(format!("`exact: true`, and whole instances cannot make {weight}")),
+        None => {
+            begin(draft, kind);
+            Ok(())
+        }
+    }
+}
+
+/// A weight that cannot be had exactly, where that matters now: a canary is at its steps, or the new template would begin one.
+pub(crate) fn refused_weight(draft: &Draft<'_>) -> Option<Percent> {
+    let target = &draft.target.revision;
+    let rollout = draft.status.rollout.as_ref();
+    let own = rollout.filter(|rollout| rollout.revision == *target);
+    let tried = own.map_or(kind_for(draft) == RolloutKind::Canary, |own| own.stage == Stage::Steps);
+    steps::impossible_weight(draft).filter(|_| tried && draft.stable() != Some(target))
+}
+
+/// What goes on even while the spec cannot be followed: canaries that fail are given up, and what was given up goes back.
+pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
+    match draft.status.rollout.as_ref().map(|rollout| rollout.stage) {
+        Some(Stage::Steps | Stage::Promoting) => analysis::sample(draft),
+        _ => advance(draft),
+    }
 }
 
 /// Brings the rollout as far as what is seen allows.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
-    if draft.status.rollout.is_none() {
-        return;
-    }
+    let now = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return };
+    bring_to_present(rollout, now);
     note_progress(draft);
     analysis::sample(draft);
     check_deadline(draft);
@@ -113,6 +142,16 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
         Stage::Promoting => finish_promotion(draft),
         Stage::RollingBack | Stage::RollbackFailed => finish_rollback(draft),
         Stage::Aborted => {}
+    }
+}
+
+/// An instant in the future, written under another clock, counts as now, and is noted so: it would begin anew at every look.
+fn bring_to_present(rollout: &mut Rollout, now: Timestamp) {
+    rollout.step_started_at = rollout.step_started_at.min(now);
+    rollout.progress_at = rollout.progress_at.min(now);
+    rollout.analysis.last_failure = rollout.analysis.last_failure.map(|last| last.min(now));
+    if let Some(hold) = rollout.hold.as_mut() {
+        hold.since = hold.since.min(now);
     }
 }
 
@@ -160,9 +199,11 @@ pub(crate) fn came_forward(rollout: &mut Rollout, now: Timestamp) {
     rollout.progress_mark = 0;
 }
 
-/// More available instances of where it goes than ever before in this stage are progress.
+/// More available instances of where it goes than ever before in this stage are progress, and so is one of another version that
+/// has stopped: it was in the way. This plan forgets it, so it is seen once.
 fn note_progress(draft: &mut Draft<'_>) {
     let now = draft.now();
+    let wanted = draft.spec().wanted();
     let Some(rollout) = draft.status.rollout.as_ref() else { return };
     let towards = match rollout.stage {
         Stage::RollingBack | Stage::RollbackFailed => draft.stable().cloned(),
@@ -170,18 +211,34 @@ fn note_progress(draft: &mut Draft<'_>) {
         Stage::Aborted => None,
     };
     let Some(towards) = towards else { return };
-    let available = draft.census().available(draft.world, &towards);
+    let available = draft.census().available(draft.world, &towards).min(wanted);
+    let gone = others(draft, &towards).any(|member| member.state == State::Stopped);
     let Some(rollout) = draft.rollout_mut() else { return };
-    if available > rollout.progress_mark {
-        rollout.progress_mark = available;
+    // After a scale-down, what was reached before has to be reached again.
+    rollout.progress_mark = rollout.progress_mark.min(wanted);
+    if available > rollout.progress_mark || gone {
+        rollout.progress_mark = available.max(rollout.progress_mark);
         rollout.progress_at = now;
     }
 }
 
+fn others<'d>(draft: &'d Draft<'_>, revision: &'d RevisionId) -> impl Iterator<Item = &'d Member> {
+    draft.census().members.values().filter(move |member| member.instance.revision != *revision)
+}
+
 /// Sets the deadline anew from the last progress, and fails the rollout when it has passed.
 fn check_deadline(draft: &mut Draft<'_>) {
-    let deadline = deadline(draft);
+    let mut deadline = deadline(draft);
     let now = draft.now();
+    let could_not_go_on = draft.world.status.as_ref().is_some_and(|status| status.phase == Phase::Invalid);
+    if let Some(rollout) = draft.status.rollout.as_mut() {
+        let ran_before = rollout.deadline_at.is_some() && !could_not_go_on;
+        if !ran_before && deadline.is_some_and(|deadline| deadline <= now) {
+            // The clock stood, so what it shows is not the rollout's fault.
+            rollout.progress_at = now;
+            deadline = self::deadline(draft);
+        }
+    }
     if let Some(rollout) = draft.rollout_mut() {
         rollout.deadline_at = deadline;
     }
@@ -193,18 +250,22 @@ fn check_deadline(draft: &mut Draft<'_>) {
 }
 
 /// `progressDeadline` from the last progress, or from the beginning of this watch: time that nobody watched counts against
-/// nobody. Soaks and timed pauses are added; an open pause, a hold, and a rollout that is over have no deadline.
+/// nobody. Soaks, timed pauses, and the time that a stopping instance may take are added; an open pause, a hold, a canary of
+/// nothing, and a rollout that is over have no deadline.
 fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
     let rollout = draft.status.rollout.as_ref()?;
     let failed_before = rollout.kind == RolloutKind::First && rollout.abort.is_some();
     let over = matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed);
-    if rollout.hold.is_some() || failed_before || over {
+    let of_nothing = rollout.stage == Stage::Steps && draft.spec().wanted() == 0;
+    if rollout.hold.is_some() || failed_before || over || of_nothing {
         return None;
     }
+    let stopping = draft.census().members.values().any(|member| member.state == State::Stopping);
+    let grace = if stopping { draft.spec().stop_grace_period.as_signed() } else { jiff::SignedDuration::ZERO };
     let waits =
         if rollout.stage == Stage::Steps { steps::planned_wait(draft, rollout)? } else { jiff::SignedDuration::ZERO };
     let from = rollout.progress_at.min(draft.now()).max(draft.world.watching_since);
-    Some(from + draft.spec().progress_deadline.as_signed() + waits)
+    Some(from + draft.spec().progress_deadline.as_signed() + waits + grace)
 }
 
 /// The deadline has passed.
@@ -212,7 +273,6 @@ fn fail(draft: &mut Draft<'_>) {
     let deadline = draft.spec().progress_deadline;
     let message = format!("no progress for {deadline}{}", first_complaint(draft));
     let now = draft.now();
-    let on_failure = draft.spec().on_failure;
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
     match (rollout.stage, rollout.kind) {
@@ -232,12 +292,20 @@ fn fail(draft: &mut Draft<'_>) {
             });
             draft.warn("ProgressDeadlineExceeded", message);
         }
-        _ if on_failure == OnFailure::Pause => {
-            rollout.hold = Some(Hold { kind: HoldKind::Failure, since: now, by: None, reason: Some(message.clone()) });
-            draft.warn("RolloutPaused", message);
-        }
-        _ => abort(draft, AbortCause::ProgressDeadlineExceeded, &message, None),
+        _ => give_up(draft, AbortCause::ProgressDeadlineExceeded, &message),
     }
+}
+
+/// The rollout has failed: it is given up, or with `onFailure: pause` held until a person decides.
+pub(crate) fn give_up(draft: &mut Draft<'_>, cause: AbortCause, message: &str) {
+    if draft.spec().on_failure == OnFailure::Rollback {
+        return abort(draft, cause, message, None);
+    }
+    let since = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return };
+    rollout.deadline_at = None;
+    rollout.hold = Some(Hold { kind: HoldKind::Failure, since, by: None, reason: Some(message.to_owned()) });
+    draft.warn("RolloutPaused", message.to_owned());
 }
 
 /// What the first unhealthy instance of the new version complains of, to follow a sentence.
@@ -281,7 +349,7 @@ fn finish_rollback(draft: &mut Draft<'_>) {
 }
 
 /// Whether the wanted count of `revision` is available, and nothing else of the Deployment takes room.
-fn stands_alone(draft: &Draft<'_>, revision: &helium_crds::RevisionId) -> bool {
+fn stands_alone(draft: &Draft<'_>, revision: &RevisionId) -> bool {
     let others =
         draft.census().members.values().any(|member| member.takes_room() && member.instance.revision != *revision);
     let live = crate::census::count(draft.census().of(revision));

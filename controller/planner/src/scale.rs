@@ -59,6 +59,8 @@ impl Budget {
 pub(crate) struct Moves {
     /// How many instances to make, by revision, in this order.
     pub(crate) create: Vec<(RevisionId, u32)>,
+    /// How many of each revision are lacking beside these, for want of room.
+    pub(crate) short: BTreeMap<RevisionId, u32>,
     /// Surplus instances to stop.
     pub(crate) stop: Vec<InstanceId>,
     /// Whether stops wait for others to become available.
@@ -85,36 +87,55 @@ pub(crate) fn moves(
     for member in census.live() {
         live.entry(group_of(member, restart_before)).or_default().push(member);
     }
-    let create = creations(census, &live, targets, budget, first);
+    let (create, short) = creations(census, &live, targets, budget, first);
     let surplus = live.iter().flat_map(|(group, members)| {
         let wanted = targets.get(group).copied().unwrap_or(0) as usize;
         surplus_of(world, members, members.len().saturating_sub(wanted))
     });
-    let (stop, held_by_availability) = stops(world, census, surplus.collect(), budget);
-    Moves { create, stop, held_by_availability }
+    let (mut stop, held_by_availability) = stops(world, census, surplus.collect(), budget);
+    if held_by_availability {
+        stop.extend(excess(world, census, &stop, budget));
+    }
+    Moves { create, short, stop, held_by_availability }
 }
 
-/// How many to make of each revision: what its groups lack, as far as there is room.
+/// While surplus instances may not stop because others are not available, the count may have been lowered: then those that serve
+/// nobody go first, although they are wanted, so that no more than `wanted + surge` stay.
+///
+/// Example: wanted 8, surge 2, 4 old ones and 6 new ones that fail. Lowered to 4, at most 6 may be there: 2 new ones are
+/// surplus, and 2 more have to go.
+fn excess(world: &World, census: &Census, stop: &[InstanceId], budget: Budget) -> Vec<InstanceId> {
+    let staying: Vec<&Member> = census.live().filter(|member| !stop.contains(member.id())).collect();
+    let number = staying.len().saturating_sub(budget.ceiling() as usize);
+    let idle: Vec<&Member> = staying.into_iter().filter(|member| !member.is_healthy()).collect();
+    surplus_of(world, &idle, number).into_iter().map(|member| member.id().clone()).collect()
+}
+
+/// How many to make of each revision: what its groups lack, as far as there is room; and how many have none.
 fn creations(
     census: &Census,
     live: &BTreeMap<Group, Vec<&Member>>,
     targets: &Targets,
     budget: Budget,
     first: Option<&RevisionId>,
-) -> Vec<(RevisionId, u32)> {
+) -> (Vec<(RevisionId, u32)>, BTreeMap<RevisionId, u32>) {
     let mut room = budget.ceiling().saturating_sub(count(census.members.values().filter(|member| member.takes_room())));
     let mut groups: Vec<(&Group, u32)> = targets.iter().map(|(group, &wanted)| (group, wanted)).collect();
     groups.sort_by_key(|(group, _)| first != Some(&group.revision));
-    let mut create = Vec::new();
-    for (group, wanted) in groups {
+    let (mut create, mut short) = (Vec::new(), BTreeMap::new());
+    for (group, wanted) in groups.into_iter().filter(|(group, _)| !group.outdated) {
         let have = live.get(group).map_or(0, |members| count(members.iter()));
-        let number = wanted.saturating_sub(have).min(room);
-        if number > 0 && !group.outdated {
-            room -= number;
+        let lacking = wanted.saturating_sub(have);
+        let number = lacking.min(room);
+        room -= number;
+        if number > 0 {
             create.push((group.revision.clone(), number));
         }
+        if lacking > number {
+            short.insert(group.revision.clone(), lacking - number);
+        }
     }
-    create
+    (create, short)
 }
 
 /// The `number` members that are missed least: those that serve nobody first, then the youngest. One that cannot be seen is

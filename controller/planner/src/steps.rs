@@ -11,7 +11,7 @@
 use helium_crds::{
     canary::{Pause, Step},
     quantity::Percent,
-    status::{Rollout, RolloutKind, Stage, WaitingOn, Weight},
+    status::{Rollout, Stage, WaitingOn, Weight},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -116,10 +116,16 @@ pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
 
 fn counts_of(step: Step, wanted: u32, surge: u32) -> Option<Weight> {
     match step {
-        Step::SetWeight(weight) => Some(weights::canary_counts(wanted, weight, surge)),
+        Step::SetWeight(weight) => Some(at_least_one(weights::canary_counts(wanted, weight, surge), wanted)),
         Step::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
         Step::Soak(_) | Step::Pause(_) => None,
     }
+}
+
+/// A single instance without any surge: the nearest count would be no canary, from which nothing could ever be learnt. So it is the
+/// canary, and the stable version waits for how it turns out.
+fn at_least_one(counts: Weight, wanted: u32) -> Weight {
+    if counts.canary == 0 && wanted > 0 { Weight { canary: 1, stable: wanted - 1, ..counts } } else { counts }
 }
 
 /// The weights of the steps that whole instances cannot make, for `exact: true`.
@@ -193,17 +199,20 @@ pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<Signe
 pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     let (now, budget) = (draft.now(), draft.budget());
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else { return };
-    let has = weight(draft, rollout).achieved();
+    let weighs = |step: &Step| counts_of(*step, budget.wanted, budget.surge).map(Weight::achieved);
+    // The weight of a step that is not over yet is not had: neither it nor its soak may be skipped.
+    let over = rollout.steps.iter().take(rollout.step as usize);
+    let has = over.rev().find_map(weighs).unwrap_or(0);
     let Some(canary) = draft.canary() else {
+        let kind = rollout::kind_for(draft);
         if let Some(rollout) = draft.rollout_mut() {
-            rollout.kind = RolloutKind::Rolling;
+            rollout.kind = kind;
         }
         return rollout::promote(draft);
     };
     if canary.steps == rollout.steps {
         return;
     }
-    let weighs = |step: &Step| counts_of(*step, budget.wanted, budget.surge).map(Weight::achieved);
     let greater = canary.steps.iter().position(|step| weighs(step).is_some_and(|weight| weight > has));
     let behind_last = canary.steps.iter().rposition(|step| weighs(step).is_some()).map_or(0, |last| last + 1);
     let step = u32::try_from(greater.unwrap_or(behind_last)).unwrap_or(u32::MAX);

@@ -2,11 +2,12 @@
 
 use helium_crds::{
     RevisionId,
+    deployment::Strategy,
     status::{RolloutKind, Stage, WaitingOn},
 };
 
 use crate::{
-    census::State,
+    census::{State, count},
     draft::Draft,
     scale::{Group, Targets, group_of},
     steps,
@@ -20,25 +21,26 @@ pub(crate) struct Wanted {
 
 /// The wanted counts of a Deployment without counts by hand.
 pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
-    let count = draft.spec().wanted();
+    let wanted = draft.spec().wanted();
     let stable = draft.stable().cloned();
     let Some(rollout) = draft.status.rollout.as_ref() else {
         let revision = stable.unwrap_or_else(|| draft.target.revision.clone());
-        return only(revision, count);
+        return only(revision, wanted);
     };
     if rollout.hold.is_some() || rollout.stage == Stage::RollbackFailed {
         return as_it_is(draft);
     }
     let target = rollout.revision.clone();
+    let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
+    let unmixed = rollout.kind == RolloutKind::Recreate || (rollout.kind == RolloutKind::Return && recreate);
     match (rollout.stage, stable) {
-        (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, count),
-        (Stage::Promoting, _) if rollout.kind == RolloutKind::Recreate && others_left(draft, &target) => {
-            only(target, 0)
-        }
+        (Stage::RollingBack, Some(stable)) if unmixed => after_others(draft, stable, wanted),
+        (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, wanted),
+        (Stage::Promoting, _) if unmixed => after_others(draft, target, wanted),
         (stage, stable) => match (stand_in(draft, &target), stage, stable) {
-            (Some(stand_in), _, _) => only(stand_in, count),
+            (Some(stand_in), _, _) => only(stand_in, wanted),
             (None, Stage::Steps, Some(stable)) => canary(draft, &target, stable),
-            _ => only(target, count),
+            _ => only(target, wanted),
         },
     }
 }
@@ -63,6 +65,14 @@ fn stand_in(draft: &mut Draft<'_>, target: &RevisionId) -> Option<RevisionId> {
 pub(crate) fn only(revision: RevisionId, count: u32) -> Wanted {
     let targets = [(Group { revision: revision.clone(), outdated: false }, count)].into();
     Wanted { targets, first: Some(revision) }
+}
+
+/// Nothing but this revision, and no more of it than there is while anything else takes room: versions are not to be mixed. What
+/// is there of it goes on, for an old one may come back with its node when new ones serve already.
+fn after_others(draft: &Draft<'_>, revision: RevisionId, wanted: u32) -> Wanted {
+    let there = count(draft.census().of(&revision));
+    let wanted = if others_left(draft, &revision) { there.min(wanted) } else { wanted };
+    only(revision, wanted)
 }
 
 /// What the present step asks for, written into the rollout for people to see.

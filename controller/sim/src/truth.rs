@@ -1,8 +1,14 @@
 //! The truth about one object, read from the server's state itself: no actor sees so much.
 
-use std::collections::BTreeMap;
+use std::{
+    any::Any,
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
-use consul_embedded::state::State;
+use bytes::Bytes;
+use consul_embedded::state::{Entry, State};
 use helium_crds::{
     AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
     instance::{Assignment, Desired, Instance, InstancePhase, Report, check_id, service_id},
@@ -25,9 +31,27 @@ pub struct Truth {
     pub instances: BTreeMap<InstanceId, Instance>,
 }
 
+thread_local! {
+    /// What was parsed last under each key: most values stay the same from look to look, and parsing is what looking costs.
+    static PARSED: RefCell<HashMap<String, (Bytes, Rc<dyn Any>)>> = RefCell::new(HashMap::new());
+}
+
 /// The value under a key.
-pub fn value<T: DeserializeOwned>(state: &State, key: &str) -> Option<T> {
-    serde_json::from_slice(&state.kv().get(key)?.value).ok()
+pub fn value<T: DeserializeOwned + Clone + 'static>(state: &State, key: &str) -> Option<T> {
+    parsed(state.kv().get(key)?, |bytes| serde_json::from_slice(bytes).ok())
+}
+
+fn parsed<T: Clone + 'static>(entry: &Entry, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+    let known = PARSED.with_borrow(|parsed| {
+        let (bytes, value) = parsed.get(&entry.key)?;
+        if *bytes == entry.value { value.downcast_ref::<Option<T>>().cloned() } else { None }
+    });
+    known.unwrap_or_else(|| {
+        let value = parse(&entry.value);
+        let kept: Rc<dyn Any> = Rc::new(value.clone());
+        PARSED.with_borrow_mut(|parsed| parsed.insert(entry.key.clone(), (entry.value.clone(), kept)));
+        value
+    })
 }
 
 /// Every object of which there is a spec.
@@ -49,15 +73,13 @@ impl Truth {
     pub fn of(state: &State, object: &ObjectKey) -> Self {
         let keys = Keys::default();
         let spec = state.kv().get(&keys.spec(Kind::Deployment, object));
-        let deployment = spec.and_then(|entry| match AnyObject::from_json(&entry.value).ok()? {
-            AnyObject::Deployment(deployment) => Some(deployment),
-            AnyObject::Canary(_) => None,
+        let deployment = spec.and_then(|entry| {
+            parsed(entry, |bytes| match AnyObject::from_json(bytes).ok()? {
+                AnyObject::Deployment(deployment) => Some(deployment),
+                AnyObject::Canary(_) => None,
+            })
         });
-        let prefix = keys.instances(object);
-        let instances = state.kv().under(&prefix).filter_map(|entry| {
-            let instance: Instance = serde_json::from_slice(&entry.value).ok()?;
-            Some((instance.id.clone(), instance))
-        });
+        let instances = instances(state, &keys.instances(object)).map(|instance| (instance.id.clone(), instance));
         Self {
             deployment,
             has_spec: spec.is_some(),
@@ -87,6 +109,11 @@ impl Truth {
             }
         })
     }
+}
+
+/// The instances under a prefix.
+pub fn instances<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = Instance> + 'a {
+    state.kv().under(prefix).filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok()))
 }
 
 /// Whether a node's heartbeat is there.

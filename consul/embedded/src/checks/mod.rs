@@ -59,10 +59,10 @@ impl Server {
                 stays
             });
             for (key, definition) in wanted {
-                if !running.contains_key(&key) {
+                running.entry(key).or_insert_with_key(|key| {
                     let task = ask(self.clone(), Arc::clone(&prober), key.clone(), definition.clone());
-                    running.insert(key, (definition, tasks.spawn(task)));
-                }
+                    (definition, tasks.spawn(task))
+                });
             }
             while tasks.try_join_next().is_some() {}
             if changed.changed().await.is_err() {
@@ -86,7 +86,8 @@ fn stagger((node, id): &Key) -> Duration {
     let mut hash = std::hash::DefaultHasher::new();
     hash.write(node.as_bytes());
     hash.write(id.as_bytes());
-    FIRST_PROBE.mul_f64((hash.finish() % 1000) as f64 / 1000.0)
+    let thousandths = u32::try_from(hash.finish() % 1000).unwrap_or(0);
+    FIRST_PROBE * thousandths / 1000
 }
 
 /// Asks again and again.

@@ -101,9 +101,9 @@ async fn fetch(url: &str, method: &str, definition: &CheckDefinition) -> Result<
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     let request = request(&uri, method, definition).map_err(|error| error.to_string())?;
     let conversation = async move {
-        let response = sender.send_request(request).await.map_err(words)?;
+        let response = sender.send_request(request).await.map_err(|error| words(&error))?;
         let status = response.status();
-        Ok((status, output(response).await.map_err(words)?))
+        Ok((status, output(response).await.map_err(|error| words(&error))?))
     };
     // The connection moves only while it is polled; both end together.
     tokio::pin!(conversation);
@@ -113,12 +113,12 @@ async fn fetch(url: &str, method: &str, definition: &CheckDefinition) -> Result<
         answer = &mut conversation => answer,
         end = &mut connection => match end {
             Ok(()) => conversation.await,
-            Err(error) => Err(words(error)),
+            Err(error) => Err(words(&error)),
         },
     }
 }
 
-fn words(error: hyper::Error) -> String {
+fn words(error: &hyper::Error) -> String {
     if error.is_incomplete_message() { "EOF".to_owned() } else { error.to_string() }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::definition;
 use crate::acl::Access;
-use crate::call::Call;
+use crate::call::{Call, require};
 use crate::decode::{Fields, Problem};
 use crate::reply::{Failure, Reply};
 use crate::state::{Agent, AgentCheck, Check, CheckDefinition, CheckKind, Command, State};
@@ -58,19 +58,19 @@ fn read(call: &Call<'_>, parts: &[&str]) -> Result<Reply, Failure> {
     let sees = call.rights.catalog() >= Access::Read;
     match parts {
         ["self"] => {
-            call.require(sees)?;
+            require(sees)?;
             call.look(|state| Ok(Reply::json(&about(call, state.agent(call.node)?))))?
         }
         ["members"] => call.look(|state| Ok(Reply::json(&members(state, sees))))?,
         ["services"] => call.look(|state| {
-            let services = state.agent(call.node)?.services().iter().filter(|_| sees);
-            let seen: BTreeMap<&String, Value> = services.map(|(id, service)| (id, service.agent_view())).collect();
-            Ok(Reply::json(&seen))
+            let own = state.agent(call.node)?.services().iter().filter(|_| sees);
+            let shown: BTreeMap<&String, Value> = own.map(|(id, service)| (id, service.agent_view())).collect();
+            Ok(Reply::json(&shown))
         })?,
         ["checks"] => call.look(|state| {
-            let checks = state.agent(call.node)?.checks().iter().filter(|_| sees);
-            let seen: BTreeMap<&String, Value> = checks.map(|(id, own)| (id, own.check.view())).collect();
-            Ok(Reply::json(&seen))
+            let known = state.agent(call.node)?.checks().iter().filter(|_| sees);
+            let shown: BTreeMap<&String, Value> = known.map(|(id, own)| (id, own.check.view())).collect();
+            Ok(Reply::json(&shown))
         })?,
         ["service", id] => call.look(|state| match state.agent(call.node)?.services().get(*id).filter(|_| sees) {
             Some(service) => Ok(Reply::json(&service.agent_view())),

@@ -31,10 +31,8 @@ pub(super) fn service(mut fields: Fields, node: &str) -> Result<(Service, Vec<Ag
     for (at, fields) in checks.into_iter().enumerate() {
         let mut check = check(fields, node)?;
         if check.check.check_id.is_empty() {
-            check.check.check_id = format!("service:{}", service.id);
-            if several {
-                check.check.check_id += &format!(":{}", at + 1);
-            }
+            let suffix = if several { format!(":{}", at + 1) } else { String::new() };
+            check.check.check_id = format!("service:{}{suffix}", service.id);
         }
         if check.check.name.is_empty() {
             check.check.name = format!("Service '{}' check", service.service);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::call::Call;
+use crate::call::{Call, require};
 use crate::reply::{Failure, Page, Reply};
 use crate::state::{Applied, Command, Entry, KvOp, State, Verb};
 use crate::waiters::Interest;
@@ -44,7 +44,7 @@ async fn get(call: &Call<'_>) -> Result<Reply, Failure> {
         return call.read(|state| Ok(tree(call, state, |seen| seen.into_iter().map(view).collect()))).await;
     }
     let key = call.path_or("Missing key name")?;
-    call.require(call.rights.reads_key(key))?;
+    require(call.rights.reads_key(key))?;
     call.read(|state| Ok(single(call, state, key))).await
 }
 
@@ -66,11 +66,11 @@ fn single(call: &Call<'_>, state: &State, key: &str) -> Page {
 
 /// A prefix, as far as the token sees it; nothing to see is 404.
 fn tree<'s>(call: &'s Call<'_>, state: &'s State, show: impl FnOnce(Vec<&'s Entry>) -> Vec<Value>) -> Page {
-    let prefix = call.path.clone();
-    let index = state.kv().prefix_index(&prefix);
+    let prefix = &call.path;
+    let index = state.kv().prefix_index(prefix);
     let interest =
-        if state.kv().knows_nothing_of(&prefix) { Interest::AnyKey } else { Interest::Prefix(prefix.clone()) };
-    let seen: Vec<&Entry> = state.kv().under(&call.path).filter(|entry| call.rights.reads_key(&entry.key)).collect();
+        if state.kv().knows_nothing_of(prefix) { Interest::AnyKey } else { Interest::Prefix(prefix.clone()) };
+    let seen: Vec<&Entry> = state.kv().under(prefix).filter(|entry| call.rights.reads_key(&entry.key)).collect();
     let reply = if seen.is_empty() { Reply::empty(StatusCode::NOT_FOUND) } else { Reply::json(&show(seen)) };
     Page { index, interest, reply, shows_consistency: false }
 }
@@ -116,7 +116,7 @@ fn put(call: &Call<'_>) -> Result<Reply, Failure> {
         return Err(Failure::too_large(call.body.len(), MAX_VALUE, "kv_max_value_size"));
     }
     op.value = call.body.clone();
-    call.require(call.rights.writes_key(key))?;
+    require(call.rights.writes_key(key))?;
     Ok(answer(&call.write(&Command::Kv(op))?))
 }
 
@@ -131,7 +131,7 @@ fn delete(call: &Call<'_>) -> Result<Reply, Failure> {
         (op.verb, op.index) = (Verb::DeleteCas, index);
     }
     let allowed = if recurse { call.rights.writes_tree(&op.key) } else { call.rights.writes_key(&op.key) };
-    call.require(allowed)?;
+    require(allowed)?;
     Ok(answer(&call.write(&Command::Kv(op))?))
 }
 

@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::acl::Access;
-use crate::call::Call;
+use crate::call::{Call, require};
 use crate::decode::{Fields, Problem};
 use crate::reply::{Failure, Page, Reply};
 use crate::state::{Applied, Behavior, Command, ServiceCheck, Session, State};
@@ -14,7 +14,7 @@ use crate::waiters::Interest;
 
 const DEFAULT_LOCK_DELAY: Duration = Duration::from_secs(15);
 const MIN_TTL: Duration = Duration::from_secs(10);
-const MAX_TTL: Duration = Duration::from_secs(86_400);
+const MAX_TTL: Duration = Duration::from_hours(24);
 
 pub(crate) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
     let (what, rest) = call.path.split_once('/').unwrap_or((&call.path, ""));
@@ -25,7 +25,7 @@ pub(crate) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
         }
         "destroy" | "renew" => {
             call.allow(&[Method::PUT])?;
-            call.require(call.rights.sessions() == Access::Write)?;
+            require(call.rights.sessions() == Access::Write)?;
             let id = present(rest, "Missing session")?;
             if what == "renew" { renew(call, id) } else { destroy(call, id) }
         }
@@ -75,12 +75,15 @@ fn destroy(call: &Call<'_>, id: &str) -> Result<Reply, Failure> {
 }
 
 fn create(call: &Call<'_>) -> Result<Reply, Failure> {
-    let mut session = parse(call).map_err(|problem| match problem.starts_with(BAD_BEHAVIOR) {
-        true => Failure::internal(problem),
-        false => Failure::bad(format!("Request decode failed: {problem}")),
+    let mut session = parse(call).map_err(|problem| {
+        if problem.starts_with(BAD_BEHAVIOR) {
+            Failure::internal(problem)
+        } else {
+            Failure::bad(format!("Request decode failed: {problem}"))
+        }
     })?;
     check_ttl(&session.ttl)?;
-    call.require(call.rights.sessions() == Access::Write)?;
+    require(call.rights.sessions() == Access::Write)?;
     session.id = call.shared.uuid();
     call.write(&Command::CreateSession(session.clone()))?;
     Ok(Reply::json(&json!({"ID": session.id})))

@@ -17,9 +17,9 @@ use super::timers::Timer;
 use super::{Refusal, State, Touched};
 
 /// How long after a change of output alone the catalog learns of it.
-const OUTPUT_DELAY: Duration = Duration::from_secs(5 * 60);
+const OUTPUT_DELAY: Duration = Duration::from_mins(5);
 /// The least time that a service stays although one of its checks is critical.
-const REAP_FLOOR: Duration = Duration::from_secs(60);
+const REAP_FLOOR: Duration = Duration::from_mins(1);
 /// Critical services are looked at this often.
 const REAP_STEP: Duration = Duration::from_secs(30);
 

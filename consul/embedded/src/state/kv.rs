@@ -42,7 +42,7 @@ struct Undo {
 }
 
 /// How long a tombstone stays.
-const TOMBSTONE_TTL: Duration = Duration::from_secs(15 * 60);
+const TOMBSTONE_TTL: Duration = Duration::from_mins(15);
 /// Tombstones are collected in groups of this length.
 const TOMBSTONE_STEP: Duration = Duration::from_secs(30);
 
@@ -179,9 +179,8 @@ impl Kv {
         let existing = self.entries.get(&op.key);
         let modify_index = existing.map(|entry| entry.modify_index);
         Ok(match op.verb {
-            Verb::Set => self.set(op, None, change),
             Verb::Cas if modify_index.unwrap_or(0) != op.index => KvResult::Refused,
-            Verb::Cas => self.set(op, None, change),
+            Verb::Set | Verb::Cas => self.set(op, None, change),
             Verb::Lock => return self.lock(op, change, session_exists),
             Verb::Unlock => return self.unlock(op, change),
             Verb::Get => existing.cloned().map_or(KvResult::Refused, KvResult::Entry),
@@ -195,9 +194,8 @@ impl Kv {
                 .map_or(KvResult::Refused, KvResult::Entry),
             Verb::CheckNotExists if existing.is_some() => KvResult::Refused,
             Verb::CheckNotExists => KvResult::Done,
-            Verb::Delete => self.delete(&op.key, change),
             Verb::DeleteCas if modify_index.is_some_and(|index| index != op.index) => KvResult::Refused,
-            Verb::DeleteCas => self.delete(&op.key, change),
+            Verb::Delete | Verb::DeleteCas => self.delete(&op.key, change),
             Verb::DeleteTree => self.delete_tree(&op.key, change),
         })
     }

@@ -64,6 +64,7 @@ pub struct Outcome {
 }
 
 /// What a command changed, for those who wait.
+#[allow(clippy::struct_excessive_bools, reason = "each is a table of its own, and any of them may have changed")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Keys that were written or deleted.

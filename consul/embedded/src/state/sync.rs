@@ -10,7 +10,7 @@ use super::timers::Timer;
 use super::{Refusal, State, Touched};
 
 /// How long after a foreign write an agent compares its node's entries.
-const ANTI_ENTROPY: Duration = Duration::from_secs(60);
+const ANTI_ENTROPY: Duration = Duration::from_mins(1);
 /// The check that says whether a node answers.
 const SERF: &str = "serfHealth";
 /// The service that servers register for themselves, which is no business of their agents.
@@ -101,8 +101,9 @@ impl State {
     /// Registers everything that an agent knows.
     pub(super) fn sync_node(&mut self, node: &str, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
         let agent = self.agent(node)?.clone();
-        let serf = self.catalog.check(node, SERF).cloned().unwrap_or_else(|| serf_check(node, true));
-        let mut registration = Registration { node: agent.node.clone(), checks: vec![serf], ..Registration::default() };
+        let liveness = self.catalog.check(node, SERF).cloned().unwrap_or_else(|| serf_check(node, true));
+        let mut registration =
+            Registration { node: agent.node.clone(), checks: vec![liveness], ..Registration::default() };
         let of = |catalog: &Catalog, id: &str| -> Vec<Check> {
             let own = agent.checks.values().filter(|own| own.check.service_id == id);
             own.map(|own| settled(catalog, own)).collect()

@@ -73,7 +73,7 @@ async fn restoring_an_older_state_sends_indexes_back_and_blocked_readers_away_wi
     let reader = {
         let client = client.clone();
         let index = new.meta.index;
-        tokio::spawn(async move { client.kv_list("p/", &Read::blocking(index, Duration::from_secs(60))).await })
+        tokio::spawn(async move { client.kv_list("p/", &Read::blocking(index, Duration::from_mins(1))).await })
     };
     tokio::time::sleep(Duration::from_secs(1)).await;
     let newest = server.index();

@@ -1,4 +1,5 @@
 //! The server as its users see it: through a client over the direct transport, mostly under paused time.
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod durable;
 mod fleet;
@@ -28,7 +29,7 @@ fn client(server: &Server) -> Client {
 fn service(name: &str) -> ServiceDefinition {
     let check = CheckDefinition {
         id: format!("check-{name}"),
-        ttl: Some(Duration::from_secs(60)),
+        ttl: Some(Duration::from_mins(1)),
         ..CheckDefinition::default()
     };
     ServiceDefinition { name: name.into(), check: Some(check), ..ServiceDefinition::default() }

@@ -14,7 +14,8 @@ use super::{
 
 /// Refuses two Deployments that would register the same service. The store is listed only if a name is new.
 ///
-/// Two people who apply at the same instant are not seen by each other here; the controller sees both.
+/// Two people who apply at the same instant are not seen by each other here: both Deployments then share the service's name, and
+/// their instances are still told apart, by the meta that names each instance.
 pub(super) async fn service_names(declared: &[AnyObject], stock: &mut Stock<'_>) -> Result<(), PeopleError> {
     let mut owners: BTreeMap<String, ObjectKey> = BTreeMap::new();
     let mut anything_new = false;

@@ -8,4 +8,3 @@ mod crashes;
 mod first_light;
 mod leaders;
 mod stage;
-mod zz_real;

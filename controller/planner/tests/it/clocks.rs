@@ -226,7 +226,7 @@ fn a_promotion_ends_a_timed_pause() {
     model.step();
     assert!(model.last_refusal().unwrap().contains("retry"));
     model.ask(Verb::Retry);
-    model.step();
+    model.run(5);
     model.ask(Verb::PromoteFull);
     model.run(60);
     assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 3));

@@ -8,4 +8,6 @@ mod fleet;
 mod invariants;
 mod model;
 mod odd_states;
+mod quiet;
 mod rolling;
+mod tables;

@@ -35,6 +35,9 @@ pub(crate) struct Model {
     /// The agents of these nodes are away.
     pub(crate) away: BTreeSet<NodeName>,
     stopping_since: BTreeMap<InstanceId, Timestamp>,
+    /// Since when their agents know them, and those that have had the time to start.
+    known_since: BTreeMap<InstanceId, Timestamp>,
+    started: BTreeSet<InstanceId>,
     /// Every event's reason, in order.
     pub(crate) events: Vec<String>,
     requests: u64,
@@ -100,6 +103,8 @@ impl Model {
             slow: BTreeMap::new(),
             away: BTreeSet::new(),
             stopping_since: BTreeMap::new(),
+            known_since: BTreeMap::new(),
+            started: BTreeSet::new(),
             events: Vec::new(),
             requests: 0,
             strict: true,
@@ -302,12 +307,15 @@ impl Model {
             match assignment.desired {
                 Desired::Stop => {
                     self.fleet.catalog.remove(&id);
-                    let since = *self.stopping_since.entry(id.clone()).or_insert(now);
+                    let since = self.stopping_since.entry(id.clone()).or_insert(now);
+                    *since = now.min(*since); // the clock may have been put back
+                    let since = *since;
                     if now >= since + self.slow.get(&id).copied().unwrap_or(self.stop_time) {
                         self.report(&assignment, node, InstancePhase::Stopped);
                     }
                 }
                 Desired::Run => {
+                    self.start(&assignment);
                     self.report(&assignment, node, InstancePhase::Running);
                     self.check(&assignment);
                 }
@@ -340,8 +348,20 @@ impl Model {
         self.bad.contains(&assignment.template.version) || self.sick.contains(&assignment.id)
     }
 
+    fn start(&mut self, assignment: &helium_crds::instance::Assignment) {
+        let known_since = assignment.created_at.min(self.world.now); // now, if the clock was put back
+        let known_since = *self
+            .known_since
+            .entry(assignment.id.clone())
+            .and_modify(|since| *since = (*since).min(known_since))
+            .or_insert(known_since);
+        if self.world.now >= known_since + self.start_time {
+            self.started.insert(assignment.id.clone());
+        }
+    }
+
     fn has_started(&self, assignment: &helium_crds::instance::Assignment) -> bool {
-        self.world.now >= assignment.created_at + self.start_time
+        self.started.contains(&assignment.id)
     }
 
     fn check(&mut self, assignment: &helium_crds::instance::Assignment) {

@@ -75,6 +75,7 @@ fn a_way_back_that_failed_forgets_no_lost_instance() {
 fn under_recreate_an_old_instance_that_returns_takes_no_new_one_down() {
     let mut model = two_nodes(4, 1, 0);
     model.deployment().spec.strategy = Strategy::Recreate(Recreate {});
+    model.deployment().spec.progress_deadline = helium_crds::Period::from_secs(600);
     leave(&mut model, "node-b");
     model.run(3);
     model.apply_version("v2");

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use consul_embedded::state::State;
-use helium_crds::{InstanceId, NodeName};
+use helium_crds::{InstanceId, NodeName, keys::Keys};
 
-use crate::truth::{self, Truth};
+use crate::truth;
 
 /// Since when something is so, and when it was so last.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +25,9 @@ pub(crate) struct History {
 impl History {
     /// Notes how everything is now.
     pub(crate) fn note(&mut self, state: &State, now: Duration) {
-        for object in truth::objects(state) {
-            for (id, instance) in Truth::of(state, &object).instances {
-                note(&mut self.healthy, id, truth::is_healthy(state, &instance), now);
-                note(&mut self.alive, instance.node.clone(), truth::heartbeat(state, &instance.node), now);
-            }
+        for instance in truth::instances(state, &format!("{}inst/", Keys::default().root())) {
+            note(&mut self.healthy, instance.id.clone(), truth::is_healthy(state, &instance), now);
+            note(&mut self.alive, instance.node.clone(), truth::heartbeat(state, &instance.node), now);
         }
     }
 

@@ -151,7 +151,7 @@ async fn a_check_of_the_node_counts_for_every_instance_on_it(w: World) {
     let (node, service, path) = one(&w).await;
     node.has(&service, "b", "passing").await;
     node.check("n", "", "critical").await;
-    assert_eq!(ids(&w, &format!("{path}?passing")).await, [String::new(); 0]);
+    assert!(ids(&w, &format!("{path}?passing")).await.is_empty());
     let shown = w.get(&path).await.json();
     assert!(shown.as_array().unwrap().iter().all(|one| one["Checks"][0]["CheckID"] == "n"), "{shown}");
     node.check("n", "", "passing").await;

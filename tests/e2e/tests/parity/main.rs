@@ -18,9 +18,9 @@ mod world;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 
-use world::{Backends, Case, World};
+use world::{Backends, Case, Pair};
 
 /// Cases mostly wait, so there may be many at once.
 const THREADS: usize = 24;
@@ -43,15 +43,20 @@ fn main() -> ExitCode {
     let runtime = Arc::new(tokio::runtime::Runtime::new().unwrap());
     let backends = if arguments.list { Backends::listed() } else { runtime.block_on(Backends::start()) };
     let mut trials = Vec::new();
-    for (name, world) in backends.worlds() {
+    for (name, pair) in backends.pairs() {
         // The program needs an address, and itself.
-        let served = name != "embedded";
+        let served = *name != "embedded";
         let program = program::cases().into_iter().filter(|_| served && helium_e2e::Consul::binary().is_some());
         for case in cases().into_iter().chain(program) {
             let sentence = format!("{name}: {}", case.name.replace('_', " "));
-            let (runtime, lent) = (Arc::clone(&runtime), world.clone());
-            let run = move || lent.map_or(Ok(()), |world| run(&runtime, case, &world));
-            trials.push(Trial::test(sentence, run).with_ignored_flag(world.is_none() && !arguments.list));
+            let (runtime, lent) = (Arc::clone(&runtime), pair.clone());
+            let run = move || {
+                if let Some(pair) = lent {
+                    run(&runtime, case, &pair);
+                }
+                Ok(())
+            };
+            trials.push(Trial::test(sentence, run).with_ignored_flag(pair.is_none() && !arguments.list));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -60,15 +65,14 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn run(runtime: &tokio::runtime::Runtime, case: Case, world: &World) -> Result<(), Failed> {
+/// A case fails by panicking.
+fn run(runtime: &tokio::runtime::Runtime, case: Case, pair: &Pair) {
     runtime.block_on(async {
         if case.quiet {
-            let _alone = world.quiet.write().await;
-            (case.run)(world.clone()).await;
+            let alone = pair.alone.lock().await;
+            (case.run)(alone.clone()).await;
         } else {
-            let _shared = world.quiet.read().await;
-            (case.run)(world.clone()).await;
+            (case.run)(pair.shared.clone()).await;
         }
     });
-    Ok(())
 }

@@ -1,9 +1,10 @@
 //! Sessions and locks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use consul_client::CheckStatus;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::world::{World, cases};
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use consul_client::{Address, CheckStatus, Client, Config, HttpTransport, Read, Transport};
@@ -13,8 +13,9 @@ use futures::future::BoxFuture;
 use helium_e2e::Consul;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::RwLock;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// One case: its name is a sentence.
 #[derive(Clone, Copy)]
@@ -47,7 +48,13 @@ pub(crate) struct World {
     pub(crate) address: Option<String>,
     /// The node whose agent is asked.
     pub(crate) node: String,
-    pub(crate) quiet: Arc<RwLock<()>>,
+}
+
+/// Two servers of a kind: one for many cases at once, and one for those that must be alone, one after another.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) shared: World,
+    pub(crate) alone: Arc<Mutex<World>>,
 }
 
 /// What a raw request came to.
@@ -80,10 +87,11 @@ impl World {
     async fn new(transport: Arc<dyn Transport>, address: Option<String>) -> Self {
         let client = Client::over(Arc::clone(&transport), None);
         let node = client.agent_self().await.unwrap().node_name;
-        Self { client, transport, address, node, quiet: Arc::default() }
+        Self { client, transport, address, node }
     }
 
     /// A name that no other case uses.
+    #[allow(clippy::unused_self, reason = "names belong to the world in which they are used")]
     pub(crate) fn name(&self) -> String {
         format!("case-{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -217,52 +225,61 @@ impl Blocked {
 
 /// The servers under test.
 pub(crate) struct Backends {
-    direct: Option<World>,
-    http: Option<World>,
-    real: Option<World>,
-    consul: Option<Consul>,
+    pairs: Vec<(&'static str, Option<Pair>)>,
+    /// Killed when dropped.
+    _consuls: Vec<Consul>,
     _tasks: JoinSet<()>,
 }
+
+const NAMES: [&str; 3] = ["embedded", "embedded over HTTP", "Consul"];
 
 impl Backends {
     /// None at all, to list the cases.
     pub(crate) fn listed() -> Self {
-        Self { direct: None, http: None, real: None, consul: None, _tasks: JoinSet::new() }
+        let pairs = NAMES.into_iter().map(|name| (name, None)).collect();
+        Self { pairs, _consuls: Vec::new(), _tasks: JoinSet::new() }
     }
 
     pub(crate) async fn start() -> Self {
         let mut tasks = JoinSet::new();
-        let direct = embedded(&mut tasks);
-        let served = embedded(&mut tasks);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        tasks.spawn(async move { served.serve_http(listener).await.unwrap() });
-        let consul = match Consul::binary() {
-            Some(_) => Some(tokio::task::spawn_blocking(Consul::start).await.unwrap()),
-            None => {
-                eprintln!("parity: no consul program (CONSUL_BIN or PATH), so nothing is compared with a real Consul");
-                None
-            }
+        let mut pairs: Vec<(&'static str, Option<Pair>)> = Vec::new();
+        let direct = [embedded(&mut tasks), embedded(&mut tasks)];
+        pairs.push((NAMES[0], Some(Pair::new(direct.map(|server| (server.transport(), None))).await)));
+        let served = [serve(&mut tasks).await, serve(&mut tasks).await];
+        pairs.push((NAMES[1], Some(Pair::new(served.map(over_http)).await)));
+        let consuls = match Consul::binary() {
+            Some(_) => tokio::task::spawn_blocking(|| vec![Consul::start(), Consul::start()]).await.unwrap(),
+            None => Vec::new(),
         };
-        let real = match &consul {
-            Some(consul) => Some(World::new(over_http(&consul.address()), Some(consul.address())).await),
-            None => None,
+        let real = if let [one, two] = &consuls[..] {
+            Some(Pair::new([one, two].map(|consul| over_http(consul.address()))).await)
+        } else {
+            eprintln!("parity: no consul program (CONSUL_BIN or PATH), so nothing is compared with a real Consul");
+            None
         };
-        let http = World::new(over_http(&address), Some(address)).await;
-        let direct = World::new(direct.transport(), None).await;
-        Self { direct: Some(direct), http: Some(http), real, consul, _tasks: tasks }
+        pairs.push((NAMES[2], real));
+        Self { pairs, _consuls: consuls, _tasks: tasks }
     }
 
-    pub(crate) fn worlds(&self) -> [(&'static str, Option<World>); 3] {
-        let Self { direct, http, real, .. } = self;
-        [("embedded", direct.clone()), ("embedded over HTTP", http.clone()), ("Consul", real.clone())]
+    pub(crate) fn pairs(&self) -> &[(&'static str, Option<Pair>)] {
+        &self.pairs
     }
 }
 
-impl Drop for Backends {
-    fn drop(&mut self) {
-        drop(self.consul.take());
+impl Pair {
+    async fn new([shared, alone]: [(Arc<dyn Transport>, Option<String>); 2]) -> Self {
+        let (shared, alone) = (World::new(shared.0, shared.1).await, World::new(alone.0, alone.1).await);
+        Self { shared, alone: Arc::new(Mutex::new(alone)) }
     }
+}
+
+/// Serves an embedded server over HTTP, and gives its address.
+async fn serve(tasks: &mut JoinSet<()>) -> String {
+    let server = embedded(tasks);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tasks.spawn(async move { server.serve_http(listener).await.unwrap() });
+    address
 }
 
 fn embedded(tasks: &mut JoinSet<()>) -> Server {
@@ -272,8 +289,8 @@ fn embedded(tasks: &mut JoinSet<()>) -> Server {
     server
 }
 
-fn over_http(address: &str) -> Arc<dyn Transport> {
+fn over_http(address: String) -> (Arc<dyn Transport>, Option<String>) {
     let (host, port) = address.rsplit_once(':').unwrap();
-    let address = Address::Http { host: host.to_owned(), port: port.parse().unwrap() };
-    Arc::new(HttpTransport::new(&Config::at(address)).unwrap())
+    let place = Address::Http { host: host.to_owned(), port: port.parse().unwrap() };
+    (Arc::new(HttpTransport::new(&Config::at(place)).unwrap()), Some(address))
 }

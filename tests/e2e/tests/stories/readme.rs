@@ -78,7 +78,9 @@ fn instances_in(folder: &Path) -> Vec<Instance> {
     let logged_here = |instance: &Instance| {
         std::fs::read_link(format!("/proc/{}/fd/1", instance.pid)).is_ok_and(|log| log.starts_with(folder))
     };
-    instances_of("local").into_iter().filter(logged_here).collect()
+    let mut instances: Vec<Instance> = instances_of("local").into_iter().filter(logged_here).collect();
+    instances.sort();
+    instances
 }
 
 impl Dev {
