@@ -10,6 +10,7 @@ use helium_crds::{
     ids::InstanceId,
     instance::{Assignment, InstancePhase, Report},
     keys::SENTINEL,
+    variables::INHERITED,
 };
 use helium_runtime::{
     ports::Ports,
@@ -25,7 +26,6 @@ use tokio::{
 use crate::{
     config::{AgentConfig, StopMode},
     data::{DataDir, DataError, Loaded},
-    driver::environment::INHERITED,
     instance::{
         machine::after_restart,
         record::Record,

@@ -440,7 +440,9 @@ pub enum WaitingOn {
     Starting {
         /// The version.
         version: String,
-        /// Those that are not healthy yet.
+        /// How many are not healthy yet.
+        count: u32,
+        /// Some of them, at most [`WaitingOn::EXAMPLES`].
         instances: Vec<InstanceId>,
     },
     /// An instance fails its checks or cannot run.
@@ -524,4 +526,9 @@ pub enum WaitingOn {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl WaitingOn {
+    /// No more instances than this are named for the same reason: a status has to stay small, and people read the first few.
+    pub const EXAMPLES: usize = 8;
 }

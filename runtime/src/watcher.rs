@@ -246,7 +246,11 @@ impl<T: Decode> Watcher<T> {
 
     fn trust(&mut self) {
         if !self.view.trust.is_trusted() {
-            info!(was = ?self.view.trust.blind_reason(), "the view is trusted");
+            match self.view.trust.blind_reason() {
+                // Every watch begins so; there are dozens of them.
+                None | Some(BlindReason::NotRead) => debug!("the view is trusted"),
+                Some(reason) => info!(was = reason.as_str(), "the view is trusted again"),
+            }
             self.view.trust = Trust::Trusted { since: self.ports.now() };
         }
     }

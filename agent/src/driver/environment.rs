@@ -1,7 +1,7 @@
 //! The environment of an instance, and `${NAME}` in its command, environment and working directory.
 //!
 //! A process gets the variables below, those of the template's `env`, and of the agent's own environment only what any program
-//! needs ([`INHERITED`]): the agent's token for Consul is not for its workloads.
+//! needs ([`INHERITED`](helium_crds::variables::INHERITED)): the agent's token for Consul is not for its workloads.
 
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -12,23 +12,6 @@ use helium_crds::{
 };
 
 use crate::config::AgentConfig;
-
-/// The variables that are passed on from the agent's own environment.
-pub(crate) const INHERITED: [&str; 13] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "TZ",
-    "TMPDIR",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "XDG_RUNTIME_DIR",
-];
 
 /// Where programs are looked for when the agent itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";

@@ -44,10 +44,10 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
         WaitingOn::Place { instances, why } => {
             format!("waits for a place for {}: {why}", count(*instances, "instance"))
         }
-        WaitingOn::Starting { version, instances } => {
+        WaitingOn::Starting { version, count: number, instances } => {
             let ids: Vec<&str> = instances.iter().map(helium_crds::InstanceId::as_str).collect();
-            let number = u32::try_from(ids.len()).unwrap_or(u32::MAX);
-            format!("waits for {} of {version} to become healthy: {}", count(number, "instance"), ids.join(", "))
+            let more = if ids.len() < *number as usize { ", ..." } else { "" };
+            format!("waits for {} of {version} to become healthy: {}{more}", count(*number, "instance"), ids.join(", "))
         }
         WaitingOn::Unhealthy { version, instance, why } => format!("{instance} ({version}) is unhealthy: {why}"),
         WaitingOn::MinHealthyTime { instances, until } => {

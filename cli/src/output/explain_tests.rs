@@ -56,7 +56,7 @@ fn every_wait_is_told_with_its_numbers() {
     let version = || "3.0.0".to_owned();
     let waiting = vec![
         WaitingOn::Place { instances: 2, why: "web1: port 80 is taken".to_owned() },
-        WaitingOn::Starting { version: version(), instances: vec![id("hello-4-aa"), id("hello-5-bb")] },
+        WaitingOn::Starting { version: version(), count: 2, instances: vec![id("hello-4-aa"), id("hello-5-bb")] },
         WaitingOn::Unhealthy { version: version(), instance: id("hello-6-cc"), why: "GET /health -> 500".to_owned() },
         WaitingOn::MinHealthyTime { instances: 1, until: soon },
         WaitingOn::Soak { until: soon },

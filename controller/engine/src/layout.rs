@@ -4,8 +4,8 @@
 //! is missing means that something was lost, and the controller is blind until a person says `helium doctor --repair`. A store that
 //! holds records but no layout has lost it: no new one is made then.
 
-use consul_client::{Client, Read};
-use helium_crds::keys::{Keys, SENTINEL};
+use consul_client::Client;
+use helium_crds::keys::Keys;
 use helium_runtime::ports::Ports;
 
 use crate::people::{People, PeopleError, Who, layout::Layout};
@@ -16,9 +16,6 @@ pub enum LayoutError {
     /// It could not be read or made.
     #[error(transparent)]
     People(#[from] PeopleError),
-    /// The store could not be asked.
-    #[error(transparent)]
-    Store(#[from] consul_client::Error),
     /// The layout is gone, but records are there.
     #[error("the key {key} is missing although records are there: something was lost (see helium doctor)")]
     Lost {
@@ -38,7 +35,6 @@ pub enum LayoutError {
 /// Watches over one store's layout.
 #[derive(Clone)]
 pub struct LayoutKeeper {
-    client: Client,
     keys: Keys,
     people: People,
 }
@@ -47,17 +43,16 @@ impl LayoutKeeper {
     /// A keeper of the layout under `keys`.
     pub fn new(client: Client, keys: Keys, ports: Ports) -> Self {
         let who = Who { by: "helium-controller".to_owned(), tool: "helium-controller".to_owned() };
-        let people = People::new(client.clone(), keys.clone(), ports, who);
-        Self { client, keys, people }
+        let people = People::new(client, keys.clone(), ports, who);
+        Self { keys, people }
     }
 
     /// Makes an unused store ready, and reads the layout of one that is ready.
     pub async fn prepare(&self) -> Result<Layout, LayoutError> {
-        match self.people.layout().await? {
-            Some(layout) if layout.complete => Ok(layout),
-            None if self.holds_records().await? => Err(LayoutError::Lost { key: self.keys.layout() }),
-            _ => Ok(self.people.initialise().await?),
-        }
+        self.people.initialise().await.map_err(|error| match error {
+            PeopleError::LayoutLost { key } => LayoutError::Lost { key },
+            other => other.into(),
+        })
     }
 
     /// The layout is still the one that this controller found when it started.
@@ -69,18 +64,5 @@ impl LayoutKeeper {
             }
             Some(_) => Ok(()),
         }
-    }
-
-    /// Whether the store holds anything that only a store with a layout can hold. Agents may come before the first controller, so
-    /// what they write does not count.
-    async fn holds_records(&self) -> Result<bool, consul_client::Error> {
-        for room in ["spec/", "status/", "inst/", "assign/"] {
-            let prefix = format!("{}{room}", self.keys.root());
-            let found = self.client.kv_keys(&prefix, None, &Read::consistent()).await?.value;
-            if found.iter().any(|key| !key.ends_with(SENTINEL)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

@@ -107,12 +107,16 @@ fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
         Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed => draft.stable(),
     });
     let serving = serving.cloned();
+    let mut relies_on_health = false;
     for id in &moves.stop {
         let Some(member) = draft.census().members.get(id) else { continue };
+        // A healthy one goes only because others are healthy, and that has to be so now.
+        relies_on_health |= member.is_healthy();
         let same = serving.as_ref() == Some(&member.instance.revision) && draft.status.restart_before.is_none();
         let stop = if same { scale_down(draft, &draft.census, id) } else { superseded(draft, &draft.census, id) };
         touched.extend(stop.map(|action| (id.clone(), action)));
     }
+    draft.relies_on_health |= relies_on_health;
     if moves.held_by_availability {
         let available = count(draft.census().live().filter(|member| member.is_available(draft.world)));
         let needed = draft.budget().floor();

@@ -3,7 +3,7 @@
 //! [`plan()`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
 //! knows no clock, and has no memory: the same World always gives the same Plan. Read on in this order:
 //!
-//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout` and `steps`: how far the rollout
+//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `progress`: how far the rollout
 //!    is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
 //! 6. `act`: the moves as changes of records. 7. `phase`: the same for people.
 
@@ -17,6 +17,7 @@ mod manual;
 mod phase;
 mod placement;
 pub mod plan;
+mod progress;
 mod records;
 mod requests;
 mod rollout;
@@ -148,12 +149,11 @@ fn without_weight(draft: &mut Draft<'_>, weight: Percent) -> (Option<Wanted>, Op
     if own && stage != Some(Stage::Steps) {
         return (Some(targets::wanted(draft)), None);
     }
-    let wanted = match stage {
-        Some(Stage::Steps | Stage::Promoting) => invalid(draft, problem),
-        _ => {
-            draft.wait_for(WaitingOn::Spec { problem });
-            targets::wanted(draft)
-        }
+    let wanted = if matches!(stage, Some(Stage::Steps | Stage::Promoting)) {
+        invalid(draft, problem)
+    } else {
+        draft.wait_for(WaitingOn::Spec { problem });
+        targets::wanted(draft)
     };
     (Some(wanted), Some(Reason::WeightNotPossible))
 }

@@ -203,20 +203,22 @@ pub(crate) fn wait_for_instances(draft: &mut Draft<'_>) {
                     draft.wake_at(lost_at);
                 }
             }
-            State::Unhealthy(why) => {
+            State::Unhealthy(why) if named(draft, |one| matches!(one, WaitingOn::Unhealthy { .. })) => {
                 let (instance, why) = (member.id().clone(), why.clone());
                 draft.wait_for(WaitingOn::Unhealthy { version, instance, why });
             }
             State::Unknown => wait_for_sight(draft, member),
-            State::StoppingLost => {
+            State::StoppingLost if named(draft, |one| matches!(one, WaitingOn::Sight { .. })) => {
                 let (instance, node) = (member.id().clone(), member.instance.node.clone());
                 draft.wait_for(WaitingOn::Sight { instance, node, lost_at: None });
             }
-            State::Healthy | State::Lost | State::Stopped => {}
+            State::StoppingLost | State::Unhealthy(_) | State::Healthy | State::Lost | State::Stopped => {}
         }
     }
-    for (version, instances) in starting {
-        draft.wait_for(WaitingOn::Starting { version, instances });
+    for (version, mut instances) in starting {
+        let count = count(instances.iter());
+        instances.truncate(WaitingOn::EXAMPLES);
+        draft.wait_for(WaitingOn::Starting { version, count, instances });
     }
     for (version, instances) in stopping {
         draft.wait_for(WaitingOn::Stopping { version, instances });
@@ -224,13 +226,20 @@ pub(crate) fn wait_for_instances(draft: &mut Draft<'_>) {
     wait_for_availability(draft, &members);
 }
 
+/// Whether one more instance may be named for this reason.
+fn named(draft: &Draft<'_>, same: impl Fn(&WaitingOn) -> bool) -> bool {
+    draft.waiting.iter().filter(|one| same(one)).count() < WaitingOn::EXAMPLES
+}
+
 fn wait_for_sight(draft: &mut Draft<'_>, member: &Member) {
     let lost_at = census::lost_at(draft.world, &member.instance);
     if let Some(lost_at) = lost_at {
         draft.wake_at(lost_at);
     }
-    let (instance, node) = (member.id().clone(), member.instance.node.clone());
-    draft.wait_for(WaitingOn::Sight { instance, node, lost_at });
+    if named(draft, |one| matches!(one, WaitingOn::Sight { .. })) {
+        let (instance, node) = (member.id().clone(), member.instance.node.clone());
+        draft.wait_for(WaitingOn::Sight { instance, node, lost_at });
+    }
 }
 
 /// During a rollout or restart, healthy instances that are not available yet are waited for.

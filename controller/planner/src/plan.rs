@@ -32,7 +32,8 @@ pub struct Plan {
     pub events: Vec<Event>,
     /// When to look again even if nothing happens.
     pub requeue_after: Option<Duration>,
-    /// Whether this plan promotes or advances on health that must be read again, past every cache, before it is committed.
+    /// Whether this plan promotes, advances, or stops what is healthy on health that must be read again, past every cache, before
+    /// it is committed.
     pub needs_fresh_health: bool,
 }
 

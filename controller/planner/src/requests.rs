@@ -155,7 +155,9 @@ fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
 fn restart(draft: &mut Draft<'_>) -> Result<(), String> {
     match draft.status.rollout.as_ref().map(|rollout| rollout.stage) {
         None | Some(Stage::Aborted) => {}
-        Some(Stage::RollbackFailed) => return Err("the way back has failed, and everything is left as it is".to_owned()),
+        Some(Stage::RollbackFailed) => {
+            return Err("the way back has failed, and everything is left as it is".to_owned());
+        }
         Some(_) => return Err("a rollout is under way; it makes new instances anyway".to_owned()),
     }
     draft.status.restart_before = Some(draft.now());

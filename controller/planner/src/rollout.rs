@@ -15,7 +15,7 @@
 //! A template that changes again supersedes the rollout; one that is set back to the stable revision returns at once.
 
 use helium_crds::{
-    Percent, Phase, RevisionId,
+    Percent, RevisionId,
     canary::Step,
     deployment::{OnFailure, Strategy},
     revision::short_hash,
@@ -23,12 +23,7 @@ use helium_crds::{
 };
 use jiff::Timestamp;
 
-use crate::{
-    analysis,
-    census::{Member, State},
-    draft::Draft,
-    steps,
-};
+use crate::{analysis, census::State, draft::Draft, progress, steps};
 
 /// Begins, supersedes or drops the rollout so that it goes where the template points.
 pub(crate) fn follow_template(draft: &mut Draft<'_>) {
@@ -102,13 +97,11 @@ fn kind_in_words(kind: RolloutKind) -> &'static str {
 /// Starts an aborted rollout again from its first step.
 pub(crate) fn retry(draft: &mut Draft<'_>) -> Result<(), String> {
     let kind = if draft.stable() == Some(&draft.target.revision) { RolloutKind::Return } else { kind_for(draft) };
-    match steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
-        Some(weight) => Err(format!("`exact: true`, and whole instances cannot make {weight}")),
-        None => {
-            begin(draft, kind);
-            Ok(())
-        }
+    if let Some(weight) = steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
+        return Err(format!("`exact: true`, and whole instances cannot make {weight}"));
     }
+    begin(draft, kind);
+    Ok(())
 }
 
 /// A weight that cannot be had exactly, where that matters now: a canary is at its steps, or the new template would begin one.
@@ -132,26 +125,16 @@ pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
 pub(crate) fn advance(draft: &mut Draft<'_>) {
     let now = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
-    bring_to_present(rollout, now);
-    note_progress(draft);
+    progress::bring_to_present(rollout, now);
+    progress::note_progress(draft);
     analysis::sample(draft);
-    check_deadline(draft);
+    progress::check_deadline(draft);
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.hold.is_none()) else { return };
     match rollout.stage {
         Stage::Steps => steps::advance(draft),
         Stage::Promoting => finish_promotion(draft),
         Stage::RollingBack | Stage::RollbackFailed => finish_rollback(draft),
         Stage::Aborted => {}
-    }
-}
-
-/// An instant in the future, written under another clock, counts as now, and is noted so: it would begin anew at every look.
-fn bring_to_present(rollout: &mut Rollout, now: Timestamp) {
-    rollout.step_started_at = rollout.step_started_at.min(now);
-    rollout.progress_at = rollout.progress_at.min(now);
-    rollout.analysis.last_failure = rollout.analysis.last_failure.map(|last| last.min(now));
-    if let Some(hold) = rollout.hold.as_mut() {
-        hold.since = hold.since.min(now);
     }
 }
 
@@ -199,77 +182,8 @@ pub(crate) fn came_forward(rollout: &mut Rollout, now: Timestamp) {
     rollout.progress_mark = 0;
 }
 
-/// More available instances of where it goes than ever before in this stage are progress, and so is one of another version that
-/// has stopped: it was in the way. This plan forgets it, so it is seen once.
-fn note_progress(draft: &mut Draft<'_>) {
-    let now = draft.now();
-    let wanted = draft.spec().wanted();
-    let Some(rollout) = draft.status.rollout.as_ref() else { return };
-    let towards = match rollout.stage {
-        Stage::RollingBack | Stage::RollbackFailed => draft.stable().cloned(),
-        Stage::Steps | Stage::Promoting => Some(rollout.revision.clone()),
-        Stage::Aborted => None,
-    };
-    let Some(towards) = towards else { return };
-    let available = draft.census().available(draft.world, &towards).min(wanted);
-    let gone = others(draft, &towards).any(|member| member.state == State::Stopped);
-    let Some(rollout) = draft.rollout_mut() else { return };
-    // After a scale-down, what was reached before has to be reached again.
-    rollout.progress_mark = rollout.progress_mark.min(wanted);
-    if available > rollout.progress_mark || gone {
-        rollout.progress_mark = available.max(rollout.progress_mark);
-        rollout.progress_at = now;
-    }
-}
-
-fn others<'d>(draft: &'d Draft<'_>, revision: &'d RevisionId) -> impl Iterator<Item = &'d Member> {
-    draft.census().members.values().filter(move |member| member.instance.revision != *revision)
-}
-
-/// Sets the deadline anew from the last progress, and fails the rollout when it has passed.
-fn check_deadline(draft: &mut Draft<'_>) {
-    let mut deadline = deadline(draft);
-    let now = draft.now();
-    let could_not_go_on = draft.world.status.as_ref().is_some_and(|status| status.phase == Phase::Invalid);
-    if let Some(rollout) = draft.status.rollout.as_mut() {
-        let ran_before = rollout.deadline_at.is_some() && !could_not_go_on;
-        if !ran_before && deadline.is_some_and(|deadline| deadline <= now) {
-            // The clock stood, so what it shows is not the rollout's fault.
-            rollout.progress_at = now;
-            deadline = self::deadline(draft);
-        }
-    }
-    if let Some(rollout) = draft.rollout_mut() {
-        rollout.deadline_at = deadline;
-    }
-    match deadline {
-        Some(deadline) if deadline <= now => fail(draft),
-        Some(deadline) => draft.wake_at(deadline),
-        None => {}
-    }
-}
-
-/// `progressDeadline` from the last progress, or from the beginning of this watch: time that nobody watched counts against
-/// nobody. Soaks, timed pauses, and the time that a stopping instance may take are added; an open pause, a hold, a canary of
-/// nothing, and a rollout that is over have no deadline.
-fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
-    let rollout = draft.status.rollout.as_ref()?;
-    let failed_before = rollout.kind == RolloutKind::First && rollout.abort.is_some();
-    let over = matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed);
-    let of_nothing = rollout.stage == Stage::Steps && draft.spec().wanted() == 0;
-    if rollout.hold.is_some() || failed_before || over || of_nothing {
-        return None;
-    }
-    let stopping = draft.census().members.values().any(|member| member.state == State::Stopping);
-    let grace = if stopping { draft.spec().stop_grace_period.as_signed() } else { jiff::SignedDuration::ZERO };
-    let waits =
-        if rollout.stage == Stage::Steps { steps::planned_wait(draft, rollout)? } else { jiff::SignedDuration::ZERO };
-    let from = rollout.progress_at.min(draft.now()).max(draft.world.watching_since);
-    Some(from + draft.spec().progress_deadline.as_signed() + waits + grace)
-}
-
 /// The deadline has passed.
-fn fail(draft: &mut Draft<'_>) {
+pub(crate) fn fail(draft: &mut Draft<'_>) {
     let deadline = draft.spec().progress_deadline;
     let message = format!("no progress for {deadline}{}", first_complaint(draft));
     let now = draft.now();

@@ -1,9 +1,11 @@
 //! How an object stands, in a few lines for people: what the golden outputs of stories are made of.
+//!
+//! Nothing in here changes from run to run where the story is the same: no instants, no hashes.
 
 use consul_embedded::state::State;
-use helium_crds::{ObjectKey, status::WaitingOn};
+use helium_crds::{InstanceId, Kind, ObjectKey, event::EventLog, keys::Keys, status::WaitingOn};
 
-use crate::truth::Truth;
+use crate::truth::{self, Truth};
 
 /// Phase, reason, message, and the counts of each version.
 pub fn object(state: &State, object: &ObjectKey) -> Vec<String> {
@@ -15,7 +17,11 @@ pub fn object(state: &State, object: &ObjectKey) -> Vec<String> {
     };
     let mut lines = vec![format!(
         "{name}: {} {}/{} ({}) {}",
-        status.phase, status.healthy, status.wanted, status.reason, status.message
+        status.phase,
+        status.healthy,
+        status.wanted,
+        status.reason,
+        without_hashes(&status.message)
     )];
     for version in &status.versions {
         lines.push(format!(
@@ -28,17 +34,62 @@ pub fn object(state: &State, object: &ObjectKey) -> Vec<String> {
 
 /// What an object waits for, and what became of people's requests.
 pub fn explain(state: &State, object: &ObjectKey) -> Vec<String> {
-    let Some(status) = Truth::of(state, object).status else { return vec!["nothing is known".to_owned()] };
+    let Some(status) = Truth::of(state, object).status else { return vec!["  nothing is known".to_owned()] };
     let mut lines: Vec<String> = status.waiting_on.iter().map(|one| format!("  waits: {}", waiting(one))).collect();
     for answer in &status.control {
         let outcome = answer.refused.as_ref().map_or_else(|| "done".to_owned(), |why| format!("refused: {why}"));
-        lines.push(format!("  {} by {}: {outcome}", answer.verb.as_str(), answer.by));
+        lines.push(format!("  {} by {}: {}", answer.verb.as_str(), answer.by, without_hashes(&outcome)));
     }
     lines
 }
 
+/// What people were told of it.
+pub fn events(state: &State, object: &ObjectKey) -> Vec<String> {
+    let log: Option<EventLog> = truth::value(state, &Keys::default().events(Kind::Deployment, object));
+    let line = |event: &helium_crds::event::Event| format!("  {}: {}", event.reason, without_hashes(&event.message));
+    log.map(|log| log.events.iter().map(line).collect()).unwrap_or_default()
+}
+
 fn waiting(on: &WaitingOn) -> String {
-    let text = format!("{on:?}");
-    // Ids end in hashes of times: whoever compares outputs does not want to see them.
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    match on {
+        WaitingOn::MinHealthyTime { instances, .. } => format!("MinHealthyTime of {instances}"),
+        WaitingOn::Soak { .. } => "Soak".to_owned(),
+        WaitingOn::Pause { .. } => "Pause".to_owned(),
+        WaitingOn::Starting { version, instances, .. } => {
+            let all: Vec<String> = instances.iter().map(short).collect();
+            format!("Starting {version}: {}", all.join(" "))
+        }
+        WaitingOn::Sight { instance, node, .. } => format!("Sight of {} on {node}", short(instance)),
+        other => without_hashes(&format!("{other:?}")),
+    }
+}
+
+/// `web-3-1a2b3c4d` as `web-3`.
+fn short(id: &InstanceId) -> String {
+    id.as_str().rsplit_once('-').map_or_else(|| id.to_string(), |(head, _)| head.to_owned())
+}
+
+/// A text in which no word ends in a hash.
+fn without_hashes(text: &str) -> String {
+    let is_hash = |part: &str| part.len() == 8 && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let word = |word: &str| {
+        let ends = word.trim_end_matches([',', ':', '.', ')', '"', '}', ';']);
+        match ends.rsplit_once(['-', '@', '"', '(']) {
+            Some((head, hash)) if is_hash(hash) => format!("{head}{}", &word[ends.len()..]),
+            _ if is_hash(ends) => format!("..{}", &word[ends.len()..]),
+            _ => word.to_owned(),
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_left_out() {
+        let text = "web-3-1a2b3c4d: its node is away; rollout 0123abcd, and web-10";
+        assert_eq!(without_hashes(text), "web-3: its node is away; rollout .., and web-10");
+    }
 }

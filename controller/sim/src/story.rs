@@ -1,1 +1,403 @@
-//! x
+//! Stories: scripts of what people and fate do, with what there is to see as golden output.
+//!
+//! | command | meaning |
+//! |---|---|
+//! | `nodes N`, `controllers N` | how the world is; before anything else |
+//! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
+//! | `canary NAME STEP.. [manual]` | apply a Canary: `25%`, `+2` (replicas), `soak:T`, `pause`, `pause:T` |
+//! | `run T` | time passes |
+//! | `until NAME REASON T` | time passes until the status has this reason, at most T |
+//! | `show NAME`, `explain NAME`, `events NAME` | what there is to see |
+//! | `promote`, `promote-full`, `abort`, `retry`, `pause`, `resume`, `restart`, `undo`, `delete` NAME | what people ask for |
+//! | `delete-canary NAME`, `scale NAME N`, `versions NAME V=N..` | more of it |
+//! | `crash`, `hand-over`, `end-session` | what happens to the leader |
+//! | `agent-stops nN`, `agent-starts nN`, `lose-node nN`, `return-node nN`, `consul-leaves nN`, `consul-returns nN` | to a node |
+//! | `kill NAME`, `unrecord NAME`, `unassign NAME`, `deregister NAME` | to its oldest instance |
+//! | `snapshot`, `restore`, `deny WHAT`, `allow` | to Consul |
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use consul_client::Client;
+use consul_embedded::state::State;
+use helium_crds::{
+    Kind, NodeName, ObjectKey, Period,
+    control::Verb,
+    deployment::VersionCount,
+    instance::{Instance, service_id},
+    keys::Keys,
+};
+use helium_engine::people::{ObjectRef, People, PeopleError};
+use serde_json::{Value, json};
+
+use crate::{
+    checkers::Violation,
+    net::lock,
+    show,
+    specs::{self, Wish},
+    truth::{self, Truth},
+    wire::{Actor, CrashPoint, Life, Wire},
+    world::{Setup, World, rights},
+};
+
+/// How long a story goes on quietly at its end, before its last state counts.
+const EPILOGUE: Duration = Duration::from_secs(120);
+
+/// Why a story cannot be told.
+#[derive(Debug, thiserror::Error)]
+pub enum StoryError {
+    /// A line makes no sense.
+    #[error("line {line}: {why}")]
+    Line {
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The runtime could not be made.
+    #[error(transparent)]
+    Runtime(#[from] std::io::Error),
+}
+
+/// What a story gave.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What there was to see.
+    pub output: String,
+    /// How everything stands at the end.
+    pub end: BTreeMap<String, String>,
+    /// What was wrong.
+    pub violation: Option<Violation>,
+    /// How many calls the first controller made.
+    pub calls: u64,
+    /// The last lines of the trace.
+    pub trace: Vec<String>,
+}
+
+/// Tells a story, alone in its own runtime; the first controller crashes at a call, if it is to.
+///
+/// # Errors
+/// A line that makes no sense.
+pub fn tell(script: &str, crash: Option<CrashPoint>) -> Result<Told, StoryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(tell_inside(script, crash))
+}
+
+async fn tell_inside(script: &str, crash: Option<CrashPoint>) -> Result<Told, StoryError> {
+    let lines: Vec<(usize, Vec<&str>)> = script
+        .lines()
+        .enumerate()
+        .map(|(place, line)| (place + 1, line.split('#').next().unwrap_or_default().split_whitespace().collect()))
+        .filter(|(_, words): &(usize, Vec<&str>)| !words.is_empty())
+        .collect();
+    let setting = |name: &str, otherwise: usize| {
+        let line = lines.iter().find(|(_, words)| words.first() == Some(&name));
+        line.and_then(|(_, words)| words.get(1)?.parse().ok()).unwrap_or(otherwise)
+    };
+    let setup = Setup { crash, ..Setup::calm(7, setting("nodes", 3), setting("controllers", 1)) };
+    let mut teller = Teller::new(&setup).await;
+    for (line, words) in &lines {
+        if matches!(words.first(), Some(&("nodes" | "controllers"))) {
+            continue;
+        }
+        let _ = writeln!(teller.output, "> {}", words.join(" "));
+        teller.line(words).await.map_err(|why| StoryError::Line { line: *line, why })?;
+    }
+    Ok(teller.end().await)
+}
+
+struct Teller {
+    world: Arc<World>,
+    people: People,
+    client: Client,
+    wishes: BTreeMap<String, Wish>,
+    snapshot: Mutex<Option<State>>,
+    output: String,
+}
+
+impl Teller {
+    async fn new(setup: &Setup) -> Self {
+        let world = World::make(setup).await;
+        world.net.check(|checkers, _| checkers.set_staleness(Duration::from_secs(12)));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let people = world.people(0);
+        // If this fails the first line of the story says so.
+        let _layout = people.initialise().await;
+        let client = world.client(Actor::Operator);
+        let (wishes, snapshot) = (BTreeMap::new(), Mutex::new(None));
+        Self { world, people, client, wishes, snapshot, output: String::new() }
+    }
+
+    async fn end(self) -> Told {
+        tokio::time::sleep(EPILOGUE).await;
+        let net = &self.world.net;
+        let state = net.server.state();
+        let end = truth::objects(&state).into_iter().map(|object| (object.name.clone(), ending(&state, &object)));
+        let trace = net.trace().last(60);
+        Told {
+            output: self.output.clone(),
+            end: end.collect(),
+            violation: net.checkers().violation().cloned(),
+            calls: self.world.controllers.calls(),
+            trace,
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        let _ = writeln!(self.output, "{line}");
+    }
+
+    fn say_all(&mut self, lines: &[String]) {
+        for line in lines {
+            self.say(line);
+        }
+    }
+
+    async fn line(&mut self, words: &[&str]) -> Result<(), String> {
+        let (verb, rest) = words.split_first().ok_or("an empty line")?;
+        let name = rest.first().copied().unwrap_or_default();
+        match *verb {
+            "run" => tokio::time::sleep(period(name)?).await,
+            "until" => self.until(rest).await?,
+            "show" => self.say_all(&show::object(&self.world.net.server.state(), &key(name))),
+            "explain" => self.say_all(&show::explain(&self.world.net.server.state(), &key(name))),
+            "events" => self.say_all(&show::events(&self.world.net.server.state(), &key(name))),
+            "deploy" | "canary" | "scale" | "versions" | "undo" | "delete" | "delete-canary" => {
+                let outcome = self.edit(verb, rest).await?;
+                self.told(outcome);
+            }
+            "promote" | "promote-full" | "abort" | "retry" | "pause" | "resume" | "restart" => {
+                let outcome = self.people.request(&key(name), asked(verb), None).await.map(drop);
+                self.told(outcome);
+            }
+            "snapshot" => *lock(&self.snapshot) = Some(self.world.net.server.state()),
+            "restore" | "deny" | "allow" => self.consul(verb, name)?,
+            "crash" | "hand-over" | "end-session" => self.leader(verb).await,
+            "agent-stops" | "agent-starts" | "lose-node" | "return-node" | "consul-leaves" | "consul-returns" => {
+                self.node(verb, name)?;
+            }
+            "kill" | "unrecord" | "unassign" | "deregister" => self.instance(verb, name).await?,
+            other => return Err(format!("what is `{other}`?")),
+        }
+        Ok(())
+    }
+
+    fn told(&mut self, outcome: Result<(), PeopleError>) {
+        if let Err(error) = outcome {
+            self.say(&format!("refused: {error}"));
+        }
+    }
+
+    async fn until(&mut self, rest: &[&str]) -> Result<(), String> {
+        let &[name, reason, limit] = rest else { return Err("until NAME REASON TIME".to_owned()) };
+        let begin = self.world.net.now();
+        let end = begin + period(limit)?;
+        loop {
+            let status = Truth::of(&self.world.net.server.state(), &key(name)).status;
+            let is_so = status.map_or(reason == "gone", |status| status.reason.to_string() == reason);
+            if is_so {
+                return Ok(());
+            }
+            if self.world.net.now() >= end {
+                self.say(&format!("{name} is not {reason} after {limit}"));
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    async fn edit(&mut self, verb: &str, rest: &[&str]) -> Result<Result<(), PeopleError>, String> {
+        let (name, options) = rest.split_first().ok_or("it needs a name")?;
+        let object = |kind| [ObjectRef::new(kind, key(name))];
+        Ok(match verb {
+            "deploy" => {
+                let wish = wish(self.wishes.get(*name), name, options)?;
+                let object = wish.object().map_err(|error| error.to_string())?;
+                self.wishes.insert((*name).to_owned(), wish);
+                self.people.apply(&[object]).await.map(drop)
+            }
+            "canary" => {
+                let steps: Result<Vec<Value>, String> =
+                    options.iter().filter(|word| **word != "manual").map(|word| step(word)).collect();
+                let canary = specs::canary(name, &Value::Array(steps?), !options.contains(&"manual"));
+                self.people.apply(&[canary.map_err(|error| error.to_string())?]).await.map(drop)
+            }
+            "scale" => {
+                let replicas = options.first().and_then(|number| number.parse().ok()).ok_or("scale NAME N")?;
+                self.people.scale(&[(key(name), replicas)]).await.map(drop)
+            }
+            "versions" => {
+                let counts: Option<Vec<VersionCount>> = options.iter().map(|word| count(word)).collect();
+                self.people.scale_versions(&key(name), &counts.ok_or("versions NAME V=N..")?).await.map(drop)
+            }
+            "undo" => self.people.undo(&key(name), None).await.map(drop),
+            "delete" => self.people.delete(&object(Kind::Deployment)).await.map(drop),
+            _ => self.people.delete(&object(Kind::Canary)).await.map(drop),
+        })
+    }
+
+    fn consul(&self, verb: &str, what: &str) -> Result<(), String> {
+        let net = &self.world.net;
+        match verb {
+            "restore" => {
+                let older = lock(&self.snapshot).clone().ok_or("there is no snapshot")?;
+                net.server.restore(older);
+                net.check(|checkers, _| checkers.restored());
+            }
+            "deny" if what == "catalog" => net.server.set_acl(Some(rights(Some("catalog")))),
+            "deny" => net.server.set_acl(Some(rights(Some(&format!("{}{what}", Keys::default().root()))))),
+            _ => net.server.set_acl(Some(rights(None))),
+        }
+        Ok(())
+    }
+
+    async fn leader(&self, verb: &str) {
+        let controllers = &self.world.controllers;
+        let leader = controllers.leader().unwrap_or(0);
+        match verb {
+            "crash" => controllers.crash(leader),
+            "hand-over" => controllers.hand_over(leader, false),
+            _ => {
+                let lock = Keys::default().controller_lock();
+                let holder = self.world.net.server.with_state(|state| state.kv().get(&lock)?.session.clone());
+                if let Some(session) = holder.flatten() {
+                    let _ended = self.client.session_destroy(&session).await;
+                }
+            }
+        }
+    }
+
+    fn node(&self, verb: &str, name: &str) -> Result<(), String> {
+        let number: usize = name.strip_prefix('n').and_then(|number| number.parse().ok()).ok_or("which node?")?;
+        let server = &self.world.net.server;
+        let node = NodeName::from(name);
+        match verb {
+            "agent-stops" => self.world.stop_agent(number),
+            "agent-starts" => self.world.start_agent(number),
+            "lose-node" => {
+                self.world.stop_agent(number);
+                self.world.net.fleet.table().switch_off(&node);
+                server.set_reachable(name, false);
+            }
+            "return-node" => {
+                server.join(name, "10.0.0.1");
+                self.world.net.fleet.table().switch_on(&node);
+                self.world.start_agent(number);
+            }
+            "consul-leaves" => server.leave(name),
+            _ => server.join(name, "10.0.0.1"),
+        }
+        Ok(())
+    }
+
+    async fn instance(&mut self, verb: &str, name: &str) -> Result<(), String> {
+        let truth = Truth::of(&self.world.net.server.state(), &key(name));
+        let oldest = truth.running().min_by_key(|instance| ordinal(instance)).cloned();
+        let victim = oldest.ok_or("nothing runs")?;
+        let keys = Keys::default();
+        match verb {
+            "kill" => {
+                let now = self.world.net.now();
+                self.world.net.fleet.table().kill(&victim.node, &victim.id, now);
+            }
+            "unrecord" => drop(self.client.kv_delete(&keys.instance(&key(name), &victim.id), None).await),
+            "unassign" => drop(self.client.kv_delete(&keys.assignment(&victim.node, &victim.id), None).await),
+            _ => {
+                let wire = Wire::new(&self.world.net, Actor::Operator, victim.node.as_str(), Life::until(None));
+                let client = Client::over(wire, Some("user".to_owned()));
+                drop(client.agent_deregister_service(&service_id(&victim.id)).await);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key(name: &str) -> ObjectKey {
+    ObjectKey::new("default", name)
+}
+
+fn period(text: &str) -> Result<Duration, String> {
+    text.parse::<Period>().map(Period::as_duration).map_err(|error| error.to_string())
+}
+
+fn asked(verb: &str) -> Verb {
+    match verb {
+        "promote" => Verb::Promote,
+        "promote-full" => Verb::PromoteFull,
+        "abort" => Verb::Abort,
+        "retry" => Verb::Retry,
+        "pause" => Verb::Pause,
+        "resume" => Verb::Resume,
+        _ => Verb::Restart,
+    }
+}
+
+/// A Deployment as the words say, on top of what was applied before.
+fn wish(before: Option<&Wish>, name: &str, options: &[&str]) -> Result<Wish, String> {
+    let mut wish = before.cloned().unwrap_or_else(|| Wish::new(name, "1", 1));
+    let amount = |text: &str| text.parse::<u32>().map_or_else(|_| json!(text), |number| json!(number));
+    let (mut surge, mut unavailable) = (json!(1), json!(0));
+    let mut rolling = false;
+    for option in options {
+        match option.split_once('=') {
+            Some(("surge", value)) => (surge, rolling) = (amount(value), true),
+            Some(("unavailable", value)) => (unavailable, rolling) = (amount(value), true),
+            Some(("deadline", value)) => value.clone_into(&mut wish.deadline),
+            Some(("env", value)) => value.clone_into(&mut wish.env),
+            Some((other, _)) => return Err(format!("what is `{other}`?")),
+            None if *option == "recreate" => wish.strategy = json!({"recreate": {}}),
+            None if *option == "hold" => wish.pause_on_failure = true,
+            None => match option.strip_prefix('x').and_then(|number| number.parse().ok()) {
+                Some(number) => wish.replicas = number,
+                None => (*option).clone_into(&mut wish.version),
+            },
+        }
+    }
+    if rolling {
+        wish.strategy = json!({"rolling": {"maxSurge": surge, "maxUnavailable": unavailable}});
+    }
+    Ok(wish)
+}
+
+fn step(word: &str) -> Result<Value, String> {
+    Ok(match word.split_once(':') {
+        Some(("soak", time)) => json!({ "soak": time }),
+        Some(("pause", time)) => json!({ "pause": {"duration": time} }),
+        None if word == "pause" => json!({"pause": {}}),
+        None if word.ends_with('%') => json!({ "setWeight": word }),
+        None => match word.strip_prefix('+').and_then(|number| number.parse::<u32>().ok()) {
+            Some(number) => json!({ "setReplicas": number }),
+            None => return Err(format!("what step is `{word}`?")),
+        },
+        Some(_) => return Err(format!("what step is `{word}`?")),
+    })
+}
+
+fn count(word: &str) -> Option<VersionCount> {
+    let (version, replicas) = word.split_once('=')?;
+    Some(VersionCount { version: version.to_owned(), replicas: replicas.parse().ok()? })
+}
+
+fn ordinal(instance: &Instance) -> u64 {
+    instance.id.as_str().rsplit('-').nth(1).and_then(|ordinal| ordinal.parse().ok()).unwrap_or(0)
+}
+
+/// What counts of how an object stands: phase, stable version, and how many of each version should run and are healthy.
+fn ending(state: &State, object: &ObjectKey) -> String {
+    let truth = Truth::of(state, object);
+    let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
+    for instance in truth.running() {
+        let count = counts.entry(&instance.version).or_default();
+        count.0 += 1;
+        count.1 += u32::from(truth::is_healthy(state, instance));
+    }
+    let stopping = truth.instances.len() - truth.running().count();
+    let status = truth.status.as_ref();
+    let stable = status.and_then(|status| status.stable.as_ref()).map(|stable| stable.version.as_str());
+    let reason = status.map(|status| status.reason.to_string()).unwrap_or_default();
+    format!("{reason}, stable {stable:?}, running and healthy {counts:?}, stopping {stopping}")
+}

@@ -79,7 +79,8 @@ impl Truth {
                 AnyObject::Canary(_) => None,
             })
         });
-        let instances = instances(state, &keys.instances(object)).map(|instance| (instance.id.clone(), instance));
+        let prefix = keys.instances(object);
+        let instances = instances(state, &prefix).map(|instance| (instance.id.clone(), instance));
         Self {
             deployment,
             has_spec: spec.is_some(),

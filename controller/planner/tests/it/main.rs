@@ -4,10 +4,11 @@
 mod canary;
 mod clocks;
 mod controls;
+mod crossings;
 mod fleet;
 mod invariants;
+mod losses;
 mod model;
-mod odd_states;
 mod quiet;
 mod rolling;
 mod tables;

@@ -297,7 +297,7 @@ impl Model {
     }
 
     /// Agents follow their assignments, checks follow the instances.
-    fn agents_act(&mut self) {
+    pub(crate) fn agents_act(&mut self) {
         let now = self.world.now;
         for (id, assignment) in self.fleet.assignments.clone() {
             let node = NodeName::new(assignment.service.meta["helium-node"].clone());

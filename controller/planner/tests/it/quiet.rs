@@ -178,7 +178,10 @@ fn check(model: &Model, plan: &Plan) {
                 assert!(wanted > 0 || plan.status.phase == helium_crds::Phase::Invalid || held(plan), "{plan:#?}");
                 assert_eq!((instance.desired, assignment.desired), (Desired::Run, Desired::Run));
                 let back = plan.status.stable.as_ref().is_none_or(|stable| stable.revision == instance.revision);
-                assert!(back || !given_up || stage == Some(Stage::RollbackFailed), "a given-up version is made: {plan:#?}");
+                assert!(
+                    back || !given_up || stage == Some(Stage::RollbackFailed),
+                    "a given-up version is made: {plan:#?}"
+                );
             }
             Action::Stop(instance, assignment, _) => {
                 assert_eq!((instance.desired, assignment.desired), (Desired::Stop, Desired::Stop));
@@ -217,7 +220,7 @@ fn two_nodes(replicas: u32, surge: u32, unavailable: u32, with_canary: bool) -> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn plans_come_to_rest_and_wake_in_time_and_everything_heals_or_goes_in_the_end(

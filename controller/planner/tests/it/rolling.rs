@@ -1,12 +1,14 @@
 //! Plain rolls: the arithmetic of surge and unavailability, failures, and ways back.
 
 use helium_crds::{
-    Phase,
+    InstanceId, Phase,
     deployment::{OnFailure, Recreate, Strategy, VersionCount},
     status::{AbortCause, ConditionKind, Reason, Stage},
 };
 
-use crate::model::Model;
+use helium_planner::{Action, CheckState};
+
+use crate::model::{Model, seconds};
 
 #[test]
 fn the_first_rollout_ends_healthy_and_becomes_stable() {
@@ -37,6 +39,24 @@ fn a_roll_replaces_every_instance_within_its_bounds() {
         assert_eq!(model.reason(), Reason::AllHealthy, "surge {surge}, unavailable {unavailable}");
         assert_eq!((model.live("v1"), model.live("v2"), model.total()), (0, 4, 4));
     }
+}
+
+#[test]
+fn whatever_counts_on_health_asks_for_health_read_past_every_cache() {
+    let mut model = Model::new(3, 1, 0).settled();
+    model.apply_version("v2");
+    for _ in 0..120 {
+        model.agents_act();
+        model.world.now += seconds(1);
+        let before = model.fleet.clone();
+        let plan = model.reconcile();
+        let healthy =
+            |id: &InstanceId| before.catalog.get(id).is_some_and(|entry| entry.checks["up"] == CheckState::Passing);
+        let stops = |action: &Action| matches!(action, Action::Stop(instance, ..) if healthy(&instance.id));
+        let done = plan.events.iter().any(|event| event.reason == "RolloutComplete");
+        assert_eq!(plan.needs_fresh_health, done || plan.actions.iter().any(stops), "{:#?}", plan.actions);
+    }
+    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 3));
 }
 
 /// Argo Rollouts e2e 4: good to bad, 4 replicas, surge 1, unavailable 0.

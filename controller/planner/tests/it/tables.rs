@@ -30,7 +30,8 @@ fn the_first_move_of_a_step_uses_surge_and_unavailability_as_argo_does() {
         (10, 50, 2, 1, 9, 2),
         (1, 20, 1, 0, 1, 1),
     ] {
-        let mut model = Model::new(replicas, surge, unavailable).with_canary(vec![weight(share), open_pause()]).settled();
+        let mut model =
+            Model::new(replicas, surge, unavailable).with_canary(vec![weight(share), open_pause()]).settled();
         model.apply_version("v2");
         model.reconcile();
         assert_eq!(live(&model), (stable, canary), "{share}% of {replicas}, surge {surge}, unavailable {unavailable}");
@@ -105,8 +106,16 @@ fn abort_retry_and_promotion_tell_their_story_once_and_in_order() {
     model.run(30);
     let told: Vec<&str> = model.events.iter().map(String::as_str).filter(|event| *event != "InstancesMade").collect();
     let expected = [
-        "RolloutStarted", "CanaryStepDone", "RolloutAborted", "RollbackComplete", "RolloutStarted", "CanaryStepDone",
-        "CanaryStepDone", "CanaryStepDone", "CanaryPromoted", "RolloutComplete",
+        "RolloutStarted",
+        "CanaryStepDone",
+        "RolloutAborted",
+        "RollbackComplete",
+        "RolloutStarted",
+        "CanaryStepDone",
+        "CanaryStepDone",
+        "CanaryStepDone",
+        "CanaryPromoted",
+        "RolloutComplete",
     ];
     assert_eq!(told, expected);
 }
@@ -132,7 +141,8 @@ fn count_and_template_may_change_together_twice_in_a_pause() {
 /// Argo Rollouts e2e 10: with `onFailure: pause` the failed version keeps what it has; else it goes.
 #[test]
 fn a_failed_roll_keeps_or_loses_its_instances_as_on_failure_says() {
-    for (on_failure, phase, canary) in [(OnFailure::Pause, Phase::Paused, 1), (OnFailure::Rollback, Phase::Degraded, 0)] {
+    for (on_failure, phase, canary) in [(OnFailure::Pause, Phase::Paused, 1), (OnFailure::Rollback, Phase::Degraded, 0)]
+    {
         let mut model = Model::new(2, 1, 0).settled();
         model.deployment().spec.on_failure = on_failure;
         model.deployment().spec.progress_deadline = Period::from_secs(5);
@@ -280,7 +290,8 @@ fn instances_that_are_gone_already_count_as_unavailable() {
 #[test]
 fn the_checks_that_are_registered_decide_about_health() {
     use CheckState::{Critical, Passing, Warning};
-    let rows: [(&str, &[(&str, CheckState)], Option<&str>, u32); 8] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, CheckState)], Option<&'a str>, u32);
+    let rows: [Row<'_>; 8] = [
         ("passing", &[("up", Passing)], None, 1),
         ("warning", &[("up", Warning)], None, 0),
         ("critical", &[("up", Critical)], None, 0),
