@@ -30,7 +30,6 @@ pub(crate) fn bring_to_present(rollout: &mut Rollout, now: Timestamp) {
 /// has stopped: it was in the way. This plan forgets it, so it is seen once.
 pub(crate) fn note_progress(draft: &mut Draft<'_>) {
     let now = draft.now();
-    let wanted = draft.spec().wanted();
     let Some(rollout) = draft.status.rollout.as_ref() else { return };
     let towards = match rollout.stage {
         Stage::RollingBack | Stage::RollbackFailed => draft.stable().cloned(),
@@ -38,11 +37,9 @@ pub(crate) fn note_progress(draft: &mut Draft<'_>) {
         Stage::Aborted => None,
     };
     let Some(towards) = towards else { return };
-    let available = draft.census().available(draft.world, &towards).min(wanted);
+    let available = draft.census().available(draft.world, &towards);
     let gone = others(draft, &towards).any(|member| member.state == State::Stopped);
     let Some(rollout) = draft.rollout_mut() else { return };
-    // After a scale-down, what was reached before has to be reached again.
-    rollout.progress_mark = rollout.progress_mark.min(wanted);
     if available > rollout.progress_mark || gone {
         rollout.progress_mark = available.max(rollout.progress_mark);
         rollout.progress_at = now;

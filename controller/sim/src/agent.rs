@@ -229,7 +229,9 @@ impl Agent {
         process.assignment = assignment.clone();
         let age = now.saturating_sub(process.started);
         let behaviour = Behaviour::of(&assignment.template.version);
-        if process.alive && behaviour == Behaviour::Crashing && age >= Duration::from_secs(1) {
+        // Once all is healed it fails without ending, so that nothing keeps changing.
+        let ends = behaviour == Behaviour::Crashing && !self.net.faults().is_healed();
+        if process.alive && ends && age >= Duration::from_secs(1) {
             table.kill(&self.node, id, now);
         }
         let (alive, restarts) = table.get(&self.node, id).map_or((false, 0), |process| (process.alive, process.restarts));

@@ -8,6 +8,7 @@ use helium_sim::{
     defects::Defect,
     faults::FaultKind,
     run::{self, Verdict},
+    trace,
 };
 
 /// Seeds that once found something are run before all others.
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
             }
         },
         Err(problem) => {
-            eprintln!("{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--verbose]");
+            eprintln!("{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--verbose] [--aloud]");
             ExitCode::from(2)
         }
     }
@@ -57,6 +58,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
                 wanted.defect = Some(Defect::parse(&name).ok_or_else(|| format!("there is no defect {name}"))?);
             }
             "--verbose" => wanted.verbose = true,
+            "--aloud" => trace::aloud(),
             other => return Err(format!("what is {other}?")),
         }
     }

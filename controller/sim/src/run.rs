@@ -79,18 +79,11 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
         converged = all_acts(&world) => converged,
     };
     let net = &world.net;
-    let trace = net.trace();
-    Verdict {
-        seed,
-        enabled,
-        struck: net.faults().struck().clone(),
-        violation: net.checkers().violation().cloned(),
-        trace: trace.last(60),
-        digest: trace.digest(),
-        commits: net.checkers().commits(),
-        converged,
-        simulated: net.now(),
-    }
+    let (checkers, trace) = (net.checkers(), net.trace());
+    let (violation, commits) = (checkers.violation().cloned(), checkers.commits());
+    let (digest, trace) = (trace.digest(), trace.last(60));
+    let struck = net.faults().struck().clone();
+    Verdict { seed, enabled, struck, violation, trace, digest, commits, converged, simulated: net.now() }
 }
 
 /// How old what a controller sees may be: a poll of its own keeps a service young, and a fault can make that late.

@@ -1,9 +1,20 @@
 //! What happened, in order: the last lines to read, and a hash of all of them to compare two runs by.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
-/// So many lines are kept.
+/// So many lines are kept, unless all are asked for.
 const KEPT: usize = 400;
+/// Whether every line is printed at once, those that nobody wants to read included.
+static ALOUD: AtomicBool = AtomicBool::new(false);
+
+/// From now on every trace of this process is printed as it grows.
+pub fn aloud() {
+    ALOUD.store(true, Ordering::Relaxed);
+}
 
 /// The story of one run.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +33,9 @@ impl Trace {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
         self.count += 1;
+        if ALOUD.load(Ordering::Relaxed) {
+            print_line(&line);
+        }
         if quiet {
             return;
         }
@@ -40,4 +54,9 @@ impl Trace {
     pub fn digest(&self) -> (u64, u64) {
         (self.hash, self.count)
     }
+}
+
+#[allow(clippy::print_stdout, reason = "whoever asks for it wants to see it")]
+fn print_line(line: &str) {
+    println!("{line}");
 }

@@ -74,9 +74,22 @@ impl Users {
                 objects.extend(self.steps(name));
             }
             lock(&self.wishes).insert(name.clone(), wish);
-            self.people.apply(&objects).await?;
+            self.insist(&objects).await?;
         }
         Ok(())
+    }
+
+    /// Applies, and again if somebody was faster or an answer was lost.
+    async fn insist(&self, objects: &[AnyObject]) -> Result<(), PeopleError> {
+        let mut tries = 0;
+        loop {
+            match self.people.apply(objects).await {
+                Ok(_) => return Ok(()),
+                Err(error) if tries == 5 => return Err(error),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     /// Does something every few seconds, for ever; ended from outside.

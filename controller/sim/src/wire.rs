@@ -149,9 +149,9 @@ impl Wire {
         if ends == Some(false) {
             self.die(&sending, FaultKind::CrashBefore).await;
         }
-        let line = format!("{} {} {}", self.actor, sending.method, sending.path);
+        let line = format!("{} {} {}{}", self.actor, sending.method, sending.path, sending.summary());
         // Reads that nobody doubts and heartbeats would hide what happens.
-        let uneventful = sending.is_heartbeat() || (!sending.is_write() && !self.is_controller());
+        let uneventful = sending.is_heartbeat() || !sending.is_write();
         let (long_poll, answer) = (sending.long_poll, self.deliver(sending).await);
         self.live().await;
         if ends == Some(true) {
@@ -306,6 +306,16 @@ impl Sending {
         let long_poll = request.extensions().get::<LongPoll>().is_some();
         let consistent = path.contains("consistent");
         Self { request, method, path, long_poll, consistent }
+    }
+
+    /// What a transaction writes, in short.
+    fn summary(&self) -> String {
+        if !self.path.starts_with("/v1/txn") {
+            return String::new();
+        }
+        let written = ops::of_request(&self.method, &self.path, self.request.body());
+        let writes = written.ops.iter().filter(|op| op.writes());
+        writes.map(|op| format!(" {}:{}", op.verb, op.key.trim_start_matches("helium/v1/"))).collect()
     }
 
     fn is_write(&self) -> bool {

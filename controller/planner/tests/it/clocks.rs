@@ -148,20 +148,6 @@ fn time_in_which_nobody_led_trips_no_deadline() {
 }
 
 #[test]
-fn a_scale_down_and_up_again_counts_as_progress_again() {
-    let mut model = Model::new(8, 2, 0).settled();
-    model.start_time = seconds(20);
-    model.apply_version("v2");
-    model.run_until(200, |model| model.live("v2") >= 6);
-    model.scale(2);
-    model.run(10);
-    model.scale(8);
-    model.run(300);
-    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 8));
-    assert!(!model.events.contains(&"RolloutAborted".to_owned()), "{:?}", model.events);
-}
-
-#[test]
 fn a_canary_of_nothing_waits_for_a_count_and_fails_by_no_deadline() {
     let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), soak(5), open_pause()]).settled();
     model.apply_version("v2");

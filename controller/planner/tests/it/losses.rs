@@ -211,3 +211,19 @@ fn an_older_status_gives_no_id_twice() {
     assert_eq!((model.live("v1"), model.reason()), (5, Reason::AllHealthy));
     assert!(before.keys().all(|id| model.fleet.instances[id].created_at == before[id].created_at));
 }
+
+#[test]
+fn an_instance_that_cannot_stop_because_its_node_left_is_looked_at_again_when_the_node_is_lost() {
+    let mut model = two_nodes(2, 0, 1);
+    model.deployment().spec.progress_deadline = helium_crds::Period::from_secs(600);
+    model.apply_version("v2");
+    model.stop_time = seconds(100_000);
+    model.run(2);
+    let stopping = model.fleet.instances.values().find(|one| one.desired == Desired::Stop).unwrap().node.clone();
+    leave(&mut model, stopping.as_str());
+    model.step();
+    let after = model.reconcile().requeue_after.map(|after| after.as_secs());
+    assert!(after.is_some_and(|after| after <= 60), "nothing else tells that it takes no room any more: {after:?}");
+    model.run(70);
+    assert!(model.live("v2") > 0, "its room is free");
+}

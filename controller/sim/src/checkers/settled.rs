@@ -7,7 +7,7 @@ use helium_crds::{
     Deployment, DeploymentStatus, ObjectKey, Phase, RevisionId,
     instance::Desired,
     keys::Keys,
-    status::{Reason, RolloutKind, Stage},
+    status::{Reason, RolloutKind, Stage, WaitingOn},
 };
 
 use crate::{
@@ -41,7 +41,20 @@ fn problem(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
     if truth.instances.values().any(|instance| instance.desired == Desired::Stop) {
         return Some("something is still stopping".to_owned());
     }
+    if will_change(status) {
+        return Some(format!("{} ({}) until a time that is set: {}", status.phase, status.reason, status.message));
+    }
     records_agree(state, object, truth).or_else(|| phase_is_final(state, deployment, status, truth))
+}
+
+/// Whether a deadline or the end of a wait will change something although nothing else happens.
+fn will_change(status: &DeploymentStatus) -> bool {
+    let timed = |on: &WaitingOn| {
+        matches!(on, WaitingOn::Soak { .. } | WaitingOn::Pause { .. } | WaitingOn::MinHealthyTime { .. })
+    };
+    let deadline = status.rollout.as_ref().is_some_and(|rollout| rollout.deadline_at.is_some());
+    let held = status.rollout.as_ref().is_some_and(|rollout| rollout.hold.is_some());
+    !held && (deadline || status.waiting_on.iter().any(timed))
 }
 
 /// Every record has its assignment, and the other way round.
@@ -160,7 +173,8 @@ pub fn unexplained(state: &State) -> Option<String> {
         let status = Truth::of(state, &object).status?;
         let said = !status.message.is_empty();
         let why = match status.phase {
-            Phase::Healthy => said,
+            // A hold says in its message who holds it.
+            Phase::Healthy | Phase::Paused => said,
             _ => said && !status.waiting_on.is_empty(),
         };
         (!why).then(|| format!("{object} is {} ({}) and does not say why", status.phase, status.reason))

@@ -68,7 +68,9 @@ impl Drop for Dev {
     fn drop(&mut self) {
         self.daemon.kill();
         if std::thread::panicking() {
-            instances_in(&self.folder).iter().for_each(|instance| process::kill(instance.pid));
+            for instance in instances_in(&self.folder) {
+                process::kill(instance.pid);
+            }
         }
     }
 }
@@ -125,15 +127,16 @@ fn dev_keeps_its_state_and_adopts_what_a_crash_left_running() {
     again.daemon.interrupt(Duration::from_mins(1));
     assert_eq!(instances_in(person.folder()), []);
 
-    let mut kept = Dev::start(&person, &[]);
-    kept.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
     let ids = |instances: &[Instance]| instances.iter().map(|instance| instance.id.clone()).collect::<Vec<_>>();
-    assert_eq!(ids(&instances_in(person.folder())), ids(&before), "the state is kept over Ctrl-C");
+    let running = || Some(instances_in(person.folder())).filter(|instances| instances.len() == 3);
+    let mut kept = Dev::start(&person, &[]);
+    let after = eventually("three run again", ROLLOUT, running);
+    assert_eq!(ids(&after), ids(&before), "the state is kept over Ctrl-C");
     kept.daemon.interrupt(Duration::from_mins(1));
 
     let mut fresh = Dev::start(&person, &["--fresh"]);
-    fresh.daemon.wait_to_say("Healthy  3/3", ROLLOUT);
-    assert_ne!(ids(&instances_in(person.folder())), ids(&before), "--fresh forgets it");
+    let others = eventually("three run again", ROLLOUT, running);
+    assert_ne!(ids(&others), ids(&before), "--fresh forgets it");
     fresh.daemon.interrupt(Duration::from_mins(1));
 }
 
