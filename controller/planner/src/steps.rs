@@ -116,16 +116,10 @@ pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
 
 fn counts_of(step: Step, wanted: u32, surge: u32) -> Option<Weight> {
     match step {
-        Step::SetWeight(weight) => Some(at_least_one(weights::canary_counts(wanted, weight, surge), wanted)),
+        Step::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
         Step::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
         Step::Soak(_) | Step::Pause(_) => None,
     }
-}
-
-/// A single instance without any surge: the nearest count would be no canary, from which nothing could ever be learnt. So it is the
-/// canary, and the stable version waits for how it turns out.
-fn at_least_one(counts: Weight, wanted: u32) -> Weight {
-    if counts.canary == 0 && wanted > 0 { Weight { canary: 1, stable: wanted - 1, ..counts } } else { counts }
 }
 
 /// The weights of the steps that whole instances cannot make, for `exact: true`.
@@ -134,7 +128,7 @@ pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
     let budget = draft.budget();
     canary.steps.iter().find_map(|step| match step {
         Step::SetWeight(weight) => {
-            let counts = weights::canary_counts(budget.wanted, *weight, budget.surge);
+            let counts = weights::step_counts(budget.wanted, *weight, budget.surge);
             (!weights::is_exact(counts)).then_some(*weight)
         }
         _ => None,

@@ -36,6 +36,8 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
     match (rollout.stage, stable) {
         (Stage::RollingBack, Some(stable)) if unmixed => after_others(draft, stable, wanted),
         (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, wanted),
+        // A first rollout that a person gave up: there is nothing to go back to, and nothing more is made of it.
+        (Stage::Aborted, None) => as_it_is(draft),
         (Stage::Promoting, _) if unmixed => after_others(draft, target, wanted),
         (stage, stable) => match (stand_in(draft, &target), stage, stable) {
             (Some(stand_in), _, _) => only(stand_in, wanted),

@@ -31,6 +31,13 @@ pub fn canary_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
         .map_or(counts(0, wanted), |(canary, total)| counts(canary, total))
 }
 
+/// The counts of a canary's step: as [`canary_counts`], and never no canary where anything is wanted. A single instance without
+/// surge is the canary then, and the stable version waits for how it turns out: nothing could be learnt from none.
+pub fn step_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
+    let counts = canary_counts(wanted, weight, surge);
+    if counts.canary == 0 && wanted > 0 { Weight { canary: 1, stable: wanted - 1, ..counts } } else { counts }
+}
+
 /// The counts of `setReplicas: number`: so many canaries, at most the wanted count, beside as many stable instances as the
 /// surge leaves room for.
 pub fn replica_counts(wanted: u32, number: u32, surge: u32) -> Weight {

@@ -1,7 +1,7 @@
 //! What a Canary's weights come to in whole instances, told before anything is stored.
 
 use helium_crds::{AnyObject, CanarySpec, DeploymentSpec, canary::Step, deployment::Strategy, status::Weight};
-use helium_planner::weights::{canary_counts, is_exact};
+use helium_planner::weights::{step_counts, is_exact};
 
 use super::{PeopleError, manifest::ObjectRef};
 
@@ -16,7 +16,7 @@ fn inexact(deployment: &DeploymentSpec, canary: &CanarySpec) -> Vec<(usize, Weig
         Strategy::Recreate(_) => 0,
     };
     let weight = |(place, step): (usize, &Step)| match step {
-        Step::SetWeight(percent) => Some((place, canary_counts(wanted, *percent, surge))),
+        Step::SetWeight(percent) => Some((place, step_counts(wanted, *percent, surge))),
         _ => None,
     };
     canary.steps.iter().enumerate().filter_map(weight).filter(|(_, weight)| !is_exact(*weight)).collect()

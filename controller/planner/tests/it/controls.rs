@@ -141,3 +141,17 @@ fn answers_are_bounded_and_never_forget_a_request_that_is_still_there() {
     model.run(5);
     assert_eq!(model.status().control, before);
 }
+
+#[test]
+fn a_first_rollout_that_a_person_gives_up_is_left_as_it_is() {
+    let mut model = Model::new(4, 1, 0);
+    model.bad.insert("v1".to_owned());
+    model.run(2);
+    let id = model.fleet.instances.keys().next().unwrap().clone();
+    model.ask(Verb::Abort);
+    model.run(2);
+    model.scale(8);
+    model.run(10);
+    assert_eq!((model.reason(), model.live("v1")), (Reason::RolloutAborted, 4), "nothing more is made of it");
+    assert!(model.fleet.instances.contains_key(&id));
+}
