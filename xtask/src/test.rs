@@ -63,6 +63,7 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     steps.run("clippy", || step::command(clippy(project)));
     if !choice.quick {
         steps.run("deny", || deny(project));
+        steps.run("advisories", || advisories(project));
         steps.run("doc", || step::command(doc(project)));
     }
     steps.run("unit tests", || step::tests(with_consul(unit_tests(project), consul.as_ref())));
@@ -91,14 +92,27 @@ fn doc(project: &Project) -> Command {
     cargo
 }
 
-/// cargo-deny takes minutes to compile, so it is run where it is installed and named where it is not.
+/// Licences, duplicate versions and sources. cargo-deny takes minutes to compile, so it is run where it is installed and named where it is not.
 fn deny(project: &Project) -> Outcome {
-    let installed = project.cargo(&["deny", "--version"]).output().is_ok_and(|output| output.status.success());
-    if installed {
-        step::command(project.cargo(&["deny", "check"]))
+    if has(project, &["deny", "--version"]) {
+        step::command(project.cargo(&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]))
     } else {
         Outcome::NotRun("cargo-deny is not installed (`cargo install cargo-deny`)".to_owned())
     }
+}
+
+/// Known faults of what Helium is built on.
+fn advisories(project: &Project) -> Outcome {
+    if has(project, &["deny", "fetch", "db"]) {
+        step::command(project.cargo(&["deny", "--log-level", "error", "check", "advisories"]))
+    } else {
+        Outcome::NotRun("no cargo-deny, or its database cannot be fetched".to_owned())
+    }
+}
+
+/// Whether a cargo command succeeds; what it says is not shown.
+fn has(project: &Project, arguments: &[&str]) -> bool {
+    project.cargo(arguments).output().is_ok_and(|output| output.status.success())
 }
 
 /// All tests beside the code, the integration tests of each crate, and the examples in the documentation.

@@ -20,6 +20,8 @@ pub struct EngineConfig {
     pub lost_after: Duration,
     /// The longest wait of one long poll. Consul adds up to a sixteenth; at most 25 s is safe on every version.
     pub wait: Duration,
+    /// The longest wait of a long poll for the health of a service: its slot is free for another one so soon.
+    pub health_wait: Duration,
     /// How many services may be watched by a long poll of their own at the same time.
     pub health_polls: usize,
     /// Every service that has no long poll is read at least this often.
@@ -49,6 +51,7 @@ impl Default for EngineConfig {
             port: 0,
             lost_after: Duration::from_mins(1),
             wait: Duration::from_secs(25),
+            health_wait: Duration::from_secs(5),
             health_polls: 40,
             sweep_interval: Duration::from_mins(1),
             quick_sweep: Duration::from_secs(2),

@@ -177,7 +177,7 @@ impl Health {
 
     /// One long poll of a service. Gives the next index and the objects about which it says something new.
     pub(crate) async fn poll(&self, name: &str, index: u64) -> Result<(u64, BTreeSet<ObjectKey>), String> {
-        let read = if index == 0 { Read::default() } else { Read::blocking(index, self.config.wait) };
+        let read = if index == 0 { Read::default() } else { Read::blocking(index, self.config.health_wait) };
         let reply = self.judged(self.client.health_service(name, &read).await)?;
         self.prove(&Read::default()).await?;
         // An index that went back begins anew: the next read then does not block.

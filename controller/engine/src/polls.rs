@@ -2,21 +2,23 @@
 //!
 //! Design: a long poll costs a connection, of which there are few. So they go to services in motion, a canary's before a rolling
 //! update's before a degraded one's, and only once an instance is registered: a poll on a service that does not exist wakes at every
-//! change of the catalog. All others are swept: those in motion every few seconds, those at rest once a minute. Two hints make
+//! change of the catalog. A long poll is never abandoned: Consul would hold its connection until the wait is over all the same, and
+//! refuse new ones when too many are held so. A poll that is no longer wanted keeps its slot until its answer comes, which is why
+//! these waits are short. All others are swept: those in motion every few seconds, those at rest once a minute. Two hints make
 //! that minute short: when the set of critical checks or of Consul's nodes changes, the services that it touches are read at once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use consul_client::{CheckStatus, Error, Read, Reply};
 use helium_crds::ObjectKey;
-use helium_runtime::{
-    backoff::wait_after,
-    shutdown::{Shutdown, Trigger},
-};
+use helium_runtime::{backoff::wait_after, shutdown::Shutdown};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -49,69 +51,72 @@ pub(crate) async fn keep_up(health: Arc<Health>, metrics: Metrics, wake: Wake, s
     tasks.spawn(until(shutdown.clone(), sweep(Arc::clone(&health), Arc::clone(&wake))));
     tasks.spawn(until(shutdown.clone(), hint_by_critical(Arc::clone(&health))));
     tasks.spawn(until(shutdown.clone(), hint_by_nodes(Arc::clone(&health))));
-    let mut polls: BTreeMap<String, Trigger> = BTreeMap::new();
+    let mut polls = Polls::default();
+    let mut answering = JoinSet::new();
     loop {
-        assign_polls(&health, &mut polls, &mut tasks, &wake, &shutdown);
+        assign_polls(&health, &mut polls, &mut answering, &wake, &shutdown);
         metrics.health_polls.set(i64::try_from(polls.len()).unwrap_or(i64::MAX));
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(_) = tasks.join_next() => {}
+            Some(ended) = answering.join_next() => {
+                if let Ok(Some(name)) = ended {
+                    polls.remove(&name);
+                }
+            }
             () = health.changed.notified() => {}
             // Which services have an instance registered changes without a bell.
             () = tokio::time::sleep(TICK) => {}
         }
     }
     while tasks.join_next().await.is_some() {}
+    while answering.join_next().await.is_some() {}
 }
 
 async fn until(shutdown: Shutdown, work: impl Future<Output = ()>) {
     shutdown.unless_cancelled(work).await;
 }
 
-/// Ends the long polls of services that are no longer among the most urgent, and starts those of the services that are.
+/// The services that have a slot, and whether their poll is still wanted.
+type Polls = BTreeMap<String, Arc<AtomicBool>>;
+
+/// Lets the polls of services that are no longer among the most urgent end with their next answer, and gives the free slots to
+/// services that are.
 fn assign_polls(
     health: &Arc<Health>,
-    polls: &mut BTreeMap<String, Trigger>,
-    tasks: &mut JoinSet<()>,
+    polls: &mut Polls,
+    tasks: &mut JoinSet<Option<String>>,
     wake: &Wake,
     shutdown: &Shutdown,
 ) {
     let chosen = choose(health);
-    polls.retain(|name, trigger| {
-        let stays = chosen.contains(name);
-        if !stays {
-            trigger.trigger();
+    for (name, wanted) in polls.iter() {
+        wanted.store(chosen.contains(name), Ordering::Relaxed);
+    }
+    for name in &chosen {
+        if polls.len() < health.config.health_polls && !polls.contains_key(name) {
+            let wanted = Arc::new(AtomicBool::new(true));
+            polls.insert(name.clone(), Arc::clone(&wanted));
+            let (health, name, wake, shutdown) = (Arc::clone(health), name.clone(), Arc::clone(wake), shutdown.clone());
+            tasks.spawn(async move { shutdown.unless_cancelled(follow(health, name, wanted, wake)).await });
         }
-        stays
-    });
-    for name in chosen {
-        polls.entry(name.clone()).or_insert_with(|| {
-            let (trigger, shutdown) = shutdown.child();
-            tasks.spawn(until(shutdown, follow(Arc::clone(health), name, Arc::clone(wake))));
-            trigger
-        });
+    }
+    for (name, watched) in &mut lock(&health.table).services {
+        watched.polled = chosen.contains(name) && polls.contains_key(name);
     }
 }
 
-/// The most urgent services that have an instance registered. Marks them as polled, and the others as not.
+/// The most urgent services that have an instance registered.
 fn choose(health: &Health) -> BTreeSet<String> {
-    let mut table = lock(&health.table);
+    let table = lock(&health.table);
     let mut urgent: Vec<(Motion, String)> = Vec::new();
-    for (name, watched) in &mut table.services {
-        watched.polled = false;
+    for (name, watched) in &table.services {
         let registered = watched.view.as_ref().is_some_and(|view| !view.entries.is_empty());
         urgent.extend(watched.motion.filter(|_| registered).map(|motion| (motion, name.clone())));
     }
     urgent.sort();
     urgent.truncate(health.config.health_polls);
-    let chosen: BTreeSet<String> = urgent.into_iter().map(|(_, name)| name).collect();
-    for name in &chosen {
-        if let Some(watched) = table.services.get_mut(name) {
-            watched.polled = true;
-        }
-    }
-    chosen
+    urgent.into_iter().map(|(_, name)| name).collect()
 }
 
 fn tell(wake: &Wake, news: &BTreeSet<ObjectKey>) {
@@ -120,10 +125,10 @@ fn tell(wake: &Wake, news: &BTreeSet<ObjectKey>) {
     }
 }
 
-/// The long poll of one service.
-async fn follow(health: Arc<Health>, name: String, wake: Wake) {
+/// The long poll of one service, as long as it is wanted. Gives the name back, for its slot.
+async fn follow(health: Arc<Health>, name: String, wanted: Arc<AtomicBool>, wake: Wake) -> String {
     let (mut index, mut failures) = (0, 0);
-    loop {
+    while wanted.load(Ordering::Relaxed) {
         let pause = if let Ok((next, news)) = health.poll(&name, index).await {
             (index, failures) = (next, 0);
             tell(&wake, &news);
@@ -134,6 +139,7 @@ async fn follow(health: Arc<Health>, name: String, wake: Wake) {
         };
         tokio::time::sleep(pause).await;
     }
+    name
 }
 
 /// Reads whatever is due, over and over.
@@ -298,8 +304,6 @@ mod tests {
         {
             let health = table(polls, &services);
             assert_eq!(choose(&health), chosen.iter().map(|&name| name.to_owned()).collect(), "{polls} polls");
-            let polled = lock(&health.table).services.values().filter(|watched| watched.polled).count();
-            assert_eq!(polled, chosen.len());
         }
     }
 

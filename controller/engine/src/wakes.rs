@@ -7,7 +7,7 @@
 //! | a node or a heartbeat | all that have instances there, and all that wait for a place |
 //! | nodes or heartbeats can be seen again | all |
 //! | the catalog | those whose services changed; see [`polls`](crate::polls) |
-//! | the leader | all |
+//! | the leader | all, by the controller itself |
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -66,22 +66,18 @@ fn around(reconciler: &Reconciler, key: &str) -> Vec<ObjectKey> {
     objects
 }
 
-/// At each take-over everything is looked at. Says to the outside who leads.
+/// Says to the outside who leads. That everything is looked at at a take-over is the controller's own doing: tokio wakes several
+/// waiters of one channel in random order, and a second one that adds keys could not be replayed from a seed.
 pub(crate) async fn follow_leader(
     mut leadership: Receiver<Leadership>,
     reconciler: Arc<Reconciler>,
-    handle: Handle<ObjectKey>,
     leading: Sender<bool>,
     shutdown: Shutdown,
 ) {
     loop {
         let leads = leadership.borrow_and_update().is_leading();
         reconciler.metrics.leader.set(i64::from(leads));
-        if !leading.send_replace(leads) && leads {
-            for object in reconciler.sources.objects() {
-                handle.add(&object, Priority::CHANGE, "TakeOver");
-            }
-        }
+        leading.send_replace(leads);
         if !matches!(shutdown.unless_cancelled(leadership.changed()).await, Some(Ok(()))) {
             leading.send_replace(false);
             return;

@@ -187,6 +187,7 @@ impl Nemesis {
                 let _put = self.client.kv_put(&key, value, &Put::default()).await;
             }
         }
+        self.world.net.forget_past();
     }
 
     async fn lose_sentinel(&mut self) {

@@ -122,6 +122,11 @@ impl Net {
         past.push_back((self.now(), self.server.state()));
     }
 
+    /// Forgets the past: nobody restores a snapshot of a store that was known to be damaged.
+    pub fn forget_past(&self) {
+        lock(&self.past).clear();
+    }
+
     /// The youngest kept state that is at least `age` old.
     pub fn past(&self, age: Duration) -> Option<State> {
         let now = self.now();

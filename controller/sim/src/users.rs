@@ -271,6 +271,7 @@ impl Users {
                 lock(&self.garbled).remove(&key);
             }
         }
+        self.world.net.forget_past();
     }
 
     async fn two_at_once(&self, name: &str) -> Result<String, PeopleError> {

@@ -1,7 +1,7 @@
 //! What a Canary's weights come to in whole instances, told before anything is stored.
 
 use helium_crds::{AnyObject, CanarySpec, DeploymentSpec, canary::Step, deployment::Strategy, status::Weight};
-use helium_planner::weights::{step_counts, is_exact};
+use helium_planner::weights::{is_exact, step_counts};
 
 use super::{PeopleError, manifest::ObjectRef};
 

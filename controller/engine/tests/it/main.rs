@@ -7,4 +7,5 @@ mod blindness;
 mod crashes;
 mod first_light;
 mod leaders;
+mod long_polls;
 mod stage;

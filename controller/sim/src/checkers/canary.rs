@@ -45,11 +45,17 @@ impl Checkers {
     /// A canary's step is over, or it is promoted, only if one of it was healthy lately; or a person wanted it in full.
     fn check_evidence(&mut self, commit: &Commit<'_>, after: &Rollout) {
         let before = commit.before.status.as_ref().and_then(|status| status.rollout.as_ref());
-        let Some(before) = before.filter(|before| before.id == after.id && before.stage == Stage::Steps) else { return };
-        let promoted = after.stage == Stage::Promoting;
-        let stepped = after.stage == Stage::Steps && after.step > before.step && after.steps == before.steps;
-        let paused = matches!(before.steps.get(before.step as usize), Some(Step::Pause(_)));
-        if !(promoted || (stepped && !paused)) || commit.before.canary.is_none() {
+        let forward = match before.filter(|before| before.id == after.id) {
+            Some(before) if before.stage == Stage::Steps => {
+                let stepped = after.stage == Stage::Steps && after.step > before.step && after.steps == before.steps;
+                let paused = matches!(before.steps.get(before.step as usize), Some(Step::Pause(_)));
+                after.stage == Stage::Promoting || (stepped && !paused)
+            }
+            Some(_) => false,
+            // One that has just begun has no evidence at all.
+            None => after.kind == RolloutKind::Canary && after.stage == Stage::Promoting,
+        };
+        if !forward || commit.before.canary.is_none() {
             return;
         }
         let canary_deleting = commit.before.canary.as_ref().is_some_and(helium_crds::Canary::is_deleting);

@@ -1,3 +1,5 @@
 //! The simulator tests itself and what it simulates.
 
-mod thin;
+mod defects;
+mod seeds;
+mod stories;

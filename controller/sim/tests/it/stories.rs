@@ -1,0 +1,49 @@
+//! Stories with golden output, and a crash at every call of some of them.
+//!
+//! After a change that was meant, `UPDATE_GOLDEN=1 cargo test -p helium-sim stories` writes the outputs anew; read the difference.
+
+use std::{fs, path::PathBuf};
+
+use helium_sim::{exhaust::exhaust, story};
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("stories")
+}
+
+fn stories() -> Vec<PathBuf> {
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let mut scripts: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "txt")).collect();
+    scripts.sort();
+    scripts
+}
+
+#[test]
+fn every_story_is_told_as_it_was_written_down() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut differing = Vec::new();
+    for script in stories() {
+        let name = script.file_stem().unwrap().to_string_lossy().into_owned();
+        let told = story::tell(&fs::read_to_string(&script).unwrap(), None).unwrap();
+        assert_eq!(told.violation, None, "{name}\n{}", told.trace.join("\n"));
+        let golden = script.with_extension("out");
+        if update {
+            fs::write(&golden, &told.output).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != told.output {
+            differing.push(format!("{name}:\n{}", told.output));
+        }
+    }
+    assert!(differing.is_empty(), "these are told in another way:\n{}", differing.join("\n"));
+}
+
+/// Every story in a few hundred places, spread over all of its calls. `helium-sim --exhaust NAME` does them all.
+#[test]
+fn a_crash_at_any_call_changes_nothing_in_the_end() {
+    for (name, stride) in [("rolling", 37), ("canary-promote", 41), ("delete", 23), ("canary-abort", 43)] {
+        let script = fs::read_to_string(folder().join(name).with_extension("txt")).unwrap();
+        let exhausted = exhaust(&script, 0, stride).unwrap();
+        assert!(exhausted.points > 3, "{name} has only {} crash points", exhausted.points);
+        if let Some((crash, failure)) = exhausted.failure {
+            panic!("{name}, {crash:?}: {failure}");
+        }
+    }
+}
