@@ -2,7 +2,7 @@
 
 use std::{
     env, fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -13,8 +13,8 @@ use crate::{
     tidy,
 };
 
-/// Stories mostly wait for processes, so more of them run at once than a small machine has cores.
-const STORIES_AT_ONCE: &str = "4";
+/// Many tests wait for real processes and servers, so more of them run at once than a small machine has cores.
+const TESTS_AT_ONCE: &str = "4";
 
 /// How many worlds are simulated: what fits into ten minutes of a small machine, and into a short break.
 const SEEDS: &str = "300";
@@ -66,7 +66,7 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
         steps.run("advisories", || advisories(project));
         steps.run("doc", || step::command(doc(project)));
     }
-    steps.run("unit tests", || step::tests(with_consul(unit_tests(project), consul.as_ref())));
+    steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
     let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };
     steps.run("simulator", || step::command(simulator(project, seeds)));
     if !choice.quick {
@@ -136,11 +136,8 @@ fn end_to_end(project: &Project, consul: &Consul) -> Outcome {
         Ok(binary) => binary,
         Err(error) => return Outcome::failed(format!("the built binary: {error}")),
     };
-    let mut cargo = with_consul(project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]), Some(consul));
+    let mut cargo = equipped(project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]), Some(consul));
     cargo.env("HELIUM_BIN", binary);
-    if env::var_os("RUST_TEST_THREADS").is_none() {
-        cargo.env("RUST_TEST_THREADS", STORIES_AT_ONCE);
-    }
     step::tests(cargo)
 }
 
@@ -155,12 +152,15 @@ fn keep_binary(project: &Project) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-fn with_consul(mut command: Command, consul: Option<&Consul>) -> Command {
-    let path: Option<&Path> = consul.map(|consul| consul.path.as_path());
-    match path {
-        Some(path) => command.env("CONSUL_BIN", path),
+/// What tests are told by the environment: where Consul is, and how many may run at once.
+fn equipped(mut command: Command, consul: Option<&Consul>) -> Command {
+    match consul {
+        Some(consul) => command.env("CONSUL_BIN", &consul.path),
         None => command.env_remove("CONSUL_BIN"),
     };
+    if env::var_os("RUST_TEST_THREADS").is_none() {
+        command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
+    }
     command
 }
 

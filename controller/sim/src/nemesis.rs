@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use consul_client::{Client, Put};
-use helium_crds::keys::Keys;
+use helium_crds::{
+    instance::{Assignment, Instance},
+    keys::Keys,
+};
 
 use crate::{
     agent::node_name,
@@ -170,7 +173,25 @@ impl Nemesis {
         self.blind_for(sense, seconds(20), seconds(90)).await;
         // Heartbeats come back by themselves, with their sessions.
         let back = lost.into_iter().filter(|(key, _)| room != "alive/" || key.ends_with("/.keep"));
-        self.put_back(back.collect()).await;
+        let back: Vec<_> = back.filter(|(key, value)| self.has_a_use(room, key, value)).collect();
+        self.put_back(back).await;
+    }
+
+    /// Whether a record that is put back still belongs to something: meanwhile its object may have been deleted.
+    fn has_a_use(&self, room: &str, key: &str, value: &Bytes) -> bool {
+        let keys = Keys::default();
+        let there = |key: &str| self.world.net.server.with_state(|state| state.kv().get(key).is_some()) == Some(true);
+        if key.ends_with("/.keep") {
+            return true;
+        }
+        match room {
+            "inst/" => serde_json::from_slice::<Instance>(value)
+                .is_ok_and(|instance| there(&keys.assignment(&instance.node, &instance.id))),
+            "assign/" => serde_json::from_slice::<Assignment>(value)
+                .is_ok_and(|assignment| there(&keys.instance(&assignment.deployment, &assignment.id))),
+            "status/" => there(&key.replacen("/status/", "/spec/", 1)),
+            _ => true,
+        }
     }
 
     fn keys_under(&self, prefix: &str) -> Vec<(String, Bytes)> {

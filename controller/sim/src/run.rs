@@ -150,6 +150,8 @@ async fn converge(world: &Arc<World>) -> Option<Duration> {
 /// L1, the second half, L2 and L3.
 async fn stay(world: &Arc<World>) {
     let net = &world.net;
+    // A controller that is still dead comes back first.
+    tokio::time::sleep(Duration::from_secs(50)).await;
     let writes = net.checkers().writes_so_far();
     tokio::time::sleep(QUIET).await;
     let state = net.server.state();

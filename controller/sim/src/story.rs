@@ -6,7 +6,7 @@
 //! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
 //! | `canary NAME STEP.. [manual]` | apply a Canary: `25%`, `+2` (replicas), `soak:T`, `pause`, `pause:T` |
 //! | `run T` | time passes |
-//! | `until NAME REASON T` | time passes until the status has this reason, at most T |
+//! | `until NAME REASON T` | time passes until the status is about the newest spec and has this reason, at most T |
 //! | `show NAME`, `explain NAME`, `events NAME` | what there is to see |
 //! | `promote`, `promote-full`, `abort`, `retry`, `pause`, `resume`, `restart`, `undo`, `delete` NAME | what people ask for |
 //! | `delete-canary NAME`, `scale NAME N`, `versions NAME V=N..` | more of it |
@@ -197,9 +197,12 @@ impl Teller {
         let begin = self.world.net.now();
         let end = begin + period(limit)?;
         loop {
-            let status = Truth::of(&self.world.net.server.state(), &key(name)).status;
-            let is_so = status.map_or(reason == "gone", |status| status.reason.to_string() == reason);
-            if is_so {
+            let Truth { status, deployment, .. } = Truth::of(&self.world.net.server.state(), &key(name));
+            let generation = deployment.map(|deployment| deployment.metadata.generation);
+            let is_so = |status: &helium_crds::DeploymentStatus| {
+                status.reason.to_string() == reason && Some(status.observed_generation) == generation
+            };
+            if status.as_ref().map_or(reason == "gone", is_so) {
                 return Ok(());
             }
             if self.world.net.now() >= end {

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -27,8 +27,10 @@ pub struct Truth {
     pub canary: Option<Canary>,
     /// Its status.
     pub status: Option<DeploymentStatus>,
-    /// Its instances.
+    /// Its instances, those included of which only the assignment is left.
     pub instances: BTreeMap<InstanceId, Instance>,
+    /// Those of which only the assignment is left.
+    pub orphans: BTreeSet<InstanceId>,
 }
 
 thread_local! {
@@ -80,13 +82,19 @@ impl Truth {
             })
         });
         let prefix = keys.instances(object);
-        let instances = instances(state, &prefix).map(|instance| (instance.id.clone(), instance));
+        let mut all: BTreeMap<_, _> = instances(state, &prefix).map(|one| (one.id.clone(), one)).collect();
+        let mut orphans = BTreeSet::new();
+        for orphan in orphans_of(state).filter(|orphan| orphan.deployment == *object) {
+            orphans.insert(orphan.id.clone());
+            all.insert(orphan.id.clone(), orphan);
+        }
         Self {
             deployment,
             has_spec: spec.is_some(),
             canary: value(state, &keys.spec(Kind::Canary, object)),
             status: value(state, &keys.status(Kind::Deployment, object)),
-            instances: instances.collect(),
+            instances: all,
+            orphans,
         }
     }
 
@@ -115,6 +123,34 @@ impl Truth {
 /// The instances under a prefix.
 pub fn instances<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = Instance> + 'a {
     state.kv().under(prefix).filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok()))
+}
+
+/// Instances of which only the assignment is left, because somebody deleted the record by hand.
+pub fn orphans_of(state: &State) -> impl Iterator<Item = Instance> + '_ {
+    let keys = Keys::default();
+    let entries = state.kv().under("helium/v1/assign/");
+    entries.filter_map(move |entry| {
+        let assigned: Assignment = parsed(entry, |bytes| serde_json::from_slice(bytes).ok())?;
+        if state.kv().get(&keys.instance(&assigned.deployment, &assigned.id)).is_some() {
+            return None;
+        }
+        let node = entry.key.rsplit('/').nth(1).map(NodeName::from)?;
+        Some(Instance {
+            id: assigned.id,
+            deployment: assigned.deployment,
+            uid: assigned.uid,
+            revision: assigned.revision,
+            version: assigned.template.version,
+            node,
+            desired: assigned.desired,
+            role: assigned.role,
+            created_at: assigned.created_at,
+            healthy_since: None,
+            check_index: 0,
+            has_been_healthy: false,
+            node_missing_since: None,
+        })
+    })
 }
 
 /// Whether a node's heartbeat is there.

@@ -25,7 +25,8 @@ pub(crate) struct History {
 impl History {
     /// Notes how everything is now.
     pub(crate) fn note(&mut self, state: &State, now: Duration) {
-        for instance in truth::instances(state, &format!("{}inst/", Keys::default().root())) {
+        let recorded = format!("{}inst/", Keys::default().root());
+        for instance in truth::instances(state, &recorded).chain(truth::orphans_of(state)) {
             note(&mut self.healthy, instance.id.clone(), truth::is_healthy(state, &instance), now);
             note(&mut self.alive, instance.node.clone(), truth::heartbeat(state, &instance.node), now);
         }

@@ -20,14 +20,14 @@ pub fn settled(state: &State, table: &Table) -> Option<String> {
     let objects = truth::objects(state);
     for object in &objects {
         let truth = Truth::of(state, object);
-        if let Some(problem) = problem(state, object, &truth) {
+        if let Some(problem) = problem(state, &truth) {
             return Some(format!("{object}: {problem}"));
         }
     }
     leftover(state, table, &objects)
 }
 
-fn problem(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
+fn problem(state: &State, truth: &Truth) -> Option<String> {
     let Some(deployment) = truth.deployment.as_ref() else {
         return Some("its spec cannot be read".to_owned());
     };
@@ -44,7 +44,7 @@ fn problem(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
     if will_change(status) {
         return Some(format!("{} ({}) until a time that is set: {}", status.phase, status.reason, status.message));
     }
-    records_agree(state, object, truth).or_else(|| phase_is_final(state, deployment, status, truth))
+    records_agree(state, truth).or_else(|| phase_is_final(state, deployment, status, truth))
 }
 
 /// Whether a deadline or the end of a wait will change something although nothing else happens.
@@ -58,20 +58,14 @@ fn will_change(status: &DeploymentStatus) -> bool {
 }
 
 /// Every record has its assignment, and the other way round.
-fn records_agree(state: &State, object: &ObjectKey, truth: &Truth) -> Option<String> {
+fn records_agree(state: &State, truth: &Truth) -> Option<String> {
     for instance in truth.instances.values() {
         let assigned = truth::assignment(state, instance);
         if assigned.is_none_or(|assignment| assignment.role != instance.role || assignment.desired != instance.desired) {
             return Some(format!("{} is not assigned as it is recorded", instance.id));
         }
     }
-    let root = Keys::default().assignments_root();
-    let ours = state.kv().under(&root).filter_map(|entry| {
-        serde_json::from_slice::<helium_crds::instance::Assignment>(&entry.value).ok()
-    });
-    ours.filter(|assignment| assignment.deployment == *object)
-        .find(|assignment| !truth.instances.contains_key(&assignment.id))
-        .map(|assignment| format!("{} is assigned and not recorded", assignment.id))
+    truth.orphans.first().map(|id| format!("{id} is assigned and not recorded"))
 }
 
 /// The phase is one that may last, and what runs is what it says.
@@ -88,6 +82,8 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
             Some(format!("Healthy, and {healthy} of {running} are healthy where {wanted} are wanted"))
         }
         Phase::Healthy => wrong_counts(deployment, status, &by_revision),
+        // Without a stable version there is nothing to go back to, and everything is left as it is.
+        Phase::Degraded if status.reason == Reason::RolloutAborted && status.stable.is_none() => None,
         Phase::Degraded if status.reason == Reason::RolloutAborted && !hopeless_stable(status) => {
             let stable = status.stable.as_ref().and_then(|stable| by_revision.get(&stable.revision)).copied();
             let all = stable.unwrap_or(0) == wanted && running == wanted && healthy == wanted as usize;
@@ -95,6 +91,8 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
         }
         // A held or failed rollout stays as it is until a person comes.
         Phase::Paused | Phase::Invalid => None,
+        // A canary of nothing goes on when there is something again.
+        Phase::Progressing if wanted == 0 && running == 0 => None,
         Phase::Degraded if hopeless || status.reason == Reason::RollbackFailed => None,
         Phase::Pending | Phase::Progressing | Phase::Degraded | Phase::RollingBack | Phase::Deleting if hopeless => {
             hopeless_is_bounded(status, running, wanted)
