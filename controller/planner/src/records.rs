@@ -25,8 +25,11 @@ pub(crate) fn new_instance(
 ) -> Instance {
     let deployment = draft.world.deployment.key();
     let uid = draft.status.uid.clone();
+    // A status that was restored from a snapshot counts from where it stood then. The instant tells its new instances from
+    // those that it does not know of any more and that still run somewhere: one id never runs twice.
+    let of = format!("{uid}\n{}", draft.now());
     let id = loop {
-        let id = instance_id(&deployment, &uid, revision, draft.status.next_ordinal);
+        let id = instance_id(&deployment, &of, revision, draft.status.next_ordinal);
         draft.status.next_ordinal += 1;
         // Taken only if the status is older than the instances: somebody has restored it.
         if !draft.census().members.contains_key(&id) {
