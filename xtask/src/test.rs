@@ -17,13 +17,13 @@ use crate::{
 const TESTS_AT_ONCE: &str = "4";
 
 /// How many worlds are simulated: what fits into ten minutes of a small machine, and into a short break.
-const SEEDS: &str = "300";
-const QUICK_SEEDS: &str = "5";
+const SEEDS: &str = "200";
+const QUICK_SEEDS: &str = "10";
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Leave out what takes minutes: end-to-end stories and documentation.
+    /// Leave out what takes minutes: end-to-end stories, the simulator's own tests, documentation.
     quick: bool,
     /// Pass although no Consul is to be had; what needs one is named as not run.
     without_consul: bool,
@@ -67,8 +67,11 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
         steps.run("doc", || step::command(doc(project)));
     }
     steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
+    if !choice.quick {
+        steps.run("sim tests", || step::tests(equipped(sim_tests(project), None)));
+    }
     let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };
-    steps.run("simulator", || step::command(simulator(project, seeds)));
+    steps.run("sim seeds", || step::command(sim_seeds(project, seeds)));
     if !choice.quick {
         steps.run("end to end", || match &consul {
             Some(consul) => end_to_end(project, consul),
@@ -117,14 +120,19 @@ fn has(project: &Project, arguments: &[&str]) -> bool {
 
 /// All tests beside the code, the integration tests of each crate, and the examples in the documentation.
 fn unit_tests(project: &Project) -> Command {
-    let mut cargo = project.cargo(&["test", "--workspace", "--exclude", "helium-e2e", "--no-fail-fast"]);
-    cargo.args(["--features", "xtask/schemas"]);
+    let mut cargo = project.cargo(&["test", "--workspace", "--features", "xtask/schemas", "--no-fail-fast"]);
+    cargo.args(["--exclude", "helium-e2e", "--exclude", "helium-sim"]);
     cargo
 }
 
-/// Whole worlds from seeds: faults, checkers, and the seeds that once found something.
-fn simulator(project: &Project, seeds: &str) -> Command {
-    project.cargo(&["run", "--quiet", "--package", "helium-sim", "--", "--seeds", seeds])
+/// Stories with their outcome, a crash at every call, and planted defects that must be caught.
+fn sim_tests(project: &Project) -> Command {
+    project.cargo(&["test", "--profile", "sim", "--package", "helium-sim", "--no-fail-fast"])
+}
+
+/// Whole worlds from seeds: faults, checkers, and first the seeds that once found something.
+fn sim_seeds(project: &Project, seeds: &str) -> Command {
+    project.cargo(&["run", "--quiet", "--profile", "sim", "--package", "helium-sim", "--", "--seeds", seeds])
 }
 
 fn end_to_end(project: &Project, consul: &Consul) -> Outcome {

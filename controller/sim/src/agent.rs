@@ -234,7 +234,8 @@ impl Agent {
         if process.alive && ends && age >= Duration::from_secs(1) {
             table.kill(&self.node, id, now);
         }
-        let (alive, restarts) = table.get(&self.node, id).map_or((false, 0), |process| (process.alive, process.restarts));
+        let (alive, restarts) =
+            table.get(&self.node, id).map_or((false, 0), |process| (process.alive, process.restarts));
         drop(table);
         if !twice.is_empty() {
             self.net.check(|checkers, _| checkers.two_copies(id, &twice, &self.node));
@@ -248,7 +249,8 @@ impl Agent {
                 let mut report = self.report(assignment, InstancePhase::Running, None, restarts);
                 let healed = self.net.faults().is_healed();
                 if age >= Duration::from_secs(2) && !behaviour.passes(age, healed) {
-                    let said = |check: &helium_crds::template::Check| (check.name.clone(), "GET /health -> 500".to_owned());
+                    let said =
+                        |check: &helium_crds::template::Check| (check.name.clone(), "GET /health -> 500".to_owned());
                     report.failing = assignment.template.checks.iter().map(said).collect();
                 }
                 report
@@ -317,7 +319,9 @@ impl Agent {
     async fn register(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
         let entry = &assignment.service;
         let there = self.services.get(&entry.id);
-        if there.is_some_and(|there| there.tags == entry.tags && there.meta == entry.meta && there.service == entry.name) {
+        if there
+            .is_some_and(|there| there.tags == entry.tags && there.meta == entry.meta && there.service == entry.name)
+        {
             return Ok(());
         }
         let check = |check: &helium_crds::template::Check| CheckDefinition {

@@ -34,7 +34,7 @@ pub(crate) async fn run(net: Arc<Net>) {
             // A check that is gone by now needs no status.
             let _gone = client.agent_update_ttl(&check, status, &output).await;
         }
-        net.check(|checkers, net| checkers.tick(net));
+        net.check(crate::checkers::Checkers::tick);
         if round.is_multiple_of(2) {
             net.remember();
         }

@@ -155,7 +155,7 @@ impl Controllers {
         let wire = Wire::new(&self.net, Actor::Controller(number), &consul_node(number), Arc::clone(&slot.life));
         let config = EngineConfig {
             name: format!("c{number}-{}", slot.lives),
-            resync: Duration::from_secs(60),
+            resync: Duration::from_mins(1),
             forget_between_reconciles: self.conduct.forget,
             planner: self.net.defect.map_or(helium_planner::plan, defects::planner),
             ..EngineConfig::default()

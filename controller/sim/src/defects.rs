@@ -95,13 +95,17 @@ pub fn planner(defect: Defect) -> fn(&World) -> Decision {
         Defect::S10 => |world| changed(world, |_, plan| plan.status.observed_generation += 1),
         Defect::S11 => |world| changed(world, |world, plan| plan.status.message = world.now.to_string()),
         Defect::L1 => |world| changed(world, leave_one_out),
-        Defect::L2 => |world| changed(world, |world, plan| {
-            plan.status.message = (world.now.as_second() / 60).to_string();
-        }),
-        Defect::L3 => |world| changed(world, |_, plan| {
-            plan.status.waiting_on.clear();
-            plan.status.message.clear();
-        }),
+        Defect::L2 => |world| {
+            changed(world, |world, plan| {
+                plan.status.message = (world.now.as_second() / 60).to_string();
+            })
+        },
+        Defect::L3 => |world| {
+            changed(world, |_, plan| {
+                plan.status.waiting_on.clear();
+                plan.status.message.clear();
+            })
+        },
         Defect::S3 | Defect::S4 | Defect::S9 => plan,
     }
 }

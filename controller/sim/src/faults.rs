@@ -99,10 +99,8 @@ impl FaultKind {
     /// How often, in a thousand chances, it strikes where it is drawn call by call; 0 for those that have their own times.
     fn permille(self, rng: &mut Rng) -> u64 {
         match self {
-            Self::LateWake => 20 + rng.below(80),
-            Self::StaleRead => 10 + rng.below(60),
-            Self::ReplyLost | Self::Duplicate => 10 + rng.below(60),
-            Self::UserRace => 20 + rng.below(80),
+            Self::LateWake | Self::UserRace => 20 + rng.below(80),
+            Self::StaleRead | Self::ReplyLost | Self::Duplicate => 10 + rng.below(60),
             _ => 0,
         }
     }

@@ -43,7 +43,9 @@ fn main() -> ExitCode {
             }
         },
         Err(problem) => {
-            eprintln!("{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER] [--verbose] [--keep-going] [--aloud]");
+            eprintln!(
+                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER] [--verbose] [--keep-going] [--aloud]"
+            );
             ExitCode::from(2)
         }
     }
@@ -112,7 +114,11 @@ fn go(wanted: &Wanted) -> std::io::Result<bool> {
         commits += verdict.commits;
         simulated += verdict.simulated;
     }
-    println!("{} seeds, {commits} commits of controllers, {:.1} simulated hours", seeds.len(), simulated.as_secs_f64() / 3600.0);
+    println!(
+        "{} seeds, {commits} commits of controllers, {:.1} simulated hours",
+        seeds.len(),
+        simulated.as_secs_f64() / 3600.0
+    );
     let idle = report(&struck);
     let enough = wanted.only.is_none() && seeds.len() as u64 >= ENOUGH;
     if let Some(defect) = wanted.defect {

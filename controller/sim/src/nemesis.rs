@@ -154,7 +154,7 @@ impl Nemesis {
 
     /// A whole prefix goes, sentinels and all, and is put back as it was.
     async fn wipe(&mut self) {
-        let root = Keys::default().root().to_owned();
+        let prefix = Keys::default().root().to_owned();
         let choices = [
             ("report/", Sense::Reports),
             ("alive/", Sense::Nodes),
@@ -166,7 +166,7 @@ impl Nemesis {
         let Some((room, sense)) = self.rng.pick(&choices).copied() else { return };
         let users = Arc::clone(&self.users);
         let _hands = users.hands.lock().await;
-        let prefix = format!("{root}{room}");
+        let prefix = format!("{prefix}{room}");
         self.world.net.tell(&format!("{prefix} is wiped"));
         let lost = self.keys_under(&prefix);
         let _wiped = self.client.kv_delete_tree(&prefix).await;
@@ -279,7 +279,8 @@ impl Nemesis {
     fn kill_process(&mut self) {
         let now = self.world.net.now();
         let mut table = self.world.net.fleet.table();
-        let all: Vec<_> = table.processes.iter().filter(|(_, process)| process.alive).map(|(key, _)| key.clone()).collect();
+        let all: Vec<_> =
+            table.processes.iter().filter(|(_, process)| process.alive).map(|(key, _)| key.clone()).collect();
         if let Some((node, id)) = self.rng.pick(&all) {
             table.kill(node, id, now);
         }

@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn a_transaction_is_the_same_after_taking_apart_and_putting_together() {
-        let ops = vec![Op::set("a/b".to_owned(), b"x"), Op { verb: "check-index".to_owned(), index: 4, ..Op::default() }];
+        let ops =
+            vec![Op::set("a/b".to_owned(), b"x"), Op { verb: "check-index".to_owned(), index: 4, ..Op::default() }];
         let again = of_request(&Method::PUT, "/v1/txn", &body(&ops));
         assert!(again.is_txn && again.ops == ops);
         assert!(ops.first().is_some_and(Op::writes) && !ops.last().is_some_and(Op::writes));

@@ -139,7 +139,7 @@ async fn converge(world: &Arc<World>) -> Option<Duration> {
         match checkers::settled(&net.server.state(), &net.fleet.table()) {
             Some(found) => (calm, problem) = (0, found),
             // Three looks in a row: nobody passes by chance.
-            None if calm == 2 => return Some(net.now() - healed),
+            None if calm == 2 => return Some(net.now().saturating_sub(healed)),
             None => calm += 1,
         }
     }

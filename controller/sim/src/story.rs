@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// How long a story goes on quietly at its end, before its last state counts.
-const EPILOGUE: Duration = Duration::from_secs(120);
+const EPILOGUE: Duration = Duration::from_mins(2);
 
 /// Why a story cannot be told.
 #[derive(Debug, thiserror::Error)]

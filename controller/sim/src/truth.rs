@@ -33,9 +33,12 @@ pub struct Truth {
     pub orphans: BTreeSet<InstanceId>,
 }
 
+/// The bytes of a value, and what they were parsed into.
+type Parsed = (Bytes, Rc<dyn Any>);
+
 thread_local! {
     /// What was parsed last under each key: most values stay the same from look to look, and parsing is what looking costs.
-    static PARSED: RefCell<HashMap<String, (Bytes, Rc<dyn Any>)>> = RefCell::new(HashMap::new());
+    static PARSED: RefCell<HashMap<String, Parsed>> = RefCell::new(HashMap::new());
 }
 
 /// The value under a key.

@@ -28,6 +28,8 @@ use crate::{
     world::World,
 };
 
+/// What is no object.
+const GARBAGE: &str = "{\"kind\": \"Nonsense\"";
 /// The time between two deeds.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(18));
 
@@ -100,7 +102,7 @@ impl Users {
             let Some(name) = self.drawn(|rng| rng.pick(&self.names).cloned()) else { return };
             let deed = self.drawn(|rng| rng.below(100));
             let outcome = self.deed(&name, deed).await;
-            let words = outcome.map_or_else(|error| format!("refused: {error}"), |what| what);
+            let words = outcome.unwrap_or_else(|error| format!("refused: {error}"));
             self.world.net.tell(&format!("user: {name}: {words}"));
         }
     }
@@ -257,7 +259,7 @@ impl Users {
         let Some(entry) = state.kv().get(&path) else { return Ok("no spec".to_owned()) };
         let rest = self.drawn(|rng| rng.between(Duration::from_secs(5), Duration::from_secs(40)));
         lock(&self.garbled).insert(path.clone(), entry.value.to_vec());
-        self.client.kv_put(&path, "{\"kind\": \"Nonsense\"", &Put::default()).await?;
+        self.client.kv_put(&path, GARBAGE, &Put::default()).await?;
         tokio::time::sleep(rest).await;
         self.ungarble().await;
         Ok("writes garbage over the spec, and puts it right".to_owned())
@@ -267,7 +269,10 @@ impl Users {
     pub async fn ungarble(&self) {
         let garbled = lock(&self.garbled).clone();
         for (key, value) in garbled {
-            if self.client.kv_put(&key, value, &Put::default()).await.is_ok() {
+            // It may be right already, though the answer that said so was lost, and edited since.
+            let there = self.world.net.server.with_state(|state| state.kv().get(&key).map(|entry| entry.value.clone()));
+            let is_garbage = there.flatten().is_some_and(|value| value.as_ref() == GARBAGE.as_bytes());
+            if !is_garbage || self.client.kv_put(&key, value, &Put::default()).await.is_ok() {
                 lock(&self.garbled).remove(&key);
             }
         }

@@ -160,7 +160,8 @@ impl Wire {
         }
         self.travel().await;
         if !long_poll || answer.is_err() {
-            let outcome = answer.as_ref().map_or_else(ToString::to_string, |answer| answer.status().as_u16().to_string());
+            let outcome =
+                answer.as_ref().map_or_else(ToString::to_string, |answer| answer.status().as_u16().to_string());
             let line = format!("{line} -> {outcome}");
             let quiet = answer.as_ref().is_ok_and(|answer| answer.status().is_success()) && uneventful;
             if quiet { self.net.mention(&line) } else { self.net.tell(&line) }
@@ -275,11 +276,7 @@ impl Wire {
     }
 
     /// Consul carries it out at once: nothing else happens between the two looks of the checkers.
-    async fn write_once(
-        &self,
-        sending: &Sending,
-        written: &ops::Written,
-    ) -> Result<Response<Bytes>, TransportError> {
+    async fn write_once(&self, sending: &Sending, written: &ops::Written) -> Result<Response<Bytes>, TransportError> {
         let before = self.is_controller().then(|| self.net.server.state());
         let answer = self.inner.send(sending.request.clone()).await;
         let applied = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
@@ -314,8 +311,11 @@ impl Sending {
             return String::new();
         }
         let written = ops::of_request(&self.method, &self.path, self.request.body());
-        let writes = written.ops.iter().filter(|op| op.writes());
-        writes.map(|op| format!(" {}:{}", op.verb, op.key.trim_start_matches("helium/v1/"))).collect()
+        written
+            .ops
+            .iter()
+            .filter(|op| op.writes())
+            .fold(String::new(), |text, op| text + " " + &op.verb + ":" + op.key.trim_start_matches("helium/v1/"))
     }
 
     fn is_write(&self) -> bool {

@@ -57,13 +57,16 @@ impl Setup {
     }
 }
 
+/// An agent in its present life.
+type Running = (Arc<Life>, AbortHandle);
+
 /// A world.
 pub struct World {
     /// What all share.
     pub net: Arc<Net>,
     /// The controllers.
     pub controllers: Arc<Controllers>,
-    agents: Vec<Mutex<Option<(Arc<Life>, AbortHandle)>>>,
+    agents: Vec<Mutex<Option<Running>>>,
 }
 
 /// When simulated worlds begin.

@@ -64,9 +64,11 @@ impl Checkers {
     /// S4: a new instance has an ordinal that no other of its object has.
     pub(super) fn check_ordinals(&mut self, commit: &Commit<'_>) {
         for new in commit.created() {
-            let same = commit.after.instances.values().find(|other| {
-                other.id != new.id && other.uid == new.uid && ordinal(&other.id) == ordinal(&new.id)
-            });
+            let same = commit
+                .after
+                .instances
+                .values()
+                .find(|other| other.id != new.id && other.uid == new.uid && ordinal(&other.id) == ordinal(&new.id));
             if let Some(other) = same {
                 self.fail("S4", format!("{}: {} and {} have one ordinal", commit.object, new.id, other.id));
                 return;

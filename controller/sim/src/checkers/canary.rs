@@ -1,7 +1,6 @@
 //! S5: no more canaries than the step says, none after it was given up, and no step forward without evidence.
 
 use helium_crds::{
-    Percent,
     canary::Step,
     control::Verb,
     status::{Rollout, RolloutKind, Stage},
@@ -24,7 +23,8 @@ impl Checkers {
         let live = commit.after.running().filter(|instance| instance.revision == rollout.revision).count();
         let given_up = matches!(rollout.stage, Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed);
         if made && given_up && stable.is_some() && stable != Some(&rollout.revision) && rollout.hold.is_none() {
-            let message = format!("{}: {} was given up, and another one of it was made", commit.object, rollout.version);
+            let message =
+                format!("{}: {} was given up, and another one of it was made", commit.object, rollout.version);
             self.fail("S5", message);
         }
         if made && rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps {
@@ -78,16 +78,19 @@ impl Checkers {
 fn asked_for_all(commit: &Commit<'_>) -> bool {
     let answered = |status: &helium_crds::DeploymentStatus| status.control.iter().map(|one| one.id.clone()).collect();
     let known: Vec<String> = commit.before.status.as_ref().map(answered).unwrap_or_default();
-    commit.after.status.iter().flat_map(|status| &status.control).any(|answer| {
-        answer.verb == Verb::PromoteFull && answer.refused.is_none() && !known.contains(&answer.id)
-    })
+    commit
+        .after
+        .status
+        .iter()
+        .flat_map(|status| &status.control)
+        .any(|answer| answer.verb == Verb::PromoteFull && answer.refused.is_none() && !known.contains(&answer.id))
 }
 
 /// How many canaries the present step allows; one where no step has said yet.
 fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
     let counts = upto.rev().find_map(|step| match step {
-        Step::SetWeight(weight) => Some(weights::canary_counts(wanted, Percent::new(weight.value() as u8)?, surge)),
+        Step::SetWeight(weight) => Some(weights::canary_counts(wanted, *weight, surge)),
         Step::SetReplicas(number) => Some(weights::replica_counts(wanted, *number, surge)),
         Step::Soak(_) | Step::Pause(_) => None,
     });

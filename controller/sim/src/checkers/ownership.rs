@@ -4,7 +4,11 @@ use consul_embedded::state::State;
 use helium_crds::{Kind, keys::Keys};
 
 use super::{Checkers, Commit};
-use crate::{ops::{Op, Written}, truth, wire::Actor};
+use crate::{
+    ops::{Op, Written},
+    truth,
+    wire::Actor,
+};
 
 /// The rooms of the store that a controller writes to.
 const ROOMS: [&str; 5] = ["status/", "inst/", "assign/", "revision/", "events/"];
@@ -69,10 +73,7 @@ fn is_own(op: &Op, before: &State) -> bool {
 
 /// The service that a request to an agent changes, if it is not the controller's.
 fn foreign_service(actor: Actor, written: &Written) -> Option<String> {
-    let number = match actor {
-        Actor::Controller(number) => number,
-        _ => return None,
-    };
+    let Actor::Controller(number) = actor else { return None };
     let own = format!("helium-controller-c{number}-");
     let path = written.path.split('?').next().unwrap_or_default();
     let service = if path == "/v1/agent/service/register" {

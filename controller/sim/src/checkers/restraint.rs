@@ -44,7 +44,8 @@ impl Checkers {
         let now = commit.net.now();
         let lost = |instance: &Instance| {
             self.history.away_for(&instance.node, now) >= LOST
-                || (instance.node_missing_since.is_some() && self.history.alive_for(&instance.node, now) < self.staleness)
+                || (instance.node_missing_since.is_some()
+                    && self.history.alive_for(&instance.node, now) < self.staleness)
         };
         if let Some(victim) = commit.stopped().into_iter().find(|instance| !lost(instance)) {
             let message = format!("{}: {} was stopped although {} is held", commit.object, victim.id, rollout.version);
@@ -67,7 +68,7 @@ impl Checkers {
     pub(super) fn check_pace(&mut self, commit: &Commit<'_>) {
         let now = commit.net.now();
         let times = self.writes.entry(commit.object.clone()).or_default();
-        times.retain(|at| now.saturating_sub(*at) < Duration::from_secs(60));
+        times.retain(|at| now.saturating_sub(*at) < Duration::from_mins(1));
         times.push(now);
         let count = times.len();
         if count > PACE {

@@ -61,7 +61,8 @@ fn will_change(status: &DeploymentStatus) -> bool {
 fn records_agree(state: &State, truth: &Truth) -> Option<String> {
     for instance in truth.instances.values() {
         let assigned = truth::assignment(state, instance);
-        if assigned.is_none_or(|assignment| assignment.role != instance.role || assignment.desired != instance.desired) {
+        if assigned.is_none_or(|assignment| assignment.role != instance.role || assignment.desired != instance.desired)
+        {
             return Some(format!("{} is not assigned as it is recorded", instance.id));
         }
     }

@@ -19,7 +19,8 @@ impl Checkers {
         let before = commit.before.status.as_ref().filter(|before| before.uid == status.uid);
         let Some(before) = before else { return };
         if observed < before.observed_generation {
-            let message = format!("{}: observed {} before and {observed} now", commit.object, before.observed_generation);
+            let message =
+                format!("{}: observed {} before and {observed} now", commit.object, before.observed_generation);
             self.fail("S10", message);
         }
         for condition in &status.conditions {
