@@ -25,11 +25,13 @@ pub(crate) fn take_down(draft: &mut Draft<'_>) -> (Vec<Action>, Reason) {
             _ => actions.extend(act::deleted(draft, &draft.census, id)),
         }
     }
-    let version = draft.target.version.clone();
-    let stopping = count(draft.census().members.values().filter(|member| member.state != State::Stopped));
-    if stopping > 0 {
-        draft.wait_for(WaitingOn::Stopping { version, instances: stopping });
-    } else if actions.is_empty() {
+    // Those that are stopping already are waited for like any other; these are told to stop only now.
+    let told = count(draft.census().live());
+    if told > 0 {
+        let version = draft.target.version.clone();
+        draft.wait_for(WaitingOn::Stopping { version, instances: told });
+    }
+    if actions.is_empty() && draft.census().members.is_empty() {
         actions.push(Action::RemoveObject);
     }
     (actions, Reason::DeletionRequested)

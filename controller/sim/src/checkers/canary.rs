@@ -90,7 +90,7 @@ fn asked_for_all(commit: &Commit<'_>) -> bool {
 fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
     let counts = upto.rev().find_map(|step| match step {
-        Step::SetWeight(weight) => Some(weights::canary_counts(wanted, *weight, surge)),
+        Step::SetWeight(weight) => Some(weights::step_counts(wanted, *weight, surge)),
         Step::SetReplicas(number) => Some(weights::replica_counts(wanted, *number, surge)),
         Step::Soak(_) | Step::Pause(_) => None,
     });
