@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use consul_client::{Client, Put};
+use consul_embedded::state::State;
 use helium_crds::{
     instance::{Assignment, Instance},
     keys::Keys,
@@ -113,7 +114,20 @@ impl Nemesis {
         let age = self.rng.between(seconds(2), seconds(25));
         if let Some(state) = self.world.net.past(age) {
             self.world.net.server.restore(state);
+            self.return_clients();
             self.world.net.check(|checkers, _| checkers.restored());
+        }
+    }
+
+    /// A snapshot is of the servers. The past state holds the Consul clients too, as they were; those that have returned since run.
+    fn return_clients(&self) {
+        let nodes = (0..self.world.nodes()).map(|number| (node_name(number).as_str().to_owned(), "10.0.0.1"));
+        let controllers = (1..self.world.controllers.number()).map(|number| (consul_node(number), "10.0.1.1"));
+        for (name, address) in nodes.chain(controllers) {
+            let away = |state: &State| state.agent(&name).is_ok_and(|agent| !agent.is_connected());
+            if self.world.net.server.with_state(away) == Some(true) {
+                self.world.net.server.join(&name, address);
+            }
         }
     }
 
