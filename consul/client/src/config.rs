@@ -28,6 +28,18 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Whether the server is on this machine, where bytes cost less than packing them.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Http { host, .. } | Self::Https { host, .. } => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
+    }
+}
+
 impl Default for Address {
     fn default() -> Self {
         Self::Http { host: "127.0.0.1".to_owned(), port: 8500 }
@@ -125,6 +137,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     /// How many connections there may be at once, idle ones included; at least 1.
     pub max_connections: usize,
+    /// Whether to ask for packed answers. None: from servers on other machines; see [`Address::is_local`].
+    pub gzip: Option<bool>,
     /// How long a request that does not block may take, waiting for a connection included.
     pub request_timeout: Duration,
 }
@@ -137,6 +151,7 @@ impl Default for Config {
             datacenter: None,
             tls: None,
             max_connections: MAX_CONNECTIONS,
+            gzip: None,
             request_timeout: REQUEST_TIMEOUT,
         }
     }
@@ -150,6 +165,7 @@ impl fmt::Debug for Config {
             .field("datacenter", &self.datacenter)
             .field("tls", &self.tls)
             .field("max_connections", &self.max_connections)
+            .field("gzip", &self.gzip)
             .field("request_timeout", &self.request_timeout)
             .finish()
     }

@@ -18,6 +18,8 @@ use crate::{
 pub struct HttpTransport {
     pool: Pool,
     host: HeaderValue,
+    /// Whether to ask for packed answers: over a network they are worth the server's time.
+    gzip: bool,
 }
 
 impl HttpTransport {
@@ -41,7 +43,8 @@ impl HttpTransport {
             }
             Address::Http { .. } | Address::Unix(_) => None,
         };
-        Ok(Self { pool: Pool::new(config.address.clone(), tls, config.max_connections), host: header })
+        let gzip = config.gzip.unwrap_or(!config.address.is_local());
+        Ok(Self { pool: Pool::new(config.address.clone(), tls, config.max_connections), host: header, gzip })
     }
 
     /// How many connections are open now, idle ones included.
@@ -60,7 +63,9 @@ impl Transport for HttpTransport {
         Box::pin(async move {
             let long = request.extensions().get::<LongPoll>().is_some();
             request.headers_mut().insert(header::HOST, self.host.clone());
-            request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            if self.gzip {
+                request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+            }
             unpack(self.pool.send(request, long).await?)
         })
     }

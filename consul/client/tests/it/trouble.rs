@@ -110,9 +110,11 @@ async fn a_read_that_lost_its_kept_connection_is_asked_again() {
 }
 
 #[tokio::test]
-async fn compressed_answers_are_asked_for_and_unpacked() {
+async fn compressed_answers_are_asked_for_where_they_pay_and_unpacked() {
     let server = Server::start(None, |request| async move {
-        assert_eq!(request.headers()[header::ACCEPT_ENCODING], "gzip");
+        if !request.headers().contains_key(header::ACCEPT_ENCODING) {
+            return Response::new(Bytes::from_static(b"[]"));
+        }
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         packed.write_all(br#"["a/1","a/2"]"#).unwrap();
         let mut answer = Response::new(Bytes::from(packed.finish().unwrap()));
@@ -121,8 +123,17 @@ async fn compressed_answers_are_asked_for_and_unpacked() {
         answer
     })
     .await;
-    let reply = client(server.port).kv_keys("a/", None, &Read::default()).await.unwrap();
+    let nearby = Config::at(consul_client::Address::Http { host: "127.0.0.1".to_owned(), port: server.port });
+    let afar = Config { gzip: Some(true), ..nearby.clone() };
+    let reply = Client::new(afar).unwrap().kv_keys("a/", None, &Read::default()).await.unwrap();
     assert_eq!((reply.value.len(), reply.meta.index), (2, 7));
+    let reply = Client::new(nearby).unwrap().kv_keys("a/", None, &Read::default()).await.unwrap();
+    assert!(reply.value.is_empty(), "it was asked for on this machine");
+    for (address, local) in
+        [("http://10.0.0.7:8500", false), ("http://[::1]:8500", true), ("https://consul:8501", false)]
+    {
+        assert_eq!(address.parse::<consul_client::Address>().unwrap().is_local(), local, "{address}");
+    }
 }
 
 #[tokio::test]
