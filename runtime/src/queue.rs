@@ -9,6 +9,8 @@
 //!   due for [`Limits::patience`] goes before all that have not, so that no priority can starve another.
 //! - A failed key waits for its backoff. An event may hurry it, but not more often than each `min(5 s, backoff)`; and a hurried
 //!   run that fails too does not lengthen the backoff, else a busy object in trouble would be punished for being busy.
+//! - A key that has just run rests for [`Limits::rest`] before what is less urgent than a person runs it again: ten changes in a
+//!   row are then one run. The first change after a rest runs it at once.
 //! - [`Queue::forgive`] ends the backoff: the user has changed the object, so the past says nothing.
 
 use std::{
@@ -44,6 +46,8 @@ pub struct Limits {
     pub retry_cap: Duration,
     /// The shortest time between two runs of a failing key that events hurry.
     pub hurry: Duration,
+    /// How long after a run a key is not run again, unless a person asked for it.
+    pub rest: Duration,
     /// How long a key may be due before it goes first whatever its priority.
     pub patience: Duration,
 }
@@ -54,6 +58,7 @@ impl Default for Limits {
             retry_base: Duration::from_millis(500),
             retry_cap: Duration::from_mins(5),
             hurry: Duration::from_secs(5),
+            rest: Duration::ZERO,
             patience: Duration::from_secs(30),
         }
     }
@@ -83,6 +88,16 @@ struct Entry {
     failures: u32,
     /// The end of the backoff, and the earliest time at which an event may cut it short.
     backoff: Option<Backoff>,
+    /// Until when it rests after its last run.
+    rests_until: Duration,
+}
+
+impl Entry {
+    /// The earliest time for a run of this priority that is wanted at `at`.
+    fn earliest(&self, at: Duration, priority: Priority) -> Duration {
+        let at = self.backoff.map_or(at, |backoff| at.max(backoff.hurried_from.min(backoff.until)));
+        if priority < Priority::USER { at.max(self.rests_until) } else { at }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -159,8 +174,7 @@ impl<K: Clone + Ord> Queue<K> {
 
     /// Wants a run of `key` that begins at `at` or later. Of several wishes the earliest time and the highest priority count.
     pub fn add(&mut self, key: &K, at: Duration, priority: Priority, reason: &'static str) {
-        let entry = self.entries.entry(key.clone()).or_default();
-        let at = entry.backoff.map_or(at, |backoff| at.max(backoff.hurried_from.min(backoff.until)));
+        let at = self.entries.entry(key.clone()).or_default().earliest(at, priority);
         self.want(key, at, priority, [reason]);
     }
 
@@ -193,13 +207,16 @@ impl<K: Clone + Ord> Queue<K> {
         let entry = self.entries.get_mut(&key)?;
         let running = entry.running.take_if(|running| running.ticket == id)?;
         let outcome = if running.forgotten { Outcome::Done } else { outcome };
+        if !self.limits.rest.is_zero() {
+            entry.rests_until = now.saturating_add(self.limits.rest);
+        }
         match outcome {
             Outcome::Failed => self.failed(&key, running.hurried, now, jitter),
             Outcome::Done | Outcome::Again(..) => (entry.failures, entry.backoff) = (0, None),
         }
         self.rewait(&key);
         if let Outcome::Again(after, priority, reason) = outcome {
-            self.want(&key, now.saturating_add(after), priority, [reason]);
+            self.add(&key, now.saturating_add(after), priority, reason);
         }
         self.tidy(&key)
     }
@@ -295,11 +312,12 @@ impl<K: Clone + Ord> Queue<K> {
         Some(waiting)
     }
 
-    /// After a run: what was wanted meanwhile is indexed, and not before the backoff lets it.
+    /// After a run: what was wanted meanwhile is indexed, and not before backoff and rest let it.
     fn rewait(&mut self, key: &K) {
         let Some(mut waiting) = self.unwait(key) else { return };
-        let backoff = self.entries.get(key).and_then(|entry| entry.backoff);
-        waiting.due = backoff.map_or(waiting.due, |backoff| waiting.due.max(backoff.hurried_from.min(backoff.until)));
+        if let Some(entry) = self.entries.get(key) {
+            waiting.due = entry.earliest(waiting.due, waiting.priority);
+        }
         self.wait(key, waiting);
     }
 

@@ -362,3 +362,24 @@ proptest! {
         history.settle(&mut queue);
     }
 }
+
+#[test]
+fn a_key_that_has_just_run_rests_unless_a_person_asks_for_it() {
+    let rest = Duration::from_millis(200);
+    let at = Duration::from_millis;
+    let mut queue = Queue::new(Limits { rest, ..Limits::default() });
+    let run = |queue: &mut Queue<&str>, now: Duration| {
+        let popped = queue.pop(now)?;
+        queue.done(popped.ticket, Outcome::Again(at(9000), Priority::RESYNC, "Resync"), now, |length| length);
+        Some(popped.reasons)
+    };
+    queue.add(&"a", at(0), Priority::CHANGE, "First");
+    assert!(run(&mut queue, at(0)).is_some(), "the first change is answered at once");
+    queue.add(&"a", at(10), Priority::CHANGE, "Second");
+    queue.add(&"a", at(20), Priority::CHANGE, "Third");
+    assert_eq!(run(&mut queue, at(199)), None);
+    assert_eq!(run(&mut queue, at(200)), Some(vec!["Second", "Third"]), "two changes are one run");
+    queue.add(&"a", at(210), Priority::CHANGE, "Fourth");
+    queue.add(&"a", at(220), Priority::USER, "Person");
+    assert!(run(&mut queue, at(220)).is_some());
+}
