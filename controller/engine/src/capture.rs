@@ -11,7 +11,7 @@ use helium_crds::{
     instance::{Assignment, Instance, InstancePhase, Report},
     revision::Revision,
 };
-use helium_planner::{Fleet, Node, Sight, Trusted, World};
+use helium_planner::{CatalogEntry, Fleet, Node, Sight, Trusted, World};
 use helium_runtime::ports::Ports;
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     commit::{Guards, lock},
     config::EngineConfig,
-    health::Health,
+    health::{Health, Look},
     records::{Held, Raw, Records},
     rows::InvalidSpec,
     sources::{Sources, Specs},
@@ -47,6 +47,8 @@ pub struct Capture {
     pub held: Held,
     /// The names under which the instances are registered.
     pub services: BTreeSet<String>,
+    /// Whether their health was read past every cache for this capture.
+    pub fresh: bool,
 }
 
 /// A spec that cannot be followed, and what it was made from.
@@ -126,7 +128,7 @@ impl Eyes<'_> {
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let services = services(&deployment, &assignments);
-        let (fleet, seen_since) = self.fleet(object, instances, assignments, &services, fresh).await;
+        let ((fleet, seen_since), fresh) = self.fleet(object, instances, assignments, &services, fresh).await;
         let world = World {
             now: self.ports.now(),
             watching_since: leading_since.max(specs.since).max(seen_since),
@@ -138,10 +140,11 @@ impl Eyes<'_> {
             revisions,
             fleet,
         };
-        Ok(Capture { world, guards, held, services })
+        Ok(Capture { world, guards, held, services, fresh })
     }
 
-    /// The instances as all sources show them, and since when these have been seen without a break.
+    /// The instances as all sources show them, since when these have been seen without a break, and whether their health was just read
+    /// past every cache.
     async fn fleet(
         &self,
         object: &ObjectKey,
@@ -149,12 +152,12 @@ impl Eyes<'_> {
         assignments: BTreeMap<InstanceId, Assignment>,
         services: &BTreeSet<String>,
         fresh: bool,
-    ) -> (Sight<Fleet>, Timestamp) {
+    ) -> ((Sight<Fleet>, Timestamp), bool) {
         let blind = |reason: String| (Sight::Blind { reason }, self.ports.now());
         // The catalog comes first: what the other sources say is then never older than it.
-        let catalog = match self.health.look(object, services, fresh).await {
-            Ok(catalog) => catalog,
-            Err(reason) => return blind(reason),
+        let Look { entries: catalog, fresh } = match self.health.look(object, services, fresh).await {
+            Ok(look) => look,
+            Err(reason) => return (blind(reason), false),
         };
         let placed: BTreeMap<InstanceId, NodeName> = {
             let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
@@ -164,20 +167,21 @@ impl Eyes<'_> {
         };
         let (reports, reports_since) = match self.sources.reports_of(placed.iter()) {
             Ok(reports) => reports,
-            Err(unseen) => return blind(unseen.to_string()),
+            Err(unseen) => return (blind(unseen.to_string()), false),
         };
-        let registered = |report: &Report| report.phase != InstancePhase::Running || catalog.contains_key(&report.id);
-        if !reports.values().all(registered) {
-            // The agent says it runs, the catalog does not know it yet: look there again soon.
+        if have_all_come_up(&placed, &reports) && reports.values().any(|report| runs_unseen(report, &catalog)) {
+            // The agents say that these run, the catalog does not know them yet: look there again at once. While others are still on
+            // their way, the sweep is soon enough.
             self.health.hurry(services);
         }
         let (alive, nodes_since) = match self.sources.nodes() {
             Ok(nodes) => nodes,
-            Err(unseen) => return blind(unseen.to_string()),
+            Err(unseen) => return (blind(unseen.to_string()), false),
         };
         let nodes = with_load(alive, &lock(self.records));
         let since = nodes_since.max(self.health.since()).max(reports_since.unwrap_or(nodes_since));
-        (Sight::Trusted(Trusted::vouch(Fleet { instances, assignments, reports, catalog, nodes })), since)
+        let fleet = Fleet { instances, assignments, reports, catalog, nodes };
+        ((Sight::Trusted(Trusted::vouch(fleet)), since), fresh)
     }
 }
 
@@ -209,6 +213,21 @@ fn invalid_by_canary(deployment: &Deployment, canary: &InvalidSpec) -> InvalidSp
 fn services(deployment: &Deployment, assignments: &BTreeMap<InstanceId, Assignment>) -> BTreeSet<String> {
     let assigned = assignments.values().map(|assignment| assignment.service.name.clone());
     assigned.chain([service_name(deployment)]).collect()
+}
+
+/// Whether no instance is still on its way to run, as far as the agents say.
+fn have_all_come_up(placed: &BTreeMap<InstanceId, NodeName>, reports: &BTreeMap<InstanceId, Report>) -> bool {
+    use InstancePhase::{Failed, Fetching, Installing, Running, Starting, Stopped};
+    let is_up = |report: &Report| match report.phase {
+        Fetching | Installing | Starting => false,
+        Running | Stopped | Failed => true,
+    };
+    reports.len() == placed.len() && reports.values().all(is_up)
+}
+
+/// Whether an instance runs that the catalog does not know.
+fn runs_unseen(report: &Report, catalog: &BTreeMap<InstanceId, CatalogEntry>) -> bool {
+    report.phase == InstancePhase::Running && !catalog.contains_key(&report.id)
 }
 
 fn with_load(alive: BTreeMap<NodeName, bool>, records: &Records) -> BTreeMap<NodeName, Node> {

@@ -32,6 +32,10 @@ use crate::{
 /// The longest backoff of a failing object: what it failed on may be gone at any time.
 const RETRY_CAP: std::time::Duration = std::time::Duration::from_secs(15);
 
+/// How long an object rests after a reconcile: the reports of ten instances that start together then cost two reconciles, and not
+/// eleven. What happens to an object at rest is answered at once.
+const REST: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// How long the start waits for an unused store to be made ready.
 const PREPARE: std::time::Duration = std::time::Duration::from_secs(3);
 
@@ -154,7 +158,7 @@ impl Engine {
             concurrency: self.config.concurrency,
             run_timeout: self.config.reconcile_timeout,
             resync: self.config.resync,
-            limits: Limits { retry_cap: RETRY_CAP, ..Limits::default() },
+            limits: Limits { retry_cap: RETRY_CAP, rest: REST, ..Limits::default() },
             ..RunnerConfig::default()
         }
     }

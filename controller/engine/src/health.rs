@@ -53,6 +53,15 @@ pub struct HealthView {
     pub seen: Duration,
 }
 
+/// What a look at the catalog showed.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The instances.
+    pub entries: BTreeMap<InstanceId, CatalogEntry>,
+    /// Whether all of it was read for this look, past every cache.
+    pub fresh: bool,
+}
+
 /// One service that somebody wants to know about.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
@@ -102,23 +111,20 @@ impl Health {
     }
 
     /// What the catalog says of the instances of `object`, which are registered as `services`. Read from the store where the last
-    /// answer is too old, and past every cache if `consistent`. The error says why it cannot be seen.
-    pub async fn look(
-        &self,
-        object: &ObjectKey,
-        services: &BTreeSet<String>,
-        consistent: bool,
-    ) -> Result<BTreeMap<InstanceId, CatalogEntry>, String> {
+    /// answer is too old, or if `fresh`; and then past every cache, so that it need not be read again for what relies on health. The
+    /// error says why it cannot be seen.
+    pub async fn look(&self, object: &ObjectKey, services: &BTreeSet<String>, fresh: bool) -> Result<Look, String> {
         self.enlist(object, services);
         self.still_blind()?;
-        let due: Vec<String> = services.iter().filter(|name| consistent || self.is_too_old(name)).cloned().collect();
+        let due: Vec<String> = services.iter().filter(|name| fresh || self.is_too_old(name)).cloned().collect();
         if !due.is_empty() {
-            let read = if consistent { Read::consistent() } else { Read::default() };
-            self.round(&due, &read).await?;
+            self.round(&due, &Read::consistent()).await?;
         }
         let table = lock(&self.table);
         let views = services.iter().filter_map(|name| table.services.get(name)?.view.as_ref());
-        Ok(views.flat_map(|view| view.entries.iter()).map(|(id, entry)| (id.clone(), entry.clone())).collect())
+        let entries =
+            views.flat_map(|view| view.entries.iter()).map(|(id, entry)| (id.clone(), entry.clone())).collect();
+        Ok(Look { entries, fresh: due.len() == services.len() })
     }
 
     /// Says under which names `object` has instances from now on, and how urgently these have to be watched.

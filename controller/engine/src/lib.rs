@@ -16,6 +16,7 @@ pub mod layout;
 pub mod memory;
 pub mod metrics;
 pub mod people;
+mod places;
 mod polls;
 pub mod readiness;
 pub mod reconcile;

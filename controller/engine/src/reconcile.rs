@@ -26,8 +26,9 @@ use crate::{
     health::{Health, Motion},
     memory::{Era, Memory, MemoryError},
     metrics::Metrics,
+    places::Reserved,
     readiness::Readiness,
-    records::Held,
+    records::{Held, KnownEvents},
     reread::RereadError,
     sources::Sources,
     words,
@@ -96,7 +97,7 @@ pub struct Reconciler {
     pub(crate) committer: Committer,
     /// Counts the resyncs; each means reading all records again.
     pub(crate) resyncs: AtomicU64,
-    /// Held from capture to commit by a plan that makes instances, so that no two count on the same place.
+    /// Held by a plan that makes instances, from capture until its places are taken: no two count on the same place.
     pub(crate) lane: tokio::sync::Mutex<()>,
     /// Objects that wait for a node that can take an instance.
     pub(crate) without_place: Mutex<BTreeSet<ObjectKey>>,
@@ -131,34 +132,19 @@ impl Reconciler {
         }
     }
 
-    /// Plans for a world and commits the plan. A plan that relies on health is made again from health read past every cache, and
-    /// one that makes instances is made again in the lane.
+    /// Plans for a world and commits the plan.
     async fn follow(
         &self,
         object: &ObjectKey,
         lease: Option<&Lease>,
         since: Timestamp,
-        mut capture: Box<Capture>,
+        capture: Box<Capture>,
     ) -> Result<Action, ReconcileError> {
-        let (mut fresh, mut lane) = (false, None);
-        let plan = loop {
-            let plan = decide(self.config.planner, &capture)?;
-            if lease.is_some() && relies_on_health(&plan) && !fresh {
-                fresh = true;
-            } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
-                lane = Some(self.lane.lock().await);
-            } else {
-                break plan;
-            }
-            capture = match self.eyes().capture(object, since, fresh).await? {
-                Captured::World(capture) => capture,
-                _ => return Err(CommitError::SpecChanged.into()),
-            };
-        };
+        let (plan, capture, places) = self.decide(object, lease, since, capture).await?;
         let held = self.with_events(object, capture.held, &plan.events).await?;
         let draft = Draft::of(&plan, &held)?;
         let written = self.commit(object, lease, &capture.guards, &draft, &held).await?;
-        drop(lane);
+        drop(places);
         if draft.remove_object && lease.is_some() {
             self.forget(object);
         } else {
@@ -167,6 +153,34 @@ impl Reconciler {
         // What was just written is itself a change of the world: the next look goes on from there.
         let next = if written > 0 { Some(GO_ON) } else { plan.requeue_after };
         Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
+    }
+
+    /// Plans for a world, and gives the plan with the world that it was made for. A plan that relies on health is made again from
+    /// health read past every cache. One that makes instances is made again in the lane, and its places are taken before the lane
+    /// is left.
+    async fn decide<'a>(
+        &'a self,
+        object: &'a ObjectKey,
+        lease: Option<&Lease>,
+        since: Timestamp,
+        mut capture: Box<Capture>,
+    ) -> Result<(Box<Plan>, Box<Capture>, Option<Reserved<'a>>), ReconcileError> {
+        let (mut fresh, mut lane) = (capture.fresh, None);
+        loop {
+            let plan = decide(self.config.planner, &capture)?;
+            if lease.is_some() && relies_on_health(&plan) && !fresh {
+                fresh = true;
+            } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
+                lane = Some(self.lane.lock().await);
+            } else {
+                let places = lane.map(|_lane| Reserved::of(&plan, object, &self.memory.records));
+                return Ok((plan, capture, places));
+            }
+            capture = match self.eyes().capture(object, since, fresh).await? {
+                Captured::World(capture) => capture,
+                _ => return Err(CommitError::SpecChanged.into()),
+            };
+        }
     }
 
     /// Says in the status of an object that it cannot be followed. What runs is left alone.
@@ -221,10 +235,14 @@ impl Reconciler {
         Ok(keys)
     }
 
-    /// What is held, with the events if there are any to add.
+    /// What is held, with the events if there are any to add. An object of which nothing is held has none yet; if it does have some,
+    /// left by another of its name, the write is refused and the object read again.
     async fn with_events(&self, object: &ObjectKey, held: Held, events: &[Event]) -> Result<Held, ReconcileError> {
         if events.is_empty() {
             return Ok(held);
+        }
+        if held.is_empty() && held.events == KnownEvents::Unread {
+            return Ok(Held { events: KnownEvents::Read(None), ..held });
         }
         Ok(Held { events: self.memory.events(object).await?, ..held })
     }

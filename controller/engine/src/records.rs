@@ -129,6 +129,11 @@ impl Held {
         self.assignments.values().map(|placed| placed.node.clone()).collect()
     }
 
+    /// The node of each assignment and the fixed ports that it takes there.
+    fn places(&self) -> impl Iterator<Item = (&NodeName, &[u16])> {
+        self.assignments.values().map(|placed| (&placed.node, placed.ports.as_slice()))
+    }
+
     fn put(&mut self, slot: Slot, raw: Raw) {
         match slot {
             Slot::Status => self.status = Some(raw),
@@ -162,10 +167,21 @@ pub struct NodeLoad {
     pub ports: BTreeMap<u16, u32>,
 }
 
+/// A place on a node: what one instance takes there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: NodeName,
+    /// The fixed ports that it takes.
+    pub ports: Vec<u16>,
+}
+
 /// The records of all Deployments.
 #[derive(Debug, Default)]
 pub struct Records {
     objects: BTreeMap<ObjectKey, Held>,
+    /// Places that a plan has taken and that are not in the store yet, by the plan's object; see [`places`](crate::places).
+    reserved: BTreeMap<ObjectKey, Vec<Place>>,
     loads: BTreeMap<NodeName, NodeLoad>,
     doubtful: BTreeSet<ObjectKey>,
 }
@@ -196,7 +212,20 @@ impl Records {
         self.objects.iter().filter(|(_, held)| there(held)).map(|(key, _)| key.clone()).collect()
     }
 
-    /// The load of every node that has any.
+    /// Takes places for `object` in advance: they count as load until they are given up or what is held of it is read again.
+    pub fn reserve(&mut self, object: &ObjectKey, places: Vec<Place>) {
+        self.release(object);
+        self.count(places.iter().map(|place| (&place.node, place.ports.as_slice())), true);
+        self.reserved.insert(object.clone(), places);
+    }
+
+    /// Gives up the places that were taken in advance for `object`.
+    pub fn release(&mut self, object: &ObjectKey) {
+        let places = self.reserved.remove(object).unwrap_or_default();
+        self.count(places.iter().map(|place| (&place.node, place.ports.as_slice())), false);
+    }
+
+    /// The load of every node that has any, places taken in advance among it.
     pub fn loads(&self) -> &BTreeMap<NodeName, NodeLoad> {
         &self.loads
     }
@@ -216,9 +245,10 @@ impl Records {
     /// Puts what was read of one Deployment in the place of what was held. Says whether that changed anything.
     pub fn replace(&mut self, object: ObjectKey, held: Held) -> bool {
         self.doubtful.remove(&object);
+        self.release(&object);
         let before = self.objects.remove(&object).unwrap_or_default();
-        self.count(&before, false);
-        self.count(&held, true);
+        self.count(before.places(), false);
+        self.count(held.places(), true);
         let changed = before != held;
         if !held.is_empty() || held.events != KnownEvents::Unread {
             self.objects.insert(object, held);
@@ -258,24 +288,24 @@ impl Records {
 
     fn change(&mut self, object: &ObjectKey, change: impl FnOnce(&mut Held)) {
         let mut held = self.objects.remove(object).unwrap_or_default();
-        self.count(&held, false);
+        self.count(held.places(), false);
         change(&mut held);
-        self.count(&held, true);
+        self.count(held.places(), true);
         self.objects.insert(object.clone(), held);
     }
 
-    /// Adds the assignments of one Deployment to the load of their nodes, or takes them off.
-    fn count(&mut self, held: &Held, add: bool) {
+    /// Adds what is on these nodes to their load, or takes it off.
+    fn count<'a>(&mut self, places: impl Iterator<Item = (&'a NodeName, &'a [u16])>, add: bool) {
         let step = |count: &mut u32| *count = if add { *count + 1 } else { count.saturating_sub(1) };
-        for placed in held.assignments.values() {
-            let load = self.loads.entry(placed.node.clone()).or_default();
+        for (node, ports) in places {
+            let load = self.loads.entry(node.clone()).or_default();
             step(&mut load.instances);
-            for port in &placed.ports {
+            for port in ports {
                 step(load.ports.entry(*port).or_default());
             }
             load.ports.retain(|_, count| *count > 0);
             if load.instances == 0 {
-                self.loads.remove(&placed.node);
+                self.loads.remove(node);
             }
         }
     }
@@ -314,6 +344,24 @@ mod tests {
 
         records.remove(&one, &slot("a"));
         records.forget(&other);
+        assert!(records.loads().is_empty(), "{:?}", records.loads());
+    }
+
+    #[test]
+    fn a_place_taken_in_advance_counts_until_it_is_given_up_or_the_object_is_read_again() {
+        let mut records = Records::default();
+        let (one, other) = (ObjectKey::new("default", "one"), ObjectKey::new("default", "other"));
+        let place = |port| vec![Place { node: NodeName::from("n1"), ports: vec![port] }];
+        records.reserve(&one, place(80));
+        records.reserve(&one, place(81));
+        records.reserve(&other, place(443));
+        let load = records.loads()[&NodeName::from("n1")].clone();
+        assert_eq!((load.instances, load.ports.into_keys().collect::<Vec<_>>()), (2, vec![81, 443]));
+
+        records.release(&one);
+        records.release(&one);
+        assert_eq!(records.loads()[&NodeName::from("n1")].instances, 1);
+        records.replace(other, Held::default());
         assert!(records.loads().is_empty(), "{:?}", records.loads());
     }
 
