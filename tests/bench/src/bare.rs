@@ -4,11 +4,12 @@ use consul_client::{Client, Error, TxnOp};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use helium_crds::{
     Deployment, DeploymentStatus, NodeName, Phase,
+    event::{Event, EventLog, Severity},
     instance::{Assignment, Desired, Instance, Role, ServiceEntry, instance_id, service_id},
     keys::Keys,
     object::Kind,
-    revision::revision_id,
-    status::{Reason, VersionRef},
+    revision::{Revision, revision_id},
+    status::{Condition, ConditionKind, Reason, VersionRef, VersionStatus},
 };
 use helium_runtime::ports::Ports;
 use jiff::Timestamp;
@@ -50,8 +51,14 @@ pub(crate) async fn run(client: &Client, size: Size, ports: &Ports) -> Result<()
     }
     write(client, answers, fleet::OPS_AN_INSTANCE).await?;
 
-    let statuses = deployments.iter().map(|one| set(keys.status(Kind::Deployment, &one.key()), &status(one)));
-    write(client, statuses.collect::<Result<Vec<_>, _>>()?, 1).await?;
+    let mut words = Vec::with_capacity(deployments.len() * 3);
+    for one in &deployments {
+        let revision = revision(one, now);
+        words.push(set(keys.revision(&one.key(), &revision.id), &revision)?);
+        words.push(set(keys.events(Kind::Deployment, &one.key()), &events(one, now))?);
+        words.push(set(keys.status(Kind::Deployment, &one.key()), &status(one, now))?);
+    }
+    write(client, words, 3).await?;
     Ok(())
 }
 
@@ -120,25 +127,59 @@ fn pair(
     (instance, assignment)
 }
 
-fn status(deployment: &Deployment) -> DeploymentStatus {
-    let current = VersionRef {
-        version: deployment.spec.template.version.clone(),
-        revision: revision_id(&deployment.spec.template),
+fn revision(deployment: &Deployment, now: Timestamp) -> Revision {
+    let template = deployment.spec.template.clone();
+    Revision { id: revision_id(&template), number: 1, template, created_at: now }
+}
+
+fn events(deployment: &Deployment, now: Timestamp) -> EventLog {
+    let version = &deployment.spec.template.version;
+    let event = |reason: &str, message: String| Event {
+        at: now,
+        severity: Severity::Normal,
+        reason: reason.to_owned(),
+        message,
     };
+    let events = vec![
+        event("RolloutStarted", format!("rollout of {version} began")),
+        event("RolloutCompleted", format!("{version} is the stable version")),
+    ];
+    EventLog { events }
+}
+
+fn status(deployment: &Deployment, now: Timestamp) -> DeploymentStatus {
+    let version = deployment.spec.template.version.clone();
+    let current = VersionRef { version: version.clone(), revision: revision_id(&deployment.spec.template) };
     let wanted = deployment.spec.wanted();
+    let condition = |kind, status| Condition {
+        kind,
+        status,
+        reason: "AllHealthy".to_owned(),
+        message: format!("{wanted} of {wanted} healthy"),
+        last_transition_time: now,
+    };
+    let counts = VersionStatus {
+        version: version.clone(),
+        revision: current.revision.clone(),
+        role: Role::Stable,
+        desired: wanted,
+        assigned: wanted,
+        registered: wanted,
+        healthy: wanted,
+    };
     DeploymentStatus {
         uid: deployment.metadata.name.clone(),
         observed_generation: 1,
         phase: Phase::Healthy,
         reason: Reason::AllHealthy,
-        message: format!("{}: {wanted}/{wanted} healthy", current.version),
+        message: format!("{version}: {wanted}/{wanted} healthy"),
         wanted,
         healthy: wanted,
-        conditions: Vec::new(),
+        conditions: vec![condition(ConditionKind::Available, true), condition(ConditionKind::Progressing, false)],
         stable: Some(current.clone()),
         current,
         rollout: None,
-        versions: Vec::new(),
+        versions: vec![counts],
         waiting_on: Vec::new(),
         control: Vec::new(),
         next_ordinal: u64::from(wanted) + 1,

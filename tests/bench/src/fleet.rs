@@ -19,8 +19,8 @@ use crate::{bare::MAX_OPS, world::Size};
 
 /// A report, a service and a check.
 pub(crate) const OPS_AN_INSTANCE: usize = 3;
-/// Assignments come in bursts; an agent looks at most this often.
-const PACE: Duration = Duration::from_millis(200);
+/// Assignments come in bursts; an agent looks at most this often, as the watch of a real one does.
+const PACE: Duration = Duration::from_millis(250);
 /// How long one look may wait for news.
 const WAIT: Duration = Duration::from_secs(20);
 
