@@ -169,7 +169,7 @@ impl Reconciler {
         Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
     }
 
-    /// Says in the status of an object that it cannot be followed. What runs is left alone.
+    /// Says in the status of a Deployment that it cannot be followed. What runs is left alone.
     async fn call_invalid(
         &self,
         object: &ObjectKey,
