@@ -34,7 +34,7 @@ pub enum Step {
     SetWeight(#[schemars(extend("x-min" = "1%"))] Percent),
     /// Run this many instances on the new version.
     SetReplicas(#[schemars(range(min = 1, max = 10_000))] u32),
-    /// Go on when every canary instance has been healthy for this long without a break.
+    /// Go on when at least `minPassing` of the canary instances are healthy, and each of these has been for this long without a break.
     Soak(#[schemars(extend("x-min" = "1ms", "x-max" = "30d"))] Period),
     /// Wait for this long, or for a person.
     Pause(Pause),
@@ -48,7 +48,7 @@ pub struct Pause {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-min" = "1ms", "x-max" = "30d", "x-default" = "until a person promotes"))]
     pub duration: Option<Period>,
-    /// Ends an open pause after this long, but only while every canary instance is healthy.
+    /// Ends an open pause after this long, but only while at least `minPassing` of the canary instances are healthy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-min" = "1ms", "x-max" = "30d"))]
     pub promote_after: Option<Period>,

@@ -361,6 +361,9 @@ pub struct Hold {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the count has changed since: the instances follow it then, and the rollout comes no further by that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rescaled: bool,
 }
 
 /// What holds a rollout.

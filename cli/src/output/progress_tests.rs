@@ -223,7 +223,7 @@ fn a_hold_is_told_when_it_begins_and_when_it_ends() {
     let mut held = free.clone();
     if let Some(rollout) = &mut held.rollout {
         let (by, reason) = (Some("bob".to_owned()), Some("lunch".to_owned()));
-        rollout.hold = Some(Hold { kind: HoldKind::Person, since: Timestamp::UNIX_EPOCH, by, reason });
+        rollout.hold = Some(Hold { kind: HoldKind::Person, since: Timestamp::UNIX_EPOCH, by, reason, rescaled: false });
     }
     insta::assert_snapshot!(lines(&[free.clone(), held.clone(), held, free]), @r"
     canary 25% (1 of 4) healthy, soak 10s

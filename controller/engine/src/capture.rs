@@ -29,7 +29,7 @@ use crate::{
 pub enum Captured {
     /// A Deployment, and everything that belongs to it.
     World(Box<Capture>),
-    /// A Deployment, or the Canary of one, that cannot be followed. What runs is left alone.
+    /// A Deployment that cannot be followed and is not marked for deletion. What runs is left alone.
     Invalid(Box<InvalidCapture>),
     /// A Canary without a Deployment, marked for deletion, with its `ModifyIndex`.
     LoneCanary(u64),
@@ -91,27 +91,23 @@ impl Eyes<'_> {
             return Err(Blind(problem.clone()));
         }
         let (deployment, guards) = match &specs {
-            Specs { deployment: None, canary: Some((Ok(canary), index)), .. } if canary.is_deleting() => {
+            Specs { deployment: None, canary: Some((canary, index)), .. } if is_marked(canary) => {
                 return Ok(Captured::LoneCanary(*index));
             }
             Specs { deployment: None, .. } => return Ok(Captured::Nothing),
             Specs { deployment: Some((deployment, spec)), canary, .. } => (deployment, guards(*spec, canary.as_ref())),
         };
         let status = held.status.as_ref().map(|raw| decode(raw, "status")).transpose()?;
-        match (deployment, &specs.canary) {
-            (Err(spec), _) => {
-                Ok(Captured::Invalid(Box::new(InvalidCapture { spec: spec.clone(), status, guards, held })))
+        let deployment = match deployment.as_ref().map_err(|spec| spec.taken_down(object).ok_or(spec)) {
+            Ok(deployment) => deployment.clone(),
+            Err(Ok(taken_down)) => taken_down,
+            Err(Err(spec)) => {
+                let spec = spec.clone();
+                return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
             }
-            (Ok(deployment), Some((Err(canary), _))) => {
-                let spec = invalid_by_canary(deployment, canary);
-                Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })))
-            }
-            (Ok(deployment), canary) => {
-                let canary = canary.as_ref().and_then(|(canary, _)| canary.as_ref().ok());
-                let found = Found { deployment: deployment.clone(), canary, specs: &specs, status, leading_since };
-                self.world(object, found, guards, held, fresh).await.map(|capture| Captured::World(Box::new(capture)))
-            }
-        }
+        };
+        let found = Found { deployment, specs: &specs, status, leading_since };
+        self.world(object, found, guards, held, fresh).await.map(|capture| Captured::World(Box::new(capture)))
     }
 
     async fn world(
@@ -122,7 +118,8 @@ impl Eyes<'_> {
         held: Held,
         fresh: bool,
     ) -> Result<Capture, Blind> {
-        let Found { deployment, canary, specs, status, leading_since } = found;
+        let Found { deployment, specs, status, leading_since } = found;
+        let canary = specs.canary.as_ref().map(|(canary, _)| canary).filter(|canary| !is_marked(canary));
         let instances: BTreeMap<InstanceId, Instance> = decode_all(held.instances.iter(), "instance")?;
         let assignments = held.assignments.iter().map(|(id, placed)| (id, &placed.raw));
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
@@ -134,7 +131,8 @@ impl Eyes<'_> {
             watching_since: leading_since.max(specs.since).max(seen_since),
             lost_after: SignedDuration::try_from(self.config.lost_after).unwrap_or(SignedDuration::MAX),
             deployment,
-            canary: canary.filter(|canary| !canary.is_deleting()).cloned(),
+            canary: canary.and_then(|canary| canary.as_ref().ok()).cloned(),
+            canary_problem: canary.and_then(|canary| canary.as_ref().err()).map(canary_problem),
             requests: specs.requests.clone(),
             status,
             revisions,
@@ -188,25 +186,26 @@ impl Eyes<'_> {
 /// The parts of a World that were found before the fleet was looked at.
 struct Found<'a> {
     deployment: Deployment,
-    canary: Option<&'a Canary>,
     specs: &'a Specs,
     status: Option<DeploymentStatus>,
     leading_since: Timestamp,
 }
 
 fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>) -> Guards {
-    let deleting = |(canary, _): &(Result<Canary, InvalidSpec>, u64)| canary.as_ref().is_ok_and(Canary::is_deleting);
-    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary: canary.is_some_and(deleting) }
+    let marked = canary.is_some_and(|(canary, _)| is_marked(canary));
+    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary: marked }
 }
 
-/// A Canary that cannot be followed makes the Deployment unfollowable too: how it should be rolled out is not known.
-fn invalid_by_canary(deployment: &Deployment, canary: &InvalidSpec) -> InvalidSpec {
-    InvalidSpec {
-        uid: deployment.metadata.uid.clone(),
-        generation: deployment.metadata.generation,
-        version: deployment.spec.template.version.clone(),
-        problem: format!("its Canary: {}", canary.problem),
+/// Whether a Canary is marked for deletion, be it valid or not.
+fn is_marked(canary: &Result<Canary, InvalidSpec>) -> bool {
+    match canary {
+        Ok(canary) => canary.is_deleting(),
+        Err(invalid) => invalid.deletion_requested_at.is_some(),
     }
+}
+
+fn canary_problem(canary: &InvalidSpec) -> String {
+    format!("its Canary: {}", canary.problem)
 }
 
 /// The names under which instances are registered now, and under which new ones will be.

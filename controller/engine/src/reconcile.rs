@@ -183,7 +183,7 @@ impl Reconciler {
         }
     }
 
-    /// Says in the status of an object that it cannot be followed. What runs is left alone.
+    /// Says in the status of a Deployment that it cannot be followed. What runs is left alone.
     async fn call_invalid(
         &self,
         object: &ObjectKey,

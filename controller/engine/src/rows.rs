@@ -1,13 +1,16 @@
 //! The values of the watched keys: specs and requests, reports, nodes and heartbeats.
 
 use helium_crds::{
-    AnyObject, Canary, Deployment,
+    AnyObject, Canary, Deployment, Kind, Metadata, ObjectKey,
     control::{ControlRequest, ControlRequests},
     instance::Report,
     node::{Heartbeat, NodeRecord},
+    object::Object,
 };
 use helium_runtime::snapshot::{Decode, InvalidRow};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 /// A key under `spec/`.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct InvalidSpec {
     pub generation: u64,
     /// Its template's label, if that much can be read.
     pub version: String,
+    /// The mark of its deletion, if that much can be read and it is there.
+    pub deletion_requested_at: Option<Timestamp>,
     /// What is wrong with it.
     pub problem: String,
 }
@@ -38,7 +43,7 @@ pub struct InvalidSpec {
 impl Decode for SpecRow {
     fn decode(key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
         if key.ends_with("/control") {
-            return json::<ControlRequests>(bytes).map(|control| Self::Control(control.requests));
+            return read::<ControlRequests>(bytes).map(|control| Self::Control(control.requests));
         }
         Ok(match AnyObject::from_json(bytes) {
             Ok(AnyObject::Deployment(deployment)) => Self::Deployment(Box::new(deployment)),
@@ -57,8 +62,22 @@ impl InvalidSpec {
             uid: text("/metadata/uid"),
             generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
             version: text("/spec/template/version"),
+            deletion_requested_at: text("/metadata/deletionRequestedAt").parse().ok(),
             problem,
         }
+    }
+
+    /// A Deployment of which nothing is to be read but that it is marked for deletion: all that taking it down needs. None without that
+    /// mark, and none without its uid, since nobody could tell what belongs to it.
+    pub fn taken_down(&self, object: &ObjectKey) -> Option<Deployment> {
+        let marked = self.deletion_requested_at.filter(|_| !self.uid.is_empty())?;
+        let template = json!({ "version": self.version, "exec": { "command": ["unknown"] } });
+        let spec = serde_json::from_value(json!({ "template": template })).ok()?;
+        let mut metadata = Metadata::named(&object.namespace, &object.name);
+        metadata.uid.clone_from(&self.uid);
+        metadata.generation = self.generation;
+        metadata.deletion_requested_at = Some(marked);
+        Some(Object::new(Kind::Deployment, metadata, spec))
     }
 }
 
@@ -68,7 +87,7 @@ pub struct ReportRow(pub Report);
 
 impl Decode for ReportRow {
     fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        json(bytes).map(Self)
+        read(bytes).map(Self)
     }
 }
 
@@ -78,7 +97,7 @@ pub struct NodeRow(pub NodeRecord);
 
 impl Decode for NodeRow {
     fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        json(bytes).map(Self)
+        read(bytes).map(Self)
     }
 }
 
@@ -88,11 +107,11 @@ pub struct HeartbeatRow(pub Option<Heartbeat>);
 
 impl Decode for HeartbeatRow {
     fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        Ok(Self(json(bytes).ok()))
+        Ok(Self(read(bytes).ok()))
     }
 }
 
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidRow> {
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, InvalidRow> {
     serde_json::from_slice(bytes).map_err(|error| InvalidRow::new("$", error))
 }
 
@@ -108,6 +127,21 @@ mod tests {
         let SpecRow::Invalid(invalid) = row else { panic!("{row:?}") };
         assert_eq!((invalid.uid.as_str(), invalid.generation), ("u1", 7));
         assert!(!invalid.problem.is_empty());
+    }
+
+    #[test]
+    fn an_object_that_cannot_be_followed_can_be_taken_down_only_if_it_is_marked_and_says_whose_it_is() {
+        let object = ObjectKey::new("default", "x");
+        let salvaged = |metadata: serde_json::Value| {
+            let bytes = json!({ "kind": "Deployment", "metadata": metadata, "spec": 7 }).to_string();
+            InvalidSpec::salvage(bytes.as_bytes(), "no spec".to_owned()).taken_down(&object)
+        };
+        let mark = "2026-01-01T00:00:00Z";
+        let found = salvaged(json!({ "uid": "u1", "generation": 7, "deletionRequestedAt": mark })).unwrap();
+        assert_eq!((found.key(), found.metadata.uid.as_str(), found.is_deleting()), (object.clone(), "u1", true));
+        assert_eq!(salvaged(json!({ "uid": "u1" })), None);
+        assert_eq!(salvaged(json!({ "deletionRequestedAt": mark })), None);
+        assert_eq!(salvaged(json!({ "uid": "u1", "deletionRequestedAt": "soon" })), None);
     }
 
     #[test]

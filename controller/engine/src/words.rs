@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::rows::InvalidSpec;
 
 /// The status of an object whose spec cannot be followed, and what to tell people if that is news. Everything that a rollout
-/// remembers stays as it is, so that it goes on from there when the spec is mended.
+/// remembers stays as it is but its deadline, so that it goes on from there when the spec is mended.
 pub(crate) fn invalid(
     spec: &InvalidSpec,
     before: Option<DeploymentStatus>,
@@ -26,6 +26,9 @@ pub(crate) fn invalid(
     status.phase = Reason::InvalidSpec.phase();
     status.message.clone_from(&spec.problem);
     status.waiting_on = vec![WaitingOn::Spec { problem: spec.problem.clone() }];
+    if let Some(rollout) = status.rollout.as_mut() {
+        rollout.deadline_at = None; // its clock stands: that it comes no further is not its own fault
+    }
     let event = Event {
         at: now,
         severity: Severity::Warning,
@@ -63,7 +66,13 @@ mod tests {
     use super::*;
 
     fn spec(problem: &str) -> InvalidSpec {
-        InvalidSpec { uid: "u1".to_owned(), generation: 4, version: "2".to_owned(), problem: problem.to_owned() }
+        InvalidSpec {
+            uid: "u1".to_owned(),
+            generation: 4,
+            version: "2".to_owned(),
+            deletion_requested_at: None,
+            problem: problem.to_owned(),
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     InstanceId, RevisionId,
-    instance::{Desired, Instance},
+    instance::{Assignment, Desired, Instance},
     status::{HoldKind, Stage, WaitingOn},
     template::Template,
 };
@@ -190,9 +190,15 @@ fn superseded(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> O
     stop(draft, census, id, StopCause::Superseded)
 }
 
-/// Stops an instance of a Deployment that is being deleted.
+/// Stops an instance of a Deployment that is being deleted, by what its assignment says: the spec may not even be readable.
 pub(crate) fn deleted(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
-    stop(draft, census, id, StopCause::Deleted)
+    let action = stop(draft, census, id, StopCause::Deleted)?;
+    match (action, draft.fleet.get().assignments.get(id)) {
+        (Action::Stop(instance, _, cause), Some(stored)) => {
+            Some(Action::Stop(instance, Box::new(Assignment { desired: Desired::Stop, ..stored.clone() }), cause))
+        }
+        (action, _) => Some(action),
+    }
 }
 
 fn stop(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId, cause: StopCause) -> Option<Action> {

@@ -22,6 +22,10 @@ pub(crate) struct Draft<'w> {
     pub(crate) census: Trusted<Census>,
     /// The revision of the present template.
     pub(crate) target: VersionRef,
+    /// How many instances are wanted: what the spec says, or the count that was followed last while that cannot be told.
+    pub(crate) wanted: u32,
+    /// Whether people's counts are followed, so that no rollout is.
+    pub(crate) by_hand: bool,
     /// The status, changed in place from what it was.
     pub(crate) status: DeploymentStatus,
     pub(crate) events: Vec<Event>,
@@ -61,7 +65,7 @@ impl<'w> Draft<'w> {
 
     /// The bounds of every move. Bounds that round to nothing at both ends would forbid any: then one may be unavailable.
     pub(crate) fn budget(&self) -> Budget {
-        let wanted = self.spec().wanted();
+        let wanted = self.wanted;
         match self.spec().strategy {
             Strategy::Recreate(_) => Budget { wanted, surge: 0, unavailable: wanted },
             Strategy::Rolling(rolling) => {

@@ -7,9 +7,10 @@ use helium_crds::{RevisionId, revision::Revision};
 use crate::{draft::Draft, plan::Action};
 
 /// Records the present template under a new number when it is new or has come back, so that a label means its newest revision.
+/// What is being deleted needs no history.
 pub(crate) fn record(draft: &mut Draft<'_>, came_back: bool) -> Option<Action> {
     let known = draft.world.revisions.contains_key(&draft.target.revision);
-    if known && !came_back {
+    if draft.world.deployment.is_deleting() || (known && !came_back) {
         return None;
     }
     let number = draft.status.next_revision;

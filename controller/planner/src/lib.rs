@@ -24,6 +24,7 @@ mod rollout;
 mod scale;
 mod steps;
 mod targets;
+mod unfollowed;
 pub mod weights;
 pub mod world;
 
@@ -33,9 +34,9 @@ use std::{
 };
 
 use helium_crds::{
-    DeploymentStatus, Percent, Phase, RevisionId,
+    DeploymentStatus, Phase, RevisionId,
     revision::revision_id,
-    status::{Reason, Stage, VersionRef, WaitingOn},
+    status::{Reason, VersionRef, WaitingOn},
 };
 
 pub use plan::{Action, Decision, Plan, StopCause};
@@ -84,6 +85,8 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
         fleet,
         census,
         target,
+        wanted: world.deployment.spec.wanted(),
+        by_hand: false,
         status,
         events: Vec::new(),
         waiting: Vec::new(),
@@ -120,15 +123,17 @@ fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option
                 revisions.insert(revision.id.clone(), revision.clone());
             }
         }
-        let counts = manual::resolve(versions, &revisions);
-        if counts.is_ok() {
-            manual::take_over(draft); // before requests are answered: none is done to a rollout that is over
-        }
-        requests::answer_all(draft);
-        return by_hand(draft, counts);
+        let (wanted, reason) = match manual::resolve(versions, &revisions) {
+            Ok(counts) => by_hand(draft, &counts),
+            Err(problem) => unfollowed::without_versions(draft, problem),
+        };
+        return (Some(wanted), Some(reason));
+    }
+    if let Some(problem) = draft.world.canary_problem.clone() {
+        return unfollowed::without_canary(draft, problem);
     }
     if let Some(weight) = rollout::refused_weight(draft) {
-        return without_weight(draft, weight);
+        return unfollowed::without_weight(draft, weight);
     }
     rollout::follow_template(draft);
     requests::answer_all(draft);
@@ -136,47 +141,13 @@ fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option
     (Some(targets::wanted(draft)), None)
 }
 
-/// A canary whose steps ask for a weight that cannot be had does not begin, and one that is at its steps stays where it is.
-/// Requests are answered and failing canaries given up all the same, and what was decided goes on: the way back, or a
-/// promotion that a person asked for.
-fn without_weight(draft: &mut Draft<'_>, weight: Percent) -> (Option<Wanted>, Option<Reason>) {
-    let problem = format!("`exact: true`, and whole instances cannot make {weight}");
+fn by_hand(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> (Wanted, Reason) {
+    draft.by_hand = true;
+    manual::take_over(draft); // before requests are answered: none is done to a rollout that is over
     requests::answer_all(draft);
-    rollout::keep_safe(draft);
-    let rollout = draft.status.rollout.as_ref();
-    let stage = rollout.map(|rollout| rollout.stage);
-    let own = rollout.is_some_and(|rollout| rollout.revision == draft.target.revision);
-    if own && stage != Some(Stage::Steps) {
-        return (Some(targets::wanted(draft)), None);
-    }
-    let wanted = if matches!(stage, Some(Stage::Steps | Stage::Promoting)) {
-        invalid(draft, problem)
-    } else {
-        draft.wait_for(WaitingOn::Spec { problem });
-        targets::wanted(draft)
-    };
-    (Some(wanted), Some(Reason::WeightNotPossible))
-}
-
-fn by_hand(
-    draft: &mut Draft<'_>,
-    counts: Result<BTreeMap<RevisionId, u32>, String>,
-) -> (Option<Wanted>, Option<Reason>) {
-    match counts {
-        Err(problem) => (Some(invalid(draft, problem)), Some(Reason::VersionNotFound)),
-        Ok(counts) => {
-            let wanted = manual::wanted(draft, &counts);
-            let settled = manual::is_settled(draft, &counts);
-            let reason = if settled { Reason::ManualCountsHeld } else { Reason::ManualCountsInProgress };
-            (Some(wanted), Some(reason))
-        }
-    }
-}
-
-/// A spec that cannot be followed leaves what runs alone.
-fn invalid(draft: &mut Draft<'_>, problem: String) -> Wanted {
-    draft.wait_for(WaitingOn::Spec { problem });
-    targets::as_it_is(draft)
+    let wanted = manual::wanted(draft, counts);
+    let settled = manual::is_settled(draft, counts);
+    (wanted, if settled { Reason::ManualCountsHeld } else { Reason::ManualCountsInProgress })
 }
 
 fn carry_out(draft: &mut Draft<'_>, wanted: Option<&Wanted>, reason: Option<Reason>) -> (Vec<Action>, Reason) {
@@ -192,9 +163,10 @@ fn finish(mut draft: Draft<'_>, actions: Vec<Action>, wanted: Option<Wanted>, re
     draft.status.observed_generation = draft.world.deployment.metadata.generation;
     draft.status.reason = reason;
     draft.status.phase = reason.phase();
-    draft.status.wanted = draft.spec().wanted();
+    draft.status.wanted = draft.wanted;
     draft.status.healthy = draft.census().healthy();
     draft.status.message = phase::message(&draft, reason);
+    phase::tell_problem(&mut draft, reason);
     draft.status.versions = wanted.map(|wanted| phase::versions(&draft, &wanted.targets)).unwrap_or_default();
     phase::wait_for_instances(&mut draft);
     if draft.status.phase == Phase::Degraded

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use helium_crds::{RevisionId, deployment::VersionCount, revision::Revision, status::VersionRef};
+use helium_crds::{
+    RevisionId,
+    deployment::VersionCount,
+    revision::Revision,
+    status::{RolloutKind, Stage, VersionRef},
+};
 
 use crate::{
     census::count,
@@ -37,10 +42,20 @@ fn find(version: &str, revisions: &BTreeMap<RevisionId, Revision>) -> Result<Rev
     })
 }
 
-/// A rollout that was under way is dropped, since a person has taken over.
+/// A rollout that was under way is dropped, since a person has taken over. One that was given up stays on record, so that it does not
+/// begin again when the counts by hand end.
 pub(crate) fn take_over(draft: &mut Draft<'_>) {
-    if let Some(rollout) = draft.status.rollout.take() {
-        draft.tell("ManualCounts", format!("counts by hand end the rollout to {}", rollout.version));
+    let Some(mut rollout) = draft.status.rollout.take() else { return };
+    let given_up = matches!(rollout.stage, Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed);
+    let over = rollout.stage == Stage::Aborted;
+    let version = rollout.version.clone();
+    if given_up && rollout.kind != RolloutKind::Return && rollout.revision == draft.target.revision {
+        rollout.stage = Stage::Aborted;
+        rollout.deadline_at = None;
+        draft.status.rollout = Some(rollout);
+    }
+    if !over {
+        draft.tell("ManualCounts", format!("counts by hand end the rollout to {version}"));
     }
 }
 
@@ -78,5 +93,9 @@ fn settle(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) {
     if draft.stable() != Some(revision) {
         let version = draft.label(revision);
         draft.status.stable = Some(VersionRef { version, revision: revision.clone() });
+    }
+    // What a person lets serve is not given up any more.
+    if draft.status.rollout.as_ref().is_some_and(|rollout| rollout.revision == *revision) {
+        draft.status.rollout = None;
     }
 }

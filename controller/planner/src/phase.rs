@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use helium_crds::{
-    Phase, RevisionId,
+    DeploymentStatus, Phase, RevisionId,
     canary::Step,
     status::{
         Condition, ConditionKind, HoldKind, Reason, Rollout, RolloutKind, Stage, VersionStatus, WaitingOn, Weight,
@@ -62,7 +62,7 @@ fn first_reason(draft: &Draft<'_>, rollout: &Rollout) -> Reason {
 
 fn settled_reason(draft: &Draft<'_>) -> Reason {
     let census = draft.census();
-    let wanted = draft.spec().wanted();
+    let wanted = draft.wanted;
     let live = count(census.live());
     let outdated = draft.status.restart_before.is_some_and(|before| {
         census.members.values().any(|member| member.takes_room() && member.instance.created_at < before)
@@ -86,7 +86,7 @@ fn others_serve(draft: &Draft<'_>) -> bool {
 
 /// The status's message: the reason with its numbers.
 pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
-    let wanted = draft.spec().wanted();
+    let wanted = draft.wanted;
     let healthy = format!("{}/{wanted} healthy", draft.census().healthy());
     let rollout = draft.status.rollout.as_ref();
     let version = rollout.map_or(draft.target.version.as_str(), |rollout| rollout.version.as_str());
@@ -102,17 +102,32 @@ pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
             rollout.map(|rollout| at_step(draft, rollout)).unwrap_or_default()
         }
         Reason::RolloutAborted | Reason::ProgressDeadlineExceeded | Reason::RollbackFailed | Reason::RollingBack => {
-            rollout.map(given_up).unwrap_or_default()
+            rollout.map(|rollout| given_up(rollout, stable)).unwrap_or_default()
         }
         Reason::PausedByPerson | Reason::PausedOnFailure => held(rollout),
         Reason::DeletionRequested => format!("{} instances are left", draft.census().members.len()),
         Reason::ReturningToStable => format!("back to {version}: {healthy}"),
-        Reason::FirstRollout
-        | Reason::RollingUpdate
-        | Reason::Promoting
-        | Reason::InvalidSpec
-        | Reason::VersionNotFound
-        | Reason::WeightNotPossible => format!("{version}: {healthy}"),
+        Reason::FirstRollout | Reason::RollingUpdate | Reason::Promoting => format!("{version}: {healthy}"),
+        Reason::InvalidSpec | Reason::VersionNotFound | Reason::WeightNotPossible => {
+            problem(draft).map_or_else(|| format!("{version}: {healthy}"), str::to_owned)
+        }
+    }
+}
+
+/// What is wrong with the spec.
+fn problem<'d>(draft: &'d Draft<'_>) -> Option<&'d str> {
+    draft.waiting.iter().find_map(|waiting| match waiting {
+        WaitingOn::Spec { problem } => Some(problem.as_str()),
+        _ => None,
+    })
+}
+
+/// Tells people that the spec cannot be followed, once for each problem.
+pub(crate) fn tell_problem(draft: &mut Draft<'_>, reason: Reason) {
+    let message = draft.status.message.clone();
+    let told = |before: &DeploymentStatus| before.reason == reason && before.message == message;
+    if reason.phase() == Phase::Invalid && !draft.world.status.as_ref().is_some_and(told) {
+        draft.warn(&reason.to_string(), message);
     }
 }
 
@@ -132,15 +147,23 @@ fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
 }
 
 /// `3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1)`
-fn given_up(rollout: &Rollout) -> String {
-    let Some(abort) = rollout.abort.as_ref() else { return format!("{} was given up", rollout.version) };
+fn given_up(rollout: &Rollout, stable: &str) -> String {
+    let abort = rollout.abort.as_ref();
+    if rollout.kind == RolloutKind::Return {
+        let why = abort.map(|abort| format!(": {}", abort.message)).unwrap_or_default();
+        return format!("the way back to {} failed{why}", rollout.version);
+    }
+    let Some(abort) = abort else { return format!("{} was given up", rollout.version) };
     if rollout.kind == RolloutKind::First && rollout.stage != Stage::Aborted {
         return format!(
             "{} has not become healthy: {}; there is no version to go back to",
             rollout.version, abort.message
         );
     }
-    let failed = if rollout.stage == Stage::RollbackFailed { "; the way back failed too" } else { "" };
+    let failed = match rollout.stage {
+        Stage::RollbackFailed => format!("; the way back to {stable} failed too"),
+        _ => String::new(),
+    };
     let place = match abort.steps {
         0 => String::new(),
         steps if abort.step >= steps => " while it was promoted".to_owned(),

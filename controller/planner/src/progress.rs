@@ -5,7 +5,7 @@
 //! a stopping instance may take are added to it.
 
 use helium_crds::{
-    Phase, RevisionId,
+    RevisionId,
     status::{Rollout, RolloutKind, Stage},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -54,9 +54,8 @@ fn others<'d>(draft: &'d Draft<'_>, revision: &'d RevisionId) -> impl Iterator<I
 pub(crate) fn check_deadline(draft: &mut Draft<'_>) {
     let mut deadline = deadline(draft);
     let now = draft.now();
-    let could_not_go_on = draft.world.status.as_ref().is_some_and(|status| status.phase == Phase::Invalid);
     if let Some(rollout) = draft.status.rollout.as_mut() {
-        let ran_before = rollout.deadline_at.is_some() && !could_not_go_on;
+        let ran_before = rollout.deadline_at.is_some();
         if !ran_before && deadline.is_some_and(|deadline| deadline <= now) {
             // The clock stood, so what it shows is not the rollout's fault.
             rollout.progress_at = now;
@@ -80,7 +79,7 @@ fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
     let rollout = draft.status.rollout.as_ref()?;
     let failed_before = rollout.kind == RolloutKind::First && rollout.abort.is_some();
     let over = matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed);
-    let of_nothing = rollout.stage == Stage::Steps && draft.spec().wanted() == 0;
+    let of_nothing = rollout.stage == Stage::Steps && draft.wanted == 0;
     if rollout.hold.is_some() || failed_before || over || of_nothing {
         return None;
     }

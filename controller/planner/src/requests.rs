@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use helium_crds::{
     DeploymentStatus,
     control::{ControlAnswer, ControlRequest, Verb},
-    status::{AbortCause, Hold, HoldKind, Rollout, Stage},
+    status::{AbortCause, Hold, HoldKind, Rollout, Stage, WaitingOn},
 };
 
 use crate::{draft::Draft, rollout, steps};
@@ -19,6 +19,7 @@ pub(crate) fn answer_all(draft: &mut Draft<'_>) {
         record(draft, request, outcome.err());
     }
     forget_old_answers(draft);
+    rollout::note_rescale(draft); // a hold that came together with a new count follows it
 }
 
 /// A request names the rollout and the step that its author saw.
@@ -61,6 +62,9 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
         }
         Verb::Abort => Ok(()), // given up already: asking again changes nothing
         Verb::Retry if under_way => Err("the rollout is under way; nothing was given up".to_owned()),
+        Verb::Retry if draft.by_hand => {
+            Err("the counts are set by hand; `helium scale` with a single count ends that".to_owned())
+        }
         Verb::Retry => rollout::retry(draft),
         Verb::Pause => {
             pause(draft, request);
@@ -75,13 +79,16 @@ fn over(rollout: &Rollout) -> String {
     format!("{} was given up; a new template or `helium canary retry` starts again", rollout.version)
 }
 
-/// Ends the present step, or promotes behind the last. Promotion is refused while canaries fail.
+/// Ends the present step, or promotes behind the last. Promotion is refused while canaries fail; a pause before the first of them
+/// is ended without, since nothing is known yet and nothing takes over.
 fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else {
         return Err("it is being promoted already".to_owned());
     };
     let behind_last = rollout.step as usize >= rollout.steps.len();
-    evidence(draft)?;
+    if !steps::is_gate(rollout) {
+        evidence(draft)?;
+    }
     end_hold(draft);
     if behind_last {
         rollout::promote(draft);
@@ -98,15 +105,12 @@ fn end_hold(draft: &mut Draft<'_>) {
     }
 }
 
-/// Skips all steps. The rest of the way is a roll, instance by instance within its bounds, so it needs no canary to be there
-/// yet; but it is refused while one fails.
+/// Skips all steps that are left, but not the evidence: it is refused while no canary instance is there, or one fails.
 fn promote_full(draft: &mut Draft<'_>) -> Result<(), String> {
     if draft.status.rollout.as_ref().is_some_and(|rollout| rollout.stage == Stage::Promoting) {
         return Err("it is being promoted already".to_owned());
     }
-    if steps::canaries(draft).next().is_some() {
-        evidence(draft)?;
-    }
+    evidence(draft)?;
     end_hold(draft);
     rollout::promote(draft);
     Ok(())
@@ -114,7 +118,10 @@ fn promote_full(draft: &mut Draft<'_>) -> Result<(), String> {
 
 fn evidence(draft: &Draft<'_>) -> Result<(), String> {
     steps::canaries_healthy(draft).map_err(|waiting| match waiting {
-        helium_crds::status::WaitingOn::Canary { passing, instances, needed } => {
+        WaitingOn::Canary { passing, instances: 0, needed } => {
+            format!("no canary instance is there yet: {passing} of 0 passing (needs {needed})")
+        }
+        WaitingOn::Canary { passing, instances, needed } => {
             format!("{passing} of {instances} canary passing (needs {needed})")
         }
         other => format!("{other:?}"),
@@ -126,8 +133,9 @@ fn pause(draft: &mut Draft<'_>, request: &ControlRequest) {
     let Some(rollout) = draft.rollout_mut() else { return };
     // A pause that a failure caused becomes a person's, who knows of it now.
     let since = rollout.hold.as_ref().map_or(now, |hold| hold.since);
-    rollout.hold =
-        Some(Hold { kind: HoldKind::Person, since, by: Some(request.by.clone()), reason: request.reason.clone() });
+    let rescaled = rollout.hold.as_ref().is_some_and(|hold| hold.rescaled);
+    let (by, reason) = (Some(request.by.clone()), request.reason.clone());
+    rollout.hold = Some(Hold { kind: HoldKind::Person, since, by, reason, rescaled });
     let version = rollout.version.clone();
     draft.tell("RolloutPaused", format!("{version} held by {}", request.by));
 }

@@ -48,12 +48,15 @@ pub(crate) fn kind_for(draft: &Draft<'_>) -> RolloutKind {
     let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
     match draft.stable() {
         None => RolloutKind::First,
-        Some(_) if draft.canary().is_some_and(|canary| !canary.steps.is_empty()) && draft.spec().wanted() > 0 => {
-            RolloutKind::Canary
-        }
+        Some(_) if is_guarded(draft) && draft.wanted > 0 => RolloutKind::Canary,
         Some(_) if recreate => RolloutKind::Recreate,
         Some(_) => RolloutKind::Rolling,
     }
+}
+
+/// Whether there is a Canary with steps, or one whose steps cannot be told.
+fn is_guarded(draft: &Draft<'_>) -> bool {
+    draft.world.canary_problem.is_some() || draft.canary().is_some_and(|canary| !canary.steps.is_empty())
 }
 
 /// Begins a rollout to the present template.
@@ -97,6 +100,9 @@ fn kind_in_words(kind: RolloutKind) -> &'static str {
 /// Starts an aborted rollout again from its first step.
 pub(crate) fn retry(draft: &mut Draft<'_>) -> Result<(), String> {
     let kind = if draft.stable() == Some(&draft.target.revision) { RolloutKind::Return } else { kind_for(draft) };
+    if let Some(problem) = draft.world.canary_problem.as_ref().filter(|_| kind == RolloutKind::Canary) {
+        return Err(problem.clone());
+    }
     if let Some(weight) = steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
         return Err(format!("`exact: true`, and whole instances cannot make {weight}"));
     }
@@ -113,12 +119,24 @@ pub(crate) fn refused_weight(draft: &Draft<'_>) -> Option<Percent> {
     steps::impossible_weight(draft).filter(|_| tried && draft.stable() != Some(target))
 }
 
-/// What goes on even while the spec cannot be followed: canaries that fail are given up, and what was given up goes back.
-pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
-    match draft.status.rollout.as_ref().map(|rollout| rollout.stage) {
-        Some(Stage::Steps | Stage::Promoting) => analysis::sample(draft),
-        _ => advance(draft),
+/// Notes that the count has changed under a hold: it is followed from then on.
+pub(crate) fn note_rescale(draft: &mut Draft<'_>) {
+    let changed = draft.world.status.is_some() && draft.status.wanted != draft.wanted;
+    if let Some(hold) = draft.rollout_mut().and_then(|rollout| rollout.hold.as_mut()) {
+        hold.rescaled |= changed;
     }
+}
+
+/// What goes on even while the spec cannot be followed: canaries that fail are given up, and what was given up goes back. The
+/// deadline of what cannot go on stands.
+pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
+    if let Some(rollout) =
+        draft.rollout_mut().filter(|rollout| matches!(rollout.stage, Stage::Steps | Stage::Promoting))
+    {
+        rollout.deadline_at = None;
+        return analysis::sample(draft);
+    }
+    advance(draft);
 }
 
 /// Brings the rollout as far as what is seen allows.
@@ -189,24 +207,24 @@ pub(crate) fn fail(draft: &mut Draft<'_>) {
     let now = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
+    let cause = AbortCause::ProgressDeadlineExceeded;
+    let failure = Abort { cause, message: message.clone(), step: 0, steps: 0, at: now, by: None };
     match (rollout.stage, rollout.kind) {
-        (Stage::RollingBack, _) | (_, RolloutKind::Return) => {
+        (Stage::RollingBack, _) => {
             rollout.stage = Stage::RollbackFailed;
+            draft.warn("RollbackFailed", message);
+        }
+        (_, RolloutKind::Return) => {
+            rollout.stage = Stage::RollbackFailed;
+            rollout.abort = Some(failure);
             draft.warn("RollbackFailed", message);
         }
         (_, RolloutKind::First) => {
             // Nothing to go back to: say so, and go on trying, since what heals is welcome.
-            rollout.abort = Some(Abort {
-                cause: AbortCause::ProgressDeadlineExceeded,
-                message: message.clone(),
-                step: 0,
-                steps: 0,
-                at: now,
-                by: None,
-            });
+            rollout.abort = Some(failure);
             draft.warn("ProgressDeadlineExceeded", message);
         }
-        _ => give_up(draft, AbortCause::ProgressDeadlineExceeded, &message),
+        _ => give_up(draft, cause, &message),
     }
 }
 
@@ -218,7 +236,8 @@ pub(crate) fn give_up(draft: &mut Draft<'_>, cause: AbortCause, message: &str) {
     let since = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
-    rollout.hold = Some(Hold { kind: HoldKind::Failure, since, by: None, reason: Some(message.to_owned()) });
+    let rescaled = rollout.hold.as_ref().is_some_and(|hold| hold.rescaled);
+    rollout.hold = Some(Hold { kind: HoldKind::Failure, since, by: None, reason: Some(message.to_owned()), rescaled });
     draft.warn("RolloutPaused", message.to_owned());
 }
 
@@ -243,7 +262,7 @@ fn finish_promotion(draft: &mut Draft<'_>) {
     draft.status.rollout = None;
     draft.relies_on_health = true;
     let healthy = draft.census().healthy();
-    draft.tell("RolloutComplete", format!("{version}: {healthy}/{} healthy", draft.spec().wanted()));
+    draft.tell("RolloutComplete", format!("{version}: {healthy}/{} healthy", draft.wanted));
 }
 
 /// The way back is over when the stable version alone is there, whole and available. The abort stays on record.
@@ -259,7 +278,7 @@ fn finish_rollback(draft: &mut Draft<'_>) {
         rollout.stage = Stage::Aborted;
     }
     let healthy = draft.census().healthy();
-    draft.tell("RollbackComplete", format!("{} serves: {healthy}/{} healthy", stable.version, draft.spec().wanted()));
+    draft.tell("RollbackComplete", format!("{} serves: {healthy}/{} healthy", stable.version, draft.wanted));
 }
 
 /// Whether the wanted count of `revision` is available, and nothing else of the Deployment takes room.
@@ -267,6 +286,6 @@ fn stands_alone(draft: &Draft<'_>, revision: &RevisionId) -> bool {
     let others =
         draft.census().members.values().any(|member| member.takes_room() && member.instance.revision != *revision);
     let live = crate::census::count(draft.census().of(revision));
-    let wanted = draft.spec().wanted();
+    let wanted = draft.wanted;
     !others && live == wanted && draft.census().available(draft.world, revision) == wanted
 }

@@ -3,9 +3,9 @@
 //! | step | is over when |
 //! |---|---|
 //! | `setWeight`, `setReplicas` | so many canaries are there, all available, and no stable instance is beyond its share |
-//! | `soak: t` | every canary has been healthy for `t` without a break, counted from the step's begin at the earliest |
+//! | `soak: t` | at least `minPassing` of the canaries are healthy, each of these for `t` without a break, from the step's begin at the earliest |
 //! | `pause: {duration: t}` | `t` has passed |
-//! | `pause: {promoteAfter: t}` | `t` has passed and every canary is healthy, or a person promotes |
+//! | `pause: {promoteAfter: t}` | `t` has passed and at least `minPassing` of the canaries are healthy, or a person promotes |
 //! | `pause: {}` | a person promotes |
 
 use helium_crds::{
@@ -105,13 +105,20 @@ fn reached(draft: &Draft<'_>, until: Timestamp) -> Result<(), Vec<WaitingOn>> {
     if until <= draft.now() { Ok(()) } else { Err(vec![WaitingOn::Pause { until }]) }
 }
 
-/// The counts that the present step, or the last one before it that sets any, asks for. A canary that sets none before its
-/// first soak has one instance: nothing can be learnt from none.
+/// The counts that the present step, or the last one before it that sets any, asks for. A canary has no instance as long as only
+/// pauses came, and one where a soak, or the promotion, comes before any count: nothing can be learnt from none.
 pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
     let upto = rollout.steps.get(..=rollout.step as usize).unwrap_or(&rollout.steps);
     let budget = draft.budget();
     let counts = upto.iter().rev().find_map(|step| counts_of(*step, budget.wanted, budget.surge));
-    counts.unwrap_or_else(|| weights::replica_counts(budget.wanted, 1, budget.surge))
+    let least = u32::from(!is_gate(rollout));
+    counts.unwrap_or_else(|| weights::replica_counts(budget.wanted, least, budget.surge))
+}
+
+/// Whether the rollout is at a pause before the first canary instance.
+pub(crate) fn is_gate(rollout: &Rollout) -> bool {
+    let waits = |step: &Step| matches!(step, Step::Pause(Pause { promote_after: None, .. }));
+    rollout.steps.get(..=rollout.step as usize).is_some_and(|upto| upto.iter().all(waits))
 }
 
 fn counts_of(step: Step, wanted: u32, surge: u32) -> Option<Weight> {
@@ -188,8 +195,9 @@ pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<Signe
     }
 }
 
-/// Steps that were edited in mid-rollout keep the achieved progress: the rollout goes on at the first step with a greater
-/// weight than it has, or behind the last weight where there is none. Without any Canary it goes on as a plain roll.
+/// Steps that were edited in mid-rollout keep the achieved progress. If those up to and including the present one are as they were,
+/// the rollout stays where it is, with its clocks; else it goes on at the first step with a greater weight than it has, or behind
+/// the last weight where there is none. Without any Canary it goes on as a plain roll.
 pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     let (now, budget) = (draft.now(), draft.budget());
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else { return };
@@ -197,6 +205,9 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     // The weight of a step that is not over yet is not had: neither it nor its soak may be skipped.
     let over = rollout.steps.iter().take(rollout.step as usize);
     let has = over.rev().find_map(weighs).unwrap_or(0);
+    if draft.world.canary_problem.is_some() {
+        return; // a Canary is there, and which steps it has is not known
+    }
     let Some(canary) = draft.canary() else {
         let kind = rollout::kind_for(draft);
         if let Some(rollout) = draft.rollout_mut() {
@@ -206,6 +217,18 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     };
     if canary.steps == rollout.steps {
         return;
+    }
+    let upto = rollout.steps.get(..=rollout.step as usize);
+    if canary.steps.starts_with(upto.unwrap_or(&rollout.steps)) {
+        let steps = canary.steps.clone();
+        let began = upto.is_none(); // behind the last step there are new ones
+        if let Some(rollout) = draft.rollout_mut() {
+            rollout.steps = steps;
+            if began {
+                rollout::came_forward(rollout, now);
+            }
+        }
+        return draft.tell("CanaryStepsEdited", "the steps that are still to come were edited".to_owned());
     }
     let greater = canary.steps.iter().position(|step| weighs(step).is_some_and(|weight| weight > has));
     let behind_last = canary.steps.iter().rposition(|step| weighs(step).is_some()).map_or(0, |last| last + 1);

@@ -3,14 +3,14 @@
 use helium_crds::{
     RevisionId,
     deployment::Strategy,
-    status::{RolloutKind, Stage, WaitingOn},
+    status::{Rollout, RolloutKind, Stage, WaitingOn},
 };
 
 use crate::{
     census::{State, count},
     draft::Draft,
     scale::{Group, Targets, group_of},
-    steps,
+    steps, weights,
 };
 
 /// The wanted counts, and the revision that is served first where room is short.
@@ -21,18 +21,22 @@ pub(crate) struct Wanted {
 
 /// The wanted counts of a Deployment without counts by hand.
 pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
-    let wanted = draft.spec().wanted();
+    let wanted = draft.wanted;
     let stable = draft.stable().cloned();
     let Some(rollout) = draft.status.rollout.as_ref() else {
         let revision = stable.unwrap_or_else(|| draft.target.revision.clone());
         return only(revision, wanted);
     };
-    if rollout.hold.is_some() || rollout.stage == Stage::RollbackFailed {
+    if rollout.stage == Stage::RollbackFailed {
         return as_it_is(draft);
     }
+    match rollout.hold.as_ref().map(|hold| hold.rescaled) {
+        Some(false) => return as_it_is(draft),
+        Some(true) if rollout.stage != Stage::Steps => return held(draft),
+        _ => {}
+    }
     let target = rollout.revision.clone();
-    let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
-    let unmixed = rollout.kind == RolloutKind::Recreate || (rollout.kind == RolloutKind::Return && recreate);
+    let unmixed = is_unmixed(draft, rollout);
     match (rollout.stage, stable) {
         (Stage::RollingBack, Some(stable)) if unmixed => after_others(draft, stable, wanted),
         (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, wanted),
@@ -45,6 +49,45 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
             _ => only(target, wanted),
         },
     }
+}
+
+/// The present count without coming any further: every other version keeps what it has, as far as the count goes, and the stable
+/// one, or the only one there is, takes the rest. Like a count of canaries it uses the surge, as a roll does in its midst.
+///
+/// Example: 3 old and 2 new ones of 4, surge 1. Of 8 there are 7 and 2, and of 1 there are 1 and 1.
+pub(crate) fn held(draft: &Draft<'_>) -> Wanted {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return as_it_is(draft) };
+    let base = draft.stable().unwrap_or(&rollout.revision).clone();
+    let present = as_it_is(draft);
+    if leftovers(draft, &rollout.revision).len() >= 2 {
+        return present; // a third version is not begun beside them
+    }
+    if is_unmixed(draft, rollout) {
+        let there = |revision: &RevisionId| count(draft.census().of(revision)) > 0;
+        let serving = [&rollout.revision, &base].into_iter().find(|revision| there(revision));
+        return serving.map_or(present, |revision| after_others(draft, revision.clone(), draft.wanted));
+    }
+    let budget = draft.budget();
+    let fresh = Group { revision: base.clone(), outdated: false };
+    let (mut own, mut others): (Vec<_>, Vec<_>) =
+        present.targets.into_iter().filter(|(group, _)| *group != fresh).partition(|(group, _)| group.revision == base);
+    others.append(&mut own);
+    let mut kept = Targets::new();
+    for (group, there) in others {
+        let taken: u32 = kept.values().sum();
+        kept.insert(group, there.min(budget.wanted.saturating_sub(taken)));
+    }
+    let beside = kept.iter().filter(|(group, _)| group.revision != base).map(|(_, number)| number).sum();
+    let outdated: u32 = kept.iter().filter(|(group, _)| group.revision == base).map(|(_, number)| number).sum();
+    let rest = weights::replica_counts(budget.wanted, beside, budget.surge).stable;
+    kept.insert(fresh, rest.saturating_sub(outdated));
+    Wanted { targets: kept, first: Some(base) }
+}
+
+/// Whether the versions of this rollout must not run beside each other.
+fn is_unmixed(draft: &Draft<'_>, rollout: &Rollout) -> bool {
+    let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
+    rollout.kind == RolloutKind::Recreate || (rollout.kind == RolloutKind::Return && recreate)
 }
 
 /// While two other versions beside the stable one are still there, a third is not begun: no more than two are ever tried at
@@ -83,7 +126,7 @@ fn canary(draft: &mut Draft<'_>, target: &RevisionId, stable: RevisionId) -> Wan
     if let Some(rollout) = draft.rollout_mut() {
         rollout.weight = weight;
     }
-    let (canary, beside) = weight.map_or((0, draft.spec().wanted()), |weight| (weight.canary, weight.stable));
+    let (canary, beside) = weight.map_or((0, draft.wanted), |weight| (weight.canary, weight.stable));
     let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
     let targets = [(group(target), canary), (group(&stable), beside)].into();
     Wanted { targets, first: Some(stable) }

@@ -24,6 +24,8 @@ pub struct World {
     pub deployment: Deployment,
     /// The Canary of the same name, unless it is being deleted.
     pub canary: Option<Canary>,
+    /// What is wrong with the Canary of the same name, if there is one that cannot be followed; `canary` is none then.
+    pub canary_problem: Option<String>,
     /// People's requests, oldest first, those included that the status has answered already.
     pub requests: Vec<ControlRequest>,
     /// The status as it was last written.

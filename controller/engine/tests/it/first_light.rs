@@ -1,6 +1,6 @@
 //! The main job: what was applied comes to run, and then there is rest.
 
-use helium_crds::{Kind, ObjectKey, Phase, instance::Desired, status::Reason};
+use helium_crds::{Kind, ObjectKey, Phase, status::Reason};
 use helium_engine::people::ObjectRef;
 
 use crate::stage::{HELLO, Stage, log, seconds};
@@ -76,25 +76,6 @@ async fn a_deleted_deployment_is_taken_down_and_leaves_nothing() {
     assert_eq!(stage.instances("hello").await, []);
     assert_eq!(stage.people.revisions(&key).await.unwrap(), []);
     assert_eq!(stage.people.objects().await.unwrap(), []);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_spec_that_cannot_be_followed_is_said_so_and_what_runs_is_left_alone() {
-    log();
-    let stage = Stage::new();
-    let _controller = stage.controller("a");
-    let _agent = stage.agent("n1");
-    stage.apply(HELLO).await;
-    stage.until_healthy("hello", 60).await;
-    let before = stage.assignments().await;
-    let key = stage.keys.spec(Kind::Deployment, &ObjectKey::new("default", "hello"));
-    let garbage = br#"{"apiVersion":"helium.dev/v1","kind":"Deployment","spec":{}}"#.to_vec();
-    stage.client.kv_put(&key, garbage, &consul_client::Put::default()).await.unwrap();
-    let status = stage.until("hello", 30, |status| status.phase == Phase::Invalid).await;
-    assert_eq!(status.reason, Reason::InvalidSpec);
-    seconds(120).await;
-    assert_eq!(stage.assignments().await, before);
-    assert!(before.iter().all(|assignment| assignment.desired == Desired::Run));
 }
 
 #[tokio::test(start_paused = true)]

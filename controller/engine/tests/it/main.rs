@@ -9,3 +9,4 @@ mod first_light;
 mod leaders;
 mod long_polls;
 mod stage;
+mod unreadable;

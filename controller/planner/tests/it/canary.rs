@@ -218,22 +218,6 @@ fn min_passing_tolerates_what_it_says() {
 }
 
 #[test]
-fn edited_steps_keep_the_achieved_progress() {
-    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), weight(50), open_pause()]).settled();
-    model.apply_version("v2");
-    model.run(40);
-    assert_eq!(model.live("v2"), 2);
-    model.world.canary.as_mut().unwrap().spec.steps = vec![weight(25), weight(75), open_pause()];
-    model.step();
-    assert_eq!(model.status().rollout.as_ref().unwrap().step, 1, "the first step with a greater weight");
-    model.run(40);
-    assert_eq!(model.live("v2"), 3);
-    model.world.canary.as_mut().unwrap().spec.steps = vec![weight(25), soak(3)];
-    model.run(60);
-    assert_eq!((model.reason(), model.live("v2")), (Reason::AllHealthy, 4));
-}
-
-#[test]
 fn a_deleted_canary_leaves_a_plain_roll() {
     let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
     model.apply_version("v2");
@@ -262,4 +246,97 @@ fn a_canary_whose_check_never_runs_waits_and_fails_by_the_deadline() {
     model.run(60);
     let cause = model.status().rollout.as_ref().unwrap().abort.as_ref().unwrap().cause;
     assert_eq!(cause, AbortCause::ProgressDeadlineExceeded);
+}
+
+#[test]
+fn a_canary_in_full_needs_evidence_also_before_its_first_instance_is_there() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.apply_version("v2");
+    model.ask(Verb::PromoteFull);
+    model.step();
+    assert_eq!(model.last_refusal().as_deref(), Some("no canary instance is there yet: 0 of 0 passing (needs 1)"));
+    model.ask(Verb::PromoteFull);
+    model.step();
+    assert_eq!(model.last_refusal().as_deref(), Some("0 of 1 canary passing (needs 1)"), "it is starting");
+    model.run(10);
+    model.ask(Verb::PromoteFull);
+    model.run(60);
+    assert_eq!((model.last_refusal(), model.live("v2"), model.reason()), (None, 3, Reason::AllHealthy));
+}
+
+#[test]
+fn a_pause_before_the_first_weight_waits_before_the_first_instance() {
+    let timed = Step::Pause(Pause { duration: Some(Period::from_secs(20)), promote_after: None });
+    let mut model = Model::new(3, 0, 1).with_canary(vec![timed, open_pause(), weight(34), open_pause()]).settled();
+    model.apply_version("v2");
+    for _ in 0..19 * 4 {
+        model.step();
+        assert_eq!((model.live("v1"), model.live("v2"), model.healthy(None)), (3, 0, 3));
+    }
+    assert_eq!(model.message(), "v2 at step 1/4 (pause 20s): canary 0% (0 of 3), 0 of 0 passing");
+    model.run(200);
+    assert_eq!((model.at_step(), model.live("v2"), model.reason()), (Some(1), 0, Reason::PausedAtStep));
+    model.ask(Verb::PromoteFull);
+    model.step();
+    assert!(model.last_refusal().is_some(), "nothing is known of it yet");
+    model.ask(Verb::Promote);
+    model.run(20);
+    assert_eq!((model.last_refusal(), model.at_step()), (None, Some(3)), "a gate needs no evidence");
+    assert_eq!((model.live("v1"), model.live("v2")), (2, 1));
+}
+
+#[test]
+fn a_canary_of_nothing_but_pauses_is_tried_out_by_one_instance_behind_them() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    assert_eq!((model.live("v2"), model.reason()), (0, Reason::PausedAtStep));
+    model.ask(Verb::Promote);
+    model.step();
+    assert_eq!((model.live("v1"), model.live("v2"), model.stage()), (3, 1, Some(Stage::Steps)));
+    model.run(60);
+    assert_eq!((model.live("v2"), model.reason()), (3, Reason::AllHealthy));
+}
+
+/// Whatever brings a canary forward is decided on health that is read past every cache.
+#[test]
+fn the_end_of_a_step_and_a_promotion_ask_for_health_read_past_every_cache() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(3), open_pause()]).settled();
+    model.apply_version("v2");
+    let mut forward = Vec::new();
+    for second in 0..60 {
+        if second == 30 {
+            model.ask(Verb::Promote);
+        }
+        model.world.now += crate::model::seconds(1);
+        model.agents_act();
+        let plan = model.reconcile();
+        let came: Vec<_> = plan.events.iter().map(|event| event.reason.as_str()).collect();
+        let came: Vec<_> = came.into_iter().filter(|event| event.starts_with("Canary")).map(str::to_owned).collect();
+        assert!(came.is_empty() || plan.needs_fresh_health, "{came:?}");
+        forward.extend(came);
+    }
+    assert_eq!(forward, ["CanaryStepDone", "CanaryStepDone", "CanaryStepDone", "CanaryPromoted"]);
+}
+
+#[test]
+fn promote_after_asks_for_no_more_than_min_passing() {
+    let pause = Step::Pause(Pause { duration: None, promote_after: Some(Period::from_secs(20)) });
+    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::SetReplicas(5), pause]).settled();
+    model.world.canary.as_mut().unwrap().spec.analysis.health.min_passing = Percent::new(80).unwrap();
+    model.apply_version("v2");
+    model.run(10);
+    let sick: Vec<_> = model.fleet.instances.values().filter(|i| i.version == "v2").map(|i| i.id.clone()).collect();
+    model.sick.insert(sick[0].clone());
+    model.run(16);
+    assert_eq!(model.stage(), Some(Stage::Promoting), "four of five are enough");
+}
+
+#[test]
+fn exact_weights_ask_nothing_of_a_count_of_canaries() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![Step::SetReplicas(7), open_pause()]).settled();
+    model.world.canary.as_mut().unwrap().spec.exact = true;
+    model.apply_version("v2");
+    model.run(40);
+    assert_eq!((model.reason(), model.live("v1"), model.live("v2")), (Reason::PausedAtStep, 1, 3));
 }

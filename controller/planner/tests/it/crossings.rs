@@ -27,6 +27,7 @@ fn a_return_that_failed_is_retried_as_a_return() {
     model.apply_version("v1");
     model.run(100);
     assert_eq!(model.reason(), Reason::RollbackFailed);
+    assert!(model.message().starts_with("the way back to v1 failed: no progress for 1m"), "{}", model.message());
     model.bad.clear();
     model.events.clear();
     model.ask(Verb::Retry);
@@ -267,4 +268,147 @@ fn an_abort_asked_for_twice_is_done_once() {
     model.run(30);
     assert_eq!(model.events.iter().filter(|event| *event == "RolloutAborted").count(), 1);
     assert_eq!((model.reason(), model.last_refusal()), (Reason::RolloutAborted, None));
+}
+
+fn counts(model: &Model) -> (u32, u32) {
+    (model.live("v1"), model.live("v2"))
+}
+
+fn aborted_by_hand() -> Model {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(3)]).settled();
+    model.apply_bad_version("v2");
+    model.run(40);
+    assert_eq!(model.reason(), Reason::RolloutAborted);
+    by_hand(&mut model, &[("v1", 4)]);
+    model.run(30);
+    assert_eq!(model.reason(), Reason::ManualCountsHeld);
+    model
+}
+
+fn no_more_by_hand(model: &mut Model, replicas: u32) {
+    model.deployment().spec.versions = None;
+    model.scale(replicas);
+}
+
+#[test]
+fn counts_by_hand_forget_no_abort() {
+    let mut model = aborted_by_hand();
+    no_more_by_hand(&mut model, 3);
+    model.run(40);
+    assert_eq!((counts(&model), model.reason()), ((3, 0), Reason::RolloutAborted));
+    let begun = model.events.iter().filter(|event| *event == "RolloutStarted").count();
+    assert_eq!(begun, 2, "the first one and v2's, and nothing began again");
+    model.bad.clear();
+    model.ask(Verb::Retry);
+    model.run(60);
+    assert_eq!((counts(&model), model.reason()), ((0, 3), Reason::AllHealthy));
+}
+
+#[test]
+fn counts_by_hand_in_the_midst_of_a_way_back_forget_no_abort_either() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(50), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(30);
+    model.ask(Verb::Abort);
+    model.step();
+    assert_eq!(model.stage(), Some(Stage::RollingBack));
+    by_hand(&mut model, &[("v1", 3), ("v2", 1)]);
+    model.run(30);
+    assert_eq!((counts(&model), model.reason()), ((3, 1), Reason::ManualCountsHeld));
+    assert!(model.fleet.instances.values().all(|one| one.role == helium_crds::instance::Role::Stable));
+    no_more_by_hand(&mut model, 4);
+    model.run(30);
+    assert_eq!((counts(&model), model.reason()), ((4, 0), Reason::RolloutAborted));
+}
+
+#[test]
+fn a_new_template_begins_after_counts_by_hand_whatever_was_aborted_before() {
+    let mut model = aborted_by_hand();
+    model.apply_version("v3");
+    model.run(5);
+    no_more_by_hand(&mut model, 3);
+    model.run(60);
+    assert_eq!((model.live("v3"), model.reason()), (3, Reason::AllHealthy));
+}
+
+#[test]
+fn a_version_that_a_person_lets_serve_by_hand_is_not_given_up_any_more() {
+    let mut model = aborted_by_hand();
+    model.bad.clear();
+    by_hand(&mut model, &[("v1", 1), ("v2", 3)]);
+    model.run(40);
+    assert_eq!((counts(&model), model.reason(), model.stage()), ((1, 3), Reason::ManualCountsHeld, None));
+    no_more_by_hand(&mut model, 4);
+    model.run(30);
+    assert_eq!((counts(&model), model.reason()), ((0, 4), Reason::AllHealthy));
+}
+
+#[test]
+fn a_retry_is_refused_while_counts_by_hand_are_on() {
+    let mut model = aborted_by_hand();
+    model.ask(Verb::Retry);
+    model.run(5);
+    assert!(model.last_refusal().is_some_and(|refused| refused.contains("by hand")), "{:?}", model.last_refusal());
+    assert_eq!((model.reason(), model.stage()), (Reason::ManualCountsHeld, Some(Stage::Aborted)));
+}
+
+#[test]
+fn leaving_counts_by_hand_with_another_template_begins_its_rollout() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    by_hand(&mut model, &[("v1", 4)]);
+    model.run(20);
+    model.apply_version("v2");
+    model.run(20);
+    assert_eq!((counts(&model), model.reason()), ((4, 0), Reason::ManualCountsHeld));
+    no_more_by_hand(&mut model, 4);
+    model.run(20);
+    assert_eq!((counts(&model), model.reason()), ((3, 1), Reason::PausedAtStep));
+}
+
+#[test]
+fn counts_by_hand_may_be_nothing_at_all() {
+    let mut model = Model::new(3, 1, 0).settled();
+    by_hand(&mut model, &[("v1", 0)]);
+    model.run(20);
+    assert_eq!((model.total(), model.reason()), (0, Reason::ManualCountsHeld));
+    assert_eq!(model.status().stable.as_ref().map(|stable| stable.version.as_str()), Some("v1"));
+}
+
+#[test]
+fn counts_by_hand_move_within_the_bounds() {
+    for (surge, unavailable) in [(1, 0), (0, 1), (2, 2)] {
+        let mut model = Model::new(6, surge, unavailable).settled();
+        model.apply_version("v2");
+        model.run(90);
+        for versions in [[("v1", 3), ("v2", 3)], [("v1", 6), ("v2", 0)], [("v1", 1), ("v2", 5)]] {
+            by_hand(&mut model, &versions);
+            model.run(60); // the bounds are checked at every commit
+            assert_eq!((counts(&model), model.reason()), ((versions[0].1, versions[1].1), Reason::ManualCountsHeld));
+        }
+    }
+}
+
+/// Two templates that bear one label: the label means the newer one, and a hash picks either.
+#[test]
+fn a_label_means_its_newest_revision_and_a_hash_picks_one() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let older = model.status().stable.clone().unwrap().revision;
+    model.deployment().spec.template.env.insert("GREETING".to_owned(), "hello".to_owned());
+    model.run(60);
+    let newer = model.status().stable.clone().unwrap().revision;
+    assert_ne!(older, newer);
+    let number = |model: &Model, revision: &helium_crds::RevisionId| {
+        model.fleet.instances.values().filter(|one| one.revision == *revision).count()
+    };
+    by_hand(&mut model, &[("v1", 2)]);
+    model.run(30);
+    assert_eq!((number(&model, &older), number(&model, &newer)), (0, 2));
+    let hash = |revision: &helium_crds::RevisionId| revision.as_str().split_once('-').unwrap().1[..8].to_owned();
+    let (old, new) = (format!("v1@{}", hash(&older)), format!("v1@{}", hash(&newer)));
+    by_hand(&mut model, &[(&old, 3), (&new, 1)]);
+    model.run(30);
+    assert_eq!((number(&model, &older), number(&model, &newer), model.reason()), (3, 1, Reason::ManualCountsHeld));
+    by_hand(&mut model, &[("v1@0000", 3)]);
+    model.run(3);
+    assert_eq!(model.reason(), Reason::VersionNotFound);
 }

@@ -22,10 +22,14 @@ pub(crate) const NODE: &str = "node-a";
 pub(crate) struct Model {
     pub(crate) world: World,
     pub(crate) fleet: Fleet,
+    /// The Canary as it was before its document became one that cannot be followed.
+    broken_canary: Option<Canary>,
     /// Versions whose health check fails.
     pub(crate) bad: BTreeSet<String>,
     /// Instances whose check is failing although their version is good.
     pub(crate) sick: BTreeSet<InstanceId>,
+    /// Versions whose process ends again and again.
+    pub(crate) crashing: BTreeSet<String>,
     /// How long an instance takes from its assignment to its first good check.
     pub(crate) start_time: SignedDuration,
     /// How long an instance takes to stop.
@@ -90,14 +94,17 @@ impl Model {
                 lost_after: seconds(60),
                 deployment: Object::new(Kind::Deployment, metadata, spec),
                 canary: None,
+                canary_problem: None,
                 requests: Vec::new(),
                 status: None,
                 revisions: BTreeMap::new(),
                 fleet: Sight::Blind { reason: "set at every plan".to_owned() },
             },
             fleet: Fleet { nodes, ..Fleet::default() },
+            broken_canary: None,
             bad: BTreeSet::new(),
             sick: BTreeSet::new(),
+            crashing: BTreeSet::new(),
             start_time: seconds(1),
             stop_time: seconds(1),
             slow: BTreeMap::new(),
@@ -136,6 +143,22 @@ impl Model {
     pub(crate) fn apply_bad_version(&mut self, version: &str) {
         self.bad.insert(version.to_owned());
         self.apply_version(version);
+    }
+
+    /// The stored Canary becomes one that cannot be followed.
+    pub(crate) fn break_canary(&mut self, problem: &str) {
+        self.world.canary_problem = Some(problem.to_owned());
+        self.broken_canary = self.world.canary.take().or(self.broken_canary.take());
+    }
+
+    /// The stored Canary is again what it was.
+    pub(crate) fn mend_canary(&mut self) {
+        self.world.canary_problem = None;
+        self.world.canary = self.broken_canary.take().or(self.world.canary.take());
+    }
+
+    pub(crate) fn drop_canary(&mut self) {
+        (self.world.canary, self.world.canary_problem, self.broken_canary) = (None, None, None);
     }
 
     pub(crate) fn scale(&mut self, replicas: u32) {
@@ -188,12 +211,32 @@ impl Model {
     }
 
     fn is_healthy(&self, id: &InstanceId) -> bool {
-        self.fleet.instances.get(id).is_some_and(|instance| instance.desired == Desired::Run)
+        let seen = |node: &NodeName| self.fleet.nodes.get(node).is_some_and(|node| node.alive);
+        self.fleet.instances.get(id).is_some_and(|one| one.desired == Desired::Run && seen(&one.node))
             && self
                 .fleet
                 .catalog
                 .get(id)
                 .is_some_and(|entry| entry.checks.values().all(|check| *check == CheckState::Passing))
+    }
+
+    /// The message of the status.
+    pub(crate) fn message(&self) -> &str {
+        &self.status().message
+    }
+
+    /// The present step of the canary, counted from 0.
+    pub(crate) fn at_step(&self) -> Option<u32> {
+        self.status().rollout.as_ref().map(|rollout| rollout.step)
+    }
+
+    /// An instance of this version vanishes with all its records, as if nobody had ever made it.
+    pub(crate) fn wipe_one(&mut self, version: &str) {
+        let id = self.fleet.instances.values().find(|one| one.version == version).unwrap().id.clone();
+        self.fleet.instances.remove(&id);
+        self.fleet.assignments.remove(&id);
+        self.fleet.catalog.remove(&id);
+        self.fleet.reports.remove(&id);
     }
 
     /// Instances that take room: not reported stopped, and not on a node whose loss was noted.
@@ -281,16 +324,20 @@ impl Model {
     }
 
     /// Bounds of the design: the total never passes count + maxSurge, and no plan takes the healthy ones below
-    /// count - maxUnavailable. (When the count itself was just lowered, the surplus is on its way out.)
+    /// count - maxUnavailable. (When the count itself was just lowered, the surplus is on its way out.) The count is the one that is
+    /// followed: that of the status, since `versions` that name what nobody knows tell none.
     fn check_bounds(&self, healthy_before: u32, plan: &Plan) {
-        let spec = &self.world.deployment.spec;
-        let Strategy::Rolling(rolling) = spec.strategy else { return };
-        let wanted = spec.wanted();
-        let ceiling = wanted + rolling.max_surge.rounded_up(wanted);
+        let wanted = self.status().wanted;
+        let (surge, unavailable) = match self.world.deployment.spec.strategy {
+            Strategy::Recreate(_) => (0, wanted),
+            Strategy::Rolling(rolling) => {
+                let surge = rolling.max_surge.rounded_up(wanted);
+                (surge, rolling.max_unavailable.rounded_down(wanted).max(u32::from(surge == 0)))
+            }
+        };
+        let ceiling = wanted + surge;
         let made = plan.actions.iter().any(|action| matches!(action, Action::Create(..)));
         assert!(!made || self.total() <= ceiling, "{} of at most {ceiling}: {:#?}", self.total(), plan.actions);
-        let surge = rolling.max_surge.rounded_up(wanted);
-        let unavailable = rolling.max_unavailable.rounded_down(wanted).max(u32::from(surge == 0));
         let floor = wanted.saturating_sub(unavailable);
         let after = self.healthy(None);
         assert!(after >= healthy_before.min(floor), "{after} healthy of at least {floor}: {:#?}", plan.actions);
@@ -313,6 +360,10 @@ impl Model {
                     if now >= since + self.slow.get(&id).copied().unwrap_or(self.stop_time) {
                         self.report(&assignment, node, InstancePhase::Stopped);
                     }
+                }
+                Desired::Run if self.crashing.contains(&assignment.template.version) => {
+                    self.report(&assignment, node, InstancePhase::Failed);
+                    self.fleet.catalog.remove(&id);
                 }
                 Desired::Run => {
                     self.start(&assignment);

@@ -134,6 +134,7 @@ fn a_way_back_that_fails_too_stops_and_says_so() {
     model.ask(helium_crds::control::Verb::Abort);
     model.run(100);
     assert_eq!((model.reason(), model.status().phase), (Reason::RollbackFailed, Phase::Degraded));
+    assert!(model.message().ends_with("; the way back to v1 failed too"), "{}", model.message());
     let held = (model.live("v1"), model.live("v2"));
     model.run(100);
     assert_eq!(held, (model.live("v1"), model.live("v2")), "nothing moves any more");

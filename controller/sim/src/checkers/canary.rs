@@ -1,8 +1,7 @@
 //! S5: no more canaries than the step says, none after it was given up, and no step forward without evidence.
 
 use helium_crds::{
-    canary::Step,
-    control::Verb,
+    canary::{Pause, Step},
     status::{Rollout, RolloutKind, Stage},
 };
 use helium_planner::weights;
@@ -42,7 +41,7 @@ impl Checkers {
         self.check_evidence(commit, rollout);
     }
 
-    /// A canary's step is over, or it is promoted, only if one of it was healthy lately; or a person wanted it in full.
+    /// A canary's step is over, or it is promoted, only if one of it was healthy lately, whoever wants it.
     fn check_evidence(&mut self, commit: &Commit<'_>, after: &Rollout) {
         let before = commit.before.status.as_ref().and_then(|status| status.rollout.as_ref());
         let forward = match before.filter(|before| before.id == after.id) {
@@ -60,7 +59,7 @@ impl Checkers {
         }
         let canary_deleting = commit.before.canary.as_ref().is_some_and(helium_crds::Canary::is_deleting);
         let wanted = commit.before.deployment.as_ref().map_or(0, |deployment| deployment.spec.wanted());
-        if canary_deleting || wanted == 0 || asked_for_all(commit) {
+        if canary_deleting || wanted == 0 {
             return;
         }
         let now = commit.net.now();
@@ -74,19 +73,7 @@ impl Checkers {
     }
 }
 
-/// Whether this commit answers a person's wish to skip all steps.
-fn asked_for_all(commit: &Commit<'_>) -> bool {
-    let answered = |status: &helium_crds::DeploymentStatus| status.control.iter().map(|one| one.id.clone()).collect();
-    let known: Vec<String> = commit.before.status.as_ref().map(answered).unwrap_or_default();
-    commit
-        .after
-        .status
-        .iter()
-        .flat_map(|status| &status.control)
-        .any(|answer| answer.verb == Verb::PromoteFull && answer.refused.is_none() && !known.contains(&answer.id))
-}
-
-/// How many canaries the present step allows; one where no step has said yet.
+/// How many canaries the present step allows: none as long as only pauses came, and one where no step has said yet.
 fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
     let counts = upto.rev().find_map(|step| match step {
@@ -94,5 +81,8 @@ fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
         Step::SetReplicas(number) => Some(weights::replica_counts(wanted, *number, surge)),
         Step::Soak(_) | Step::Pause(_) => None,
     });
-    counts.map_or(1, |weight| weight.canary)
+    let gate = |step: &Step| matches!(step, Step::Pause(Pause { promote_after: None, .. }));
+    let present = rollout.steps.get(..=rollout.step as usize);
+    let unsaid = u32::from(!present.is_some_and(|upto| upto.iter().all(gate)));
+    counts.map_or(unsaid, |weight| weight.canary)
 }

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use helium_crds::{RevisionId, instance::Instance, status::Rollout};
+use helium_crds::{
+    ObjectKey, RevisionId,
+    instance::Instance,
+    status::{Rollout, Stage},
+};
 
 use super::{Checkers, Commit};
 
@@ -27,7 +31,8 @@ impl Checkers {
         }
     }
 
-    /// S8: under a hold nothing stops but what is lost, and nothing is made beyond what was there when it began.
+    /// S8: under a hold nothing stops but what is lost, and nothing is made beyond what was there when it began. Once the count has
+    /// changed, that holds for the version that is tried alone: it comes no further than its step says.
     pub(super) fn check_hold(&mut self, commit: &Commit<'_>) {
         let spec = commit.before.deployment.as_ref();
         let free = spec.is_none_or(|spec| spec.is_deleting() || spec.spec.versions.is_some());
@@ -40,6 +45,9 @@ impl Checkers {
         if before.is_none_or(|before| before.id != rollout.id) || !self.held.contains_key(&key) {
             self.held.insert(key, counts(commit));
             return;
+        }
+        if rollout.hold.as_ref().is_some_and(|hold| hold.rescaled) {
+            return self.check_rescaled(commit, rollout, key);
         }
         let now = commit.net.now();
         let lost = |instance: &Instance| {
@@ -60,6 +68,21 @@ impl Checkers {
         if let Some((revision, count)) = too_many {
             let revision = revision.short().to_owned();
             let message = format!("{}: {count} of {revision} although {} is held", commit.object, rollout.version);
+            self.fail("S8", message);
+        }
+    }
+
+    /// S8 under a changed count: in a roll or a promotion no more of the new version is made than there was. S5 has an eye on the
+    /// canaries of a step.
+    fn check_rescaled(&mut self, commit: &Commit<'_>, rollout: &Rollout, key: (ObjectKey, String)) {
+        let stable = commit.after.status.as_ref().and_then(|status| status.stable.as_ref());
+        let others = stable.is_some_and(|stable| stable.revision != rollout.revision);
+        let count = |counts: &BTreeMap<RevisionId, u32>| counts.get(&rollout.revision).copied().unwrap_or(0);
+        let made = commit.created().into_iter().any(|new| new.revision == rollout.revision && !commit.is_adopted(new));
+        let present = counts(commit);
+        let before = self.held.insert(key, present.clone()).map_or(0, |before| count(&before));
+        if made && others && rollout.stage == Stage::Promoting && count(&present) > before {
+            let message = format!("{}: more of {} although it is held", commit.object, rollout.version);
             self.fail("S8", message);
         }
     }
