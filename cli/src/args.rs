@@ -1,7 +1,9 @@
 //! The command line: what there is to say, in one place.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
     acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node,
@@ -35,7 +37,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The namespace of names that bear none
-    #[arg(short, long, global = true, value_name = "NAME", env = "HELIUM_NAMESPACE", default_value = "default")]
+    #[arg(short, long, global = true, value_name = "NAME", env = "HELIUM_NAMESPACE", default_value = DEFAULT_NAMESPACE, value_parser = namespace)]
     pub(crate) namespace: String,
     /// The prefix of everything that Helium keeps in Consul KV
     #[arg(long, global = true, value_name = "PREFIX", env = "HELIUM_ROOT", default_value = helium_crds::keys::DEFAULT_ROOT)]
@@ -43,6 +45,15 @@ pub(crate) struct Global {
     /// How log lines look; `HELIUM_LOG` says which there are, as in `info,helium_engine=debug`
     #[arg(long, global = true, value_name = "FORMAT", env = "HELIUM_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+}
+
+/// Reads a namespace. A variable that is exported but empty is as good as none.
+fn namespace(text: &str) -> Result<String, String> {
+    let exported_empty = || std::env::var_os("HELIUM_NAMESPACE").is_some_and(|value| value.is_empty());
+    if text.is_empty() && exported_empty() {
+        return Ok(DEFAULT_NAMESPACE.to_owned());
+    }
+    diagnose::namespace(text).map_err(|allowed| format!("a namespace (`-n`, or `HELIUM_NAMESPACE`) is {allowed}"))
 }
 
 /// How log lines look.

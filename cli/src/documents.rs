@@ -7,9 +7,10 @@ use std::{
 };
 
 use clap::Args;
-use helium_crds::{AnyObject, Kind, Parsed, Report, Source, parse_all};
+use helium_crds::{AnyObject, Kind, Report, Source, parse_all_in};
+use serde_json::json;
 
-use crate::output::{Console, Exit, Failure};
+use crate::output::{Console, Exit, Failure, format::to_json};
 
 /// Where documents come from.
 #[derive(Args, Debug)]
@@ -25,13 +26,23 @@ pub(crate) struct Files {
 /// What came of reading documents.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// Every document is sound; in the order in which they are to be applied.
+    /// Every document is sound, and there is at least one; Deployments come first.
     Sound(Vec<AnyObject>),
     /// Something is wrong with at least one.
     Problems(Report),
 }
 
-/// Reads and validates every document. `namespace` is given to those that name none.
+/// What problems are told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// A person, on stderr: each problem with its line and a caret.
+    Person,
+    /// A machine, on stdout: `{"valid": false, "problems": [...]}`.
+    Machine,
+}
+
+/// Reads and validates every document. `namespace` is given to those that name none. No document at all is an error: whoever names
+/// files means to find something in them.
 pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
     let mut sources = Vec::new();
     let mut report = Report::default();
@@ -42,9 +53,12 @@ pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
             Err(problems) => report.problems.extend(problems.problems),
         }
     }
-    match parse_all(&sources) {
+    match parse_all_in(namespace, &sources) {
         Ok(parsed) if report.problems.is_empty() => {
-            let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| placed(parsed, namespace)).collect();
+            if parsed.is_empty() {
+                return Err(Failure::usage("no documents in the files given"));
+            }
+            let mut objects: Vec<AnyObject> = parsed.into_iter().map(|parsed| parsed.object).collect();
             objects.sort_by_key(|object| Kind::ALL.iter().position(|kind| *kind == object.kind()));
             Ok(Read::Sound(objects))
         }
@@ -56,25 +70,30 @@ pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
     }
 }
 
-/// Reads and validates every document for a command that needs them all sound and at least one of them.
+/// Reads and validates every document for a command that needs them all sound.
 pub(crate) fn sound(files: &Files, namespace: &str, console: &mut Console) -> Result<Vec<AnyObject>, Failure> {
+    sound_or_told(files, namespace, Reader::Person, console)
+}
+
+/// The same, with the problems told to either reader.
+pub(crate) fn sound_or_told(
+    files: &Files,
+    namespace: &str,
+    reader: Reader,
+    console: &mut Console,
+) -> Result<Vec<AnyObject>, Failure> {
     match read(files, namespace)? {
-        Read::Sound(objects) if objects.is_empty() => Err(Failure::usage("no documents in the files given")),
         Read::Sound(objects) => Ok(objects),
         Read::Problems(report) => {
-            console.say(report.render(console.colours_words()).trim_end());
+            match reader {
+                Reader::Person => console.say(report.render(console.colours_words()).trim_end()),
+                Reader::Machine => {
+                    console.data(to_json(&json!({ "valid": false, "problems": report.problems }))?)?;
+                }
+            }
             Err(Failure::new(Exit::Usage, ""))
         }
     }
-}
-
-/// The object of a document, in the namespace of the command line unless the document itself names one.
-fn placed(parsed: Parsed, namespace: &str) -> AnyObject {
-    let Parsed { mut object, names_namespace, .. } = parsed;
-    if !names_namespace {
-        namespace.clone_into(&mut object.metadata_mut().namespace);
-    }
-    object
 }
 
 /// The files to read, those of a folder in the order of their names.

@@ -67,6 +67,28 @@ pub enum SpecKey {
     Control(Kind, ObjectKey),
 }
 
+impl SpecKey {
+    /// What a key under `spec/` is, whatever the root in front. An object may itself be called `control`: where `spec` stands tells the
+    /// two apart, since a shard's name is a single digit.
+    pub fn under_any_root(key: &str) -> Option<Self> {
+        let parts: Vec<&str> = key.split('/').collect();
+        let of_last = |count: usize| parts.get(parts.len().checked_sub(count)?..).and_then(Self::of_parts);
+        of_last(5).or_else(|| of_last(6))
+    }
+
+    fn of_parts(parts: &[&str]) -> Option<Self> {
+        match *parts {
+            ["spec", _, namespace, kind, name] => {
+                Some(SpecKey::Object(Kind::from_name(kind)?, ObjectKey::new(namespace, name)))
+            }
+            ["spec", _, namespace, kind, name, "control"] => {
+                Some(SpecKey::Control(Kind::from_name(kind)?, ObjectKey::new(namespace, name)))
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Keys {
     /// Keys under `root`; a slash is added at its end where there is none.
     pub fn under(root: &str) -> Self {
@@ -101,15 +123,7 @@ impl Keys {
     /// What a key under `spec/` is; none for a sentinel or anything that is not Helium's.
     pub fn parse_spec(&self, key: &str) -> Option<SpecKey> {
         let parts: Vec<&str> = key.strip_prefix(&self.root)?.split('/').collect();
-        match parts.as_slice() {
-            ["spec", _, namespace, kind, name] => {
-                Some(SpecKey::Object(Kind::from_name(kind)?, ObjectKey::new(*namespace, *name)))
-            }
-            ["spec", _, namespace, kind, name, "control"] => {
-                Some(SpecKey::Control(Kind::from_name(kind)?, ObjectKey::new(*namespace, *name)))
-            }
-            _ => None,
-        }
+        SpecKey::of_parts(&parts)
     }
 
     /// All status of one shard.
@@ -228,4 +242,28 @@ impl Keys {
 
 fn object_path(room: &str, kind: Kind, key: &ObjectKey) -> String {
     format!("{room}/{}/{}/{}/{}", shard(key), key.namespace, kind.singular(), key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_from_an_object_that_is_called_control() {
+        for root in ["helium/v1/", "spec/", "a/spec/b/"] {
+            let keys = Keys::under(root);
+            for kind in Kind::ALL {
+                for name in ["hello", "control", "spec", "deployment"] {
+                    let key = ObjectKey::new(name, name);
+                    let (spec, control) = (keys.spec(kind, &key), keys.control(kind, &key));
+                    assert_eq!(keys.parse_spec(&spec), Some(SpecKey::Object(kind, key.clone())), "{spec}");
+                    assert_eq!(keys.parse_spec(&control), Some(SpecKey::Control(kind, key.clone())), "{control}");
+                    assert_eq!(SpecKey::under_any_root(&spec), keys.parse_spec(&spec), "{spec}");
+                    assert_eq!(SpecKey::under_any_root(&control), keys.parse_spec(&control), "{control}");
+                }
+            }
+            let sentinel = format!("{}.keep", keys.spec_shard('0'));
+            assert_eq!((keys.parse_spec(&sentinel), SpecKey::under_any_root(&sentinel)), (None, None));
+        }
+    }
 }

@@ -31,7 +31,7 @@ mod yaml;
 pub use any_object::{AnyObject, DecodeError};
 pub use canary::{Canary, CanarySpec};
 pub use deployment::{Deployment, DeploymentSpec};
-pub use diagnose::{Code, Parsed, Problem, Report, parse, parse_all};
+pub use diagnose::{Code, Parsed, Problem, Report, parse, parse_all, parse_all_in};
 pub use ids::{InstanceId, NodeName, ObjectKey, RevisionId};
 pub use object::{API_VERSION, Kind, Metadata, Object};
 pub use period::Period;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::waiting::{Waited, wait_for};
 use crate::{
-    documents::{self, Files},
+    documents::{self, Files, Reader},
     output::{Console, Exit, Failure, Outcome, format::to_json},
     session::Session,
 };
@@ -36,13 +36,14 @@ pub(crate) struct ApplyArgs {
 enum Short {
     /// `deployment/hello`, one a line.
     Name,
-    /// One JSON document: `{"items": [...]}`.
+    /// One JSON document: `{"items": [...]}`, or `{"valid": false, "problems": [...]}` of files in which something is wrong.
     Json,
 }
 
 /// Runs `helium apply`.
 pub(crate) async fn run(args: ApplyArgs, session: &Session, console: &mut Console) -> Outcome {
-    let objects = documents::sound(&args.files, session.namespace(), console)?;
+    let reader = if args.output == Some(Short::Json) { Reader::Machine } else { Reader::Person };
+    let objects = documents::sound_or_told(&args.files, session.namespace(), reader, console)?;
     let people = session.people("apply")?;
     let applied = if args.dry_run { people.preview(&objects).await? } else { people.apply(&objects).await? };
     print(&applied, &args, console)?;

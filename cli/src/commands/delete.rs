@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use helium_crds::{Period, keys::Keys};
-use helium_engine::people::{ObjectRef, People, PeopleError, follow::Follow};
+use helium_engine::people::{Deleted, ObjectRef, People, PeopleError, follow::Follow};
 
 use crate::{
     documents::{self, Files},
@@ -46,16 +46,16 @@ pub(crate) async fn run(args: DeleteArgs, session: &Session, console: &mut Conso
     if objects.is_empty() {
         return Ok(Exit::Ok);
     }
-    let marked = people.delete(&objects).await?;
-    for object in &objects {
-        let already = if marked.contains(object) { "" } else { " already" };
+    let deleted = people.delete(&objects).await?;
+    for Deleted { object, already } in &deleted {
+        let already = if *already { " already" } else { "" };
         console.line(format!("{object} is being deleted{already}"))?;
     }
     if !args.wait {
         return Ok(Exit::Ok);
     }
     let gone = async {
-        for object in &objects {
+        for Deleted { object, .. } in &deleted {
             until_gone(object, &people, people.keys()).await?;
             console.line(format!("{object} deleted"))?;
         }

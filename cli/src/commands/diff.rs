@@ -1,14 +1,17 @@
 //! `helium diff`: what apply would change, as a unified diff. Exit code 1 if there is something.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use helium_crds::Metadata;
 use helium_engine::people::{Applied, Outcome as Applying, Stored};
-use serde_json::Value;
+use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
 
 use crate::{
-    documents::{self, Files},
-    output::{Console, Exit, Failure, Outcome, Tone, format::to_yaml},
+    documents::{self, Files, Reader},
+    output::{
+        Console, Exit, Failure, Outcome, Tone,
+        format::{items, to_json, to_yaml},
+    },
     session::Session,
 };
 
@@ -17,33 +20,60 @@ use crate::{
 pub(crate) struct DiffArgs {
     #[command(flatten)]
     files: Files,
+    /// Print the differences as one JSON document
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<Machine>,
+}
+
+/// The form for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Machine {
+    /// `{"items": [...]}`, each with `before` and `after`; or `{"valid": false, "problems": [...]}` of files in which something is wrong.
+    Json,
 }
 
 /// Runs `helium diff`.
 pub(crate) async fn run(args: DiffArgs, session: &Session, console: &mut Console) -> Outcome {
-    let objects = documents::sound(&args.files, session.namespace(), console)?;
+    let reader = if args.output.is_some() { Reader::Machine } else { Reader::Person };
+    let objects = documents::sound_or_told(&args.files, session.namespace(), reader, console)?;
     let previews = session.people("diff")?.preview(&objects).await?;
-    let mut exit = Exit::Ok;
-    for preview in previews.iter().filter(|preview| preview.outcome != Applying::Unchanged) {
+    for preview in &previews {
         for warning in &preview.warnings {
             console.warn(format!("{}: {warning}", preview.object));
         }
-        let (before, after) = texts(preview)?;
-        let text = unified(&preview.object.to_string(), &before, &after, console);
-        console.data(text)?;
-        exit = Exit::Different;
     }
-    Ok(exit)
+    let different: Vec<&Applied> = previews.iter().filter(|preview| preview.outcome != Applying::Unchanged).collect();
+    if args.output.is_some() {
+        let values = different.iter().map(|preview| as_json(preview)).collect::<Result<Vec<Value>, _>>()?;
+        console.data(to_json(&items(&values))?)?;
+    } else {
+        for preview in &different {
+            let (before, after) = texts(preview)?;
+            let text = unified(&preview.object.to_string(), &before, &after, console);
+            console.data(text)?;
+        }
+    }
+    Ok(if different.is_empty() { Exit::Ok } else { Exit::Different })
+}
+
+fn as_json(preview: &Applied) -> Result<Value, Failure> {
+    Ok(json!({
+        "object": preview.object.to_string(),
+        "outcome": preview.outcome.as_str(),
+        "before": preview.before.as_ref().map(declared).transpose()?,
+        "after": declared(&preview.after)?,
+        "warnings": preview.warnings,
+    }))
 }
 
 /// Both sides as YAML, without what Helium keeps.
 fn texts(preview: &Applied) -> Result<(String, String), Failure> {
-    let before = preview.before.as_ref().map(declared).transpose()?.unwrap_or_default();
-    Ok((before, declared(&preview.after)?))
+    let before = preview.before.as_ref().map(declared).transpose()?.map(|value| to_yaml(&value)).transpose()?;
+    Ok((before.unwrap_or_default(), to_yaml(&declared(&preview.after)?)?))
 }
 
 /// An object as its author would write it, every default written out.
-fn declared(stored: &Stored) -> Result<String, Failure> {
+fn declared(stored: &Stored) -> Result<Value, Failure> {
     let mut object = stored.clone();
     let kept = &stored.metadata;
     object.metadata = Metadata::named(&kept.namespace, &kept.name);
@@ -53,7 +83,7 @@ fn declared(stored: &Stored) -> Result<String, Failure> {
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("generation");
     }
-    to_yaml(&value)
+    Ok(value)
 }
 
 /// A unified diff; the side that is not there is `/dev/null`.

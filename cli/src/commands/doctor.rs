@@ -1,7 +1,7 @@
 //! `helium doctor`: look for what is wrong with the store, and with those who should be using it.
 
 use clap::Args;
-use helium_engine::people::{People, PeopleError};
+use helium_engine::people::{Condition, People, PeopleError};
 
 use crate::{
     output::{Console, Exit, Failure, Outcome, Tone},
@@ -30,8 +30,11 @@ pub(crate) async fn run(args: DoctorArgs, session: &Session, console: &mut Conso
     let people = session.people("doctor")?;
     let address = session.consul()?.address;
     if args.repair {
-        let written = people.repair().await?;
-        console.say(format!("{} missing keys of the layout were written", written.len()));
+        console.say(match people.repair().await?.as_slice() {
+            [] => "nothing of the layout was missing".to_owned(),
+            [only] => format!("{only} was missing and is there again"),
+            [first, rest @ ..] => format!("{first} and {} more were missing and are there again", rest.len()),
+        });
     }
     let leader = people.client().status_leader().await?;
     let known = if leader.is_empty() { Mark::Bad } else { Mark::Good };
@@ -44,19 +47,22 @@ pub(crate) async fn run(args: DoctorArgs, session: &Session, console: &mut Conso
 }
 
 async fn layout(people: &People, console: &mut Console) -> Result<u8, Failure> {
-    let (mark, text) = match people.layout().await {
-        Ok(None) => (Mark::Odd, "not made yet; the first controller or apply makes it".to_owned()),
-        Ok(Some(layout)) if !layout.complete => {
-            (Mark::Odd, "half made; the next controller or apply finishes it".to_owned())
+    let repair = "something was lost; `helium doctor --repair` declares that what the store holds now is all there is";
+    let (mark, text) = match people.condition().await {
+        Ok(Condition::New) => (Mark::Odd, "not made yet; the first controller or apply makes it".to_owned()),
+        Ok(Condition::HalfMade) => (Mark::Odd, "half made; the next controller or apply finishes it".to_owned()),
+        Ok(Condition::Sound(layout)) => (Mark::Good, format!("schema {}, store {}", layout.schema, layout.uid)),
+        Ok(Condition::LayoutLost) => {
+            let key = people.keys().layout();
+            (Mark::Bad, format!("the key {key} is missing although records are there: {repair}"))
         }
-        Ok(Some(layout)) => match people.missing_sentinels().await?.as_slice() {
-            [] => (Mark::Good, format!("schema {}, store {}", layout.schema, layout.uid)),
-            missing => {
-                let text =
-                    format!("{} sentinels are missing, such as {}: something was lost", missing.len(), missing[0]);
-                (Mark::Bad, text)
-            }
-        },
+        Ok(Condition::SentinelsLost(missing)) => {
+            let which = match missing.as_slice() {
+                [only] => format!("the sentinel {only} is missing"),
+                several => format!("{} sentinels are missing, such as {}", several.len(), several[0]),
+            };
+            (Mark::Bad, format!("{which}: {repair}"))
+        }
         Err(error @ (PeopleError::Layout { .. } | PeopleError::Unreadable { .. })) => (Mark::Bad, error.to_string()),
         Err(error) => return Err(error.into()),
     };

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use helium_crds::{ObjectKey, deployment::VersionCount};
-use helium_engine::people::{ObjectRef, Stored};
+use helium_engine::people::{ObjectRef, Scaled, Stored, scale::counts_by_version};
 use serde_json::Value;
 
 use crate::{
@@ -42,7 +42,10 @@ pub(crate) async fn run(args: ScaleArgs, session: &Session, console: &mut Consol
             args.versions.iter().map(|word| version_count(word)).collect::<Result<_, _>>()?;
         vec![people.scale_versions(&key, &versions).await?]
     };
-    for (before, after) in results {
+    for Scaled { before, after, warnings } in results {
+        for warning in warnings {
+            console.warn(format!("{}: {warning}", ObjectRef::of(&after)));
+        }
         console.line(line(&before, &after))?;
     }
     Ok(Exit::Ok)
@@ -59,13 +62,8 @@ fn line(before: &Stored, after: &Stored) -> String {
 
 /// `3`, or `v23=0,v24=7`.
 fn counts(stored: &Stored) -> String {
-    let Some(Value::Array(versions)) = stored.spec.get("versions") else {
-        return stored.spec.get("replicas").map_or_else(|| "1".to_owned(), Value::to_string);
-    };
-    let texts = versions
-        .iter()
-        .filter_map(|version| Some(format!("{}={}", version.get("version")?.as_str()?, version.get("replicas")?)));
-    texts.collect::<Vec<_>>().join(",")
+    let replicas = || stored.spec.get("replicas").map_or_else(|| "1".to_owned(), Value::to_string);
+    counts_by_version(stored).unwrap_or_else(replicas)
 }
 
 fn named_count(word: &str, namespace: &str) -> Result<(ObjectKey, u32), Failure> {

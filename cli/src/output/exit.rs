@@ -114,6 +114,10 @@ impl From<PeopleError> for Failure {
             (_, Exit::NotAuthorised) => failure.hint("`helium acl policy deployer` prints the rights that this needs"),
             (PeopleError::Conflict { .. }, _) => failure.hint("look at it again and repeat the command"),
             (PeopleError::ServiceClash { .. }, _) => failure.hint("set `spec.service` of one of them to another name"),
+            (PeopleError::CountsHeld { object, .. }, _) => failure.hint(format!(
+                "`helium scale {0} --versions VERSION=COUNT` sets other counts, `helium scale {0}=COUNT` ends them",
+                object.key
+            )),
             (PeopleError::WeightNotPossible { .. }, _) => {
                 failure.hint("choose another weight or count, or leave `exact` out to take the nearest")
             }
@@ -129,8 +133,16 @@ fn exit_of(error: &PeopleError) -> Exit {
         PeopleError::NotInitialised { .. } => Exit::NotAuthorised,
         PeopleError::Conflict { .. } | PeopleError::Deleting(_) | PeopleError::ServiceClash { .. } => Exit::Conflict,
         PeopleError::NotFound(_) | PeopleError::NoRevision { .. } => Exit::NotFound,
-        PeopleError::WeightNotPossible { .. } | PeopleError::TooLarge { .. } => Exit::Usage,
-        PeopleError::Refused(_) | PeopleError::Layout { .. } | PeopleError::LayoutLost { .. } => Exit::Refused,
+        PeopleError::WeightNotPossible { .. }
+        | PeopleError::TooLarge { .. }
+        | PeopleError::Invalid { .. }
+        | PeopleError::Ambiguous { .. }
+        | PeopleError::SameVersion { .. }
+        | PeopleError::GivenTwice(_) => Exit::Usage,
+        PeopleError::Refused(_)
+        | PeopleError::CountsHeld { .. }
+        | PeopleError::Layout { .. }
+        | PeopleError::LayoutLost { .. } => Exit::Refused,
         PeopleError::Partly { cause, .. } => exit_of(cause),
         PeopleError::Unknown { .. } => Exit::Unreachable,
         PeopleError::Store(_) | PeopleError::Unreadable { .. } => Exit::Internal,

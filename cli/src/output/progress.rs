@@ -260,6 +260,10 @@ pub(crate) fn verdict(awaited: &Awaited, status: &DeploymentStatus) -> Verdict {
     if status.phase == Phase::Deleting {
         return Verdict::Deleting;
     }
+    // What cannot be followed keeps the version that was current before: that is no sign of somebody else.
+    if status.phase == Phase::Invalid {
+        return Verdict::Failed;
+    }
     if status.current.revision != awaited.revision {
         return Verdict::Superseded;
     }
@@ -267,10 +271,7 @@ pub(crate) fn verdict(awaited: &Awaited, status: &DeploymentStatus) -> Verdict {
         Reason::RolloutAborted
         | Reason::RollbackFailed
         | Reason::ProgressDeadlineExceeded
-        | Reason::PausedOnFailure
-        | Reason::InvalidSpec
-        | Reason::VersionNotFound
-        | Reason::WeightNotPossible => Verdict::Failed,
+        | Reason::PausedOnFailure => Verdict::Failed,
         Reason::AllHealthy | Reason::ManualCountsHeld => Verdict::Done,
         _ => Verdict::Pending,
     }

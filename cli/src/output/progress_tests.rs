@@ -250,5 +250,7 @@ fn a_wait_ends_only_by_an_answer_to_what_was_asked() {
     assert_eq!(verdict(&awaited, &end), Verdict::Failed);
     let other = DeploymentStatus { observed_generation: 3, ..status(Reason::AllHealthy) };
     assert_eq!(verdict(&awaited, &other), Verdict::Superseded);
+    let invalid = DeploymentStatus { observed_generation: 2, ..status(Reason::InvalidSpec) };
+    assert_eq!(verdict(&awaited, &invalid), Verdict::Failed, "an invalid object keeps the version before");
     assert_eq!(verdict(&awaited, &DeploymentStatus { uid: "v".to_owned(), ..promoted() }), Verdict::Pending);
 }

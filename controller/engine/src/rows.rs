@@ -4,6 +4,7 @@ use helium_crds::{
     AnyObject, Canary, Deployment, Kind, Metadata, ObjectKey,
     control::{ControlRequest, ControlRequests},
     instance::Report,
+    keys::SpecKey,
     node::{Heartbeat, NodeRecord},
     object::Object,
 };
@@ -42,7 +43,7 @@ pub struct InvalidSpec {
 
 impl Decode for SpecRow {
     fn decode(key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        if key.ends_with("/control") {
+        if let Some(SpecKey::Control(..)) = SpecKey::under_any_root(key) {
             return read::<ControlRequests>(bytes).map(|control| Self::Control(control.requests));
         }
         Ok(match AnyObject::from_json(bytes) {
@@ -148,5 +149,16 @@ mod tests {
     fn requests_are_told_from_objects_by_their_key() {
         let row = SpecRow::decode("helium/v1/spec/0/default/deployment/x/control", br#"{"requests":[]}"#).unwrap();
         assert!(matches!(row, SpecRow::Control(requests) if requests.is_empty()));
+    }
+
+    #[test]
+    fn an_object_that_is_called_control_is_an_object() {
+        let deployment = br#"{"apiVersion":"helium.dev/v1","kind":"Deployment","metadata":{"name":"control"},
+            "spec":{"template":{"version":"1","exec":{"command":["run"]}}}}"#;
+        let row = SpecRow::decode("helium/v1/spec/0/default/deployment/control", deployment).unwrap();
+        assert!(matches!(row, SpecRow::Deployment(_)), "{row:?}");
+        let row =
+            SpecRow::decode("helium/v1/spec/0/default/deployment/control/control", br#"{"requests":[]}"#).unwrap();
+        assert!(matches!(row, SpecRow::Control(_)), "{row:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! only, and the rules look at whatever parts of a broken document are sound.
 
 mod kind;
-pub(crate) use nearest::nearest;
+mod namespace;
 mod nearest;
 mod path;
 mod problem;
@@ -17,11 +17,14 @@ mod words;
 
 use crate::{
     any_object::AnyObject,
+    object::DEFAULT_NAMESPACE,
     schema::shape,
     source::{Location, Source},
     yaml,
 };
 
+pub use namespace::namespace;
+pub use nearest::nearest;
 pub use path::Path;
 pub(crate) use problem::Problems;
 pub use problem::{Code, Problem, Report};
@@ -35,8 +38,6 @@ pub struct Parsed {
     pub object: AnyObject,
     /// Where its document begins.
     pub location: Location,
-    /// Whether the document itself says its namespace, so that one given on the command line is not for it.
-    pub names_namespace: bool,
 }
 
 /// Reads every object of a text: YAML or JSON, any number of documents, also lists (`{items: [...]}`) as `helium get` prints them.
@@ -53,13 +54,21 @@ pub fn parse(source: &Source) -> Result<Vec<Parsed>, Report> {
 /// # Errors
 /// Everything that is wrong, of every text at once.
 pub fn parse_all(sources: &[Source]) -> Result<Vec<Parsed>, Report> {
+    parse_all_in(DEFAULT_NAMESPACE, sources)
+}
+
+/// The same with another namespace for the objects that name none: every rule looks at them where they will be.
+///
+/// # Errors
+/// Everything that is wrong, of every text at once.
+pub fn parse_all_in(namespace: &str, sources: &[Source]) -> Result<Vec<Parsed>, Report> {
     let mut report = Report::default();
     let mut drafts = Vec::new();
     for source in sources {
         let mut problems = Problems::of(source);
         for document in yaml::documents(&mut problems) {
             for (path, node) in kind::objects(&document.root) {
-                drafts.extend(draft(&mut problems, source, &path, node));
+                drafts.extend(draft(&mut problems, (source, namespace), &path, node));
             }
         }
         report.problems.extend(problems.into_sorted());
@@ -70,6 +79,14 @@ pub fn parse_all(sources: &[Source]) -> Result<Vec<Parsed>, Report> {
     } else {
         Err(report)
     }
+}
+
+/// Checks an object that is at hand as JSON by everything that a file is checked by. What Helium keeps in it is not looked at.
+///
+/// # Errors
+/// Everything that is wrong with it, under the name of a text called `name`.
+pub fn check(name: &str, object: &serde_json::Value) -> Result<(), Report> {
+    parse(&Source::new(name, format!("{object:#}"))).map(drop)
 }
 
 /// A document of a known kind, sound or not.
@@ -83,10 +100,19 @@ struct Draft<'a> {
     parsed: Option<Parsed>,
 }
 
-fn draft<'a>(problems: &mut Problems<'_>, source: &'a Source, path: &Path, node: &yaml::Node) -> Option<Draft<'a>> {
+/// Reads one document of a source; the namespace is for it if it names none.
+fn draft<'a>(
+    problems: &mut Problems<'_>,
+    (source, namespace): (&'a Source, &str),
+    path: &Path,
+    node: &yaml::Node,
+) -> Option<Draft<'a>> {
     let before = problems.len();
     let kind = kind::of(problems, path, node)?;
-    let json = walk::Walker { problems, root: shape(kind) }.walk(node, path);
+    let mut json = walk::Walker { problems, root: shape(kind) }.walk(node, path);
+    if let Some(metadata) = json.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        metadata.entry("namespace").or_insert_with(|| namespace.into());
+    }
     for finding in findings(kind, &json) {
         let span = finding.path.span(node, finding.at_key);
         let path = finding.path.under(path).to_string();
@@ -94,10 +120,7 @@ fn draft<'a>(problems: &mut Problems<'_>, source: &'a Source, path: &Path, node:
     }
     let parsed = (problems.len() == before)
         .then(|| match AnyObject::typed(kind, json.clone()) {
-            Ok(object) => {
-                let names_namespace = json.pointer("/metadata/namespace").is_some();
-                Some(Parsed { object, location: source.location(node.span.start), names_namespace })
-            }
+            Ok(object) => Some(Parsed { object, location: source.location(node.span.start) }),
             Err(error) => {
                 problems.add(node.span.clone(), "", Code::Invalid, error.to_string(), None);
                 None

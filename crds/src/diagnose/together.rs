@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Code, Draft, Problem};
-use crate::{AnyObject, deployment::service_name, object::DEFAULT_NAMESPACE};
+use crate::{AnyObject, deployment::service_name};
 
 /// Objects that are given twice, and Deployments that would share a service.
 pub(super) fn check(drafts: &[Draft<'_>]) -> Vec<Problem> {
@@ -39,12 +39,8 @@ pub(super) fn check(drafts: &[Draft<'_>]) -> Vec<Problem> {
 
 /// Kind, namespace and name, where all three can be told.
 fn identity(json: &Value) -> Option<(String, String, String)> {
-    let metadata = json.get("metadata")?;
-    let namespace = match metadata.get("namespace") {
-        Some(namespace) => namespace.as_str()?,
-        None => DEFAULT_NAMESPACE,
-    };
-    Some((json.get("kind")?.as_str()?.to_owned(), namespace.to_owned(), metadata.get("name")?.as_str()?.to_owned()))
+    let text = |pointer: &str| Some(json.pointer(pointer)?.as_str()?.to_owned());
+    Some((text("/kind")?, text("/metadata/namespace")?, text("/metadata/name")?))
 }
 
 fn problem(draft: &Draft<'_>, first: &Draft<'_>, code: Code, message: String) -> Problem {

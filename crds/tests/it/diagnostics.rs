@@ -1,6 +1,6 @@
 //! What people see when something is wrong: one golden file a case.
 
-use helium_crds::{AnyObject, Code, Report, Source, parse, parse_all};
+use helium_crds::{AnyObject, Code, Report, Source, diagnose::check, parse, parse_all, parse_all_in};
 
 /// A sound Deployment, of which cases replace a part.
 const SOUND: &str = r#"apiVersion: helium.dev/v1
@@ -312,8 +312,27 @@ fn every_code_has_a_golden_file() {
 }
 
 #[test]
-fn a_document_says_whether_it_names_its_namespace() {
-    let named = SOUND.replace("name: hello", "name: hello\n  namespace: default");
-    let parsed = parse(&Source::new("a", format!("{CANARY}---\n{named}"))).unwrap();
-    assert_eq!(parsed.iter().map(|parsed| parsed.names_namespace).collect::<Vec<_>>(), [false, true]);
+fn rules_look_at_objects_in_the_namespace_that_they_will_be_in() {
+    let named = |namespace: &str| SOUND.replace("name: hello", &format!("name: hello\n  namespace: {namespace}"));
+    let read = |namespace: &str, text: String| parse_all_in(namespace, &[Source::new("a", text)]);
+    let two = read("team", format!("{SOUND}---\n{}", named("default"))).unwrap();
+    let namespaces: Vec<&str> = two.iter().map(|parsed| parsed.object.metadata().namespace.as_str()).collect();
+    assert_eq!(namespaces, ["team", "default"]);
+    let twice = read("team", format!("{SOUND}---\n{}", named("team"))).unwrap_err();
+    assert_eq!(codes(&twice), [Code::DuplicateObject]);
+    let long = read(&"t".repeat(60), SOUND.to_owned()).unwrap_err();
+    assert_eq!(codes(&long), [Code::BadLength], "the service's name holds the namespace");
+}
+
+#[test]
+fn an_object_at_hand_is_checked_as_a_file_is() {
+    let parsed = parse(&Source::new("a", SOUND)).unwrap().remove(0);
+    let mut object = serde_json::to_value(&parsed.object).unwrap();
+    assert_eq!(check("hello", &object), Ok(()));
+    let count = |version: &str, replicas| serde_json::json!({"version": version, "replicas": replicas});
+    object["spec"]["versions"] = [count("v1", 1), count("v1", 20_000), count("?", 0)].into();
+    let report = check("hello", &object).unwrap_err();
+    let mut found = codes(&report);
+    found.sort_unstable();
+    assert_eq!(found, [Code::BadText, Code::OutOfRange, Code::Conflict, Code::DuplicateName]);
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use helium_crds::{AnyObject, Metadata};
+use helium_crds::{AnyObject, Kind, Metadata};
 
 use super::{
     People, PeopleError, Row, checks,
-    commit::{MAX_BYTES, Write},
+    commit::{MAX_BYTES, Write, batches},
     manifest::{self, ObjectRef, Stored},
     stock::Stock,
 };
@@ -66,19 +66,17 @@ impl Change {
 }
 
 impl People {
-    /// Applies the documents: all of them or none, as far as one transaction of 64 goes.
+    /// Applies the documents: all of them or none, as far as one transaction of 64 goes. Where it takes several, no template is
+    /// stored before the Canary that is to guard it.
     ///
     /// An object whose spec, labels and annotations are as declared is not written. A store that was never used is made ready.
     pub async fn apply(&self, declared: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
         self.initialise().await?;
         let changes = self.changes(declared).await?;
         let writes = self.writes(&changes)?;
-        let mut written = 0;
-        for batch in batches(&writes) {
-            self.commit(batch).await.map_err(|cause| match written {
-                0 => cause,
-                _ => PeopleError::Partly { written, total: writes.len(), cause: Box::new(cause) },
-            })?;
+        let (mut written, total) = (0, writes.len());
+        for batch in batches(writes, Kind::Canary) {
+            self.commit(&batch).await.map_err(|cause| cause.after(written, total))?;
             written += batch.len();
         }
         Ok(changes.into_iter().map(|change| change.applied).collect())
@@ -97,7 +95,8 @@ impl People {
             changes.push(self.change(object, stock.get(name).cloned())?);
         }
         checks::service_names(declared, &mut stock).await?;
-        checks::canary_weights(declared, &mut changes, &mut stock).await?;
+        checks::pairs(declared, &mut changes, &mut stock).await?;
+        checks::versions(self, declared, &mut changes).await?;
         Ok(changes)
     }
 
@@ -189,41 +188,4 @@ fn versions(stored: &Stored, declared: &AnyObject) -> Option<(String, String)> {
     let AnyObject::Deployment(deployment) = declared else { return None };
     let new = deployment.spec.template.version.as_str();
     (old != new).then(|| (old.to_owned(), new.to_owned()))
-}
-
-/// Splits the writes into transactions, each within Consul's limits of operations and of bytes.
-fn batches(writes: &[Write]) -> Vec<&[Write]> {
-    let mut batches = Vec::new();
-    let (mut start, mut bytes) = (0, 0);
-    for (place, write) in writes.iter().enumerate() {
-        let full = place - start == consul_client::MAX_TXN_OPS || bytes + write.value.len() > MAX_BYTES;
-        if full && place > start {
-            batches.extend(writes.get(start..place));
-            (start, bytes) = (place, 0);
-        }
-        bytes += write.value.len();
-    }
-    batches.extend(writes.get(start..).filter(|rest| !rest.is_empty()));
-    batches
-}
-
-#[cfg(test)]
-mod tests {
-    use helium_crds::{Kind, ObjectKey};
-
-    use super::*;
-
-    fn write(size: usize) -> Write {
-        let object = ObjectRef::new(Kind::Deployment, ObjectKey::new("default", "hello"));
-        Write { object, key: "key".to_owned(), value: vec![0; size], index: 0 }
-    }
-
-    #[test]
-    fn a_batch_ends_at_sixty_four_operations_and_before_it_grows_too_large() {
-        let sizes = |writes: &[Write]| batches(writes).iter().map(|batch| batch.len()).collect::<Vec<_>>();
-        assert_eq!(sizes(&[]), [0; 0]);
-        assert_eq!(sizes(&vec![write(10); 130]), [64, 64, 2]);
-        assert_eq!(sizes(&[write(MAX_BYTES / 2), write(MAX_BYTES / 2), write(1)]), [2, 1]);
-        assert_eq!(sizes(&[write(1), write(MAX_BYTES)]), [1, 1]);
-    }
 }

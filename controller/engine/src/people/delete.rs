@@ -1,13 +1,29 @@
 //! Delete: a mark in the object. The controller takes everything down that belongs to it, then the object itself.
 
+use std::collections::BTreeSet;
+
+use helium_crds::Kind;
+
 use super::{
     People, PeopleError,
     manifest::{ObjectRef, Stored},
 };
 
+/// An object that is being deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// What it is called.
+    pub object: ObjectRef,
+    /// Whether it was marked before, so that nothing was written.
+    pub already: bool,
+}
+
 impl People {
-    /// Marks the objects for deletion: all of them or none. Gives those that were marked by this call.
-    pub async fn delete(&self, objects: &[ObjectRef]) -> Result<Vec<ObjectRef>, PeopleError> {
+    /// Marks the objects for deletion: all of them or none, as far as one transaction goes. Gives each once, in the order in which
+    /// they were given, be they given once or several times.
+    pub async fn delete(&self, objects: &[ObjectRef]) -> Result<Vec<Deleted>, PeopleError> {
+        let mut seen = BTreeSet::new();
+        let objects: Vec<ObjectRef> = objects.iter().filter(|object| seen.insert(*object)).cloned().collect();
         let mark = |_: usize, stored: &Stored| {
             if stored.is_deleting() {
                 return Ok(None);
@@ -16,7 +32,12 @@ impl People {
             marked.metadata.deletion_requested_at = Some(self.ports().now());
             Ok(Some(marked))
         };
-        let results = self.edit(objects, mark).await?;
-        Ok(results.iter().filter(|(before, _)| !before.is_deleting()).map(|(_, after)| ObjectRef::of(after)).collect())
+        // A Deployment goes before its Canary: without the Canary, what it still guards would be rolled out at once.
+        let results = self.edit(&objects, Kind::Deployment, mark).await?;
+        let deleted = |(before, after): &(Stored, Stored)| Deleted {
+            object: ObjectRef::of(after),
+            already: before.is_deleting(),
+        };
+        Ok(results.iter().map(deleted).collect())
     }
 }

@@ -51,6 +51,45 @@ pub enum PeopleError {
         /// What there is.
         known: Vec<String>,
     },
+    /// `label@hash` fits several revisions.
+    #[error("`{wanted}` fits several revisions of {object}: {}; give more digits", fits.join(", "))]
+    Ambiguous {
+        /// The object.
+        object: ObjectRef,
+        /// What was asked for: `v23@ab12`.
+        wanted: String,
+        /// The revisions that it fits, each told apart.
+        fits: Vec<String>,
+    },
+    /// Two counts are for the same revision.
+    #[error("`{}` are one revision of {object}; give it one count, or another version: there is {}", named.join("` and `"), known.join(", "))]
+    SameVersion {
+        /// The object.
+        object: ObjectRef,
+        /// How the two counts name it.
+        named: Vec<String>,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// One object is given two counts.
+    #[error("{0} is given twice; give it one count")]
+    GivenTwice(ObjectRef),
+    /// After the change, the object would not be one that could be applied.
+    #[error("{object} would not be valid: {}", problems.join("; "))]
+    Invalid {
+        /// The object.
+        object: ObjectRef,
+        /// What would be wrong with it, each with its field.
+        problems: Vec<String>,
+    },
+    /// Counts by version hold what runs, so that a template would be put back and nothing would come of it.
+    #[error("{object} is held at counts by version ({counts}), so that no template is rolled out")]
+    CountsHeld {
+        /// The object.
+        object: ObjectRef,
+        /// The counts: `v23=1,v24=2`.
+        counts: String,
+    },
     /// The object is on its way out.
     #[error("{0} is being deleted; apply it again once it is gone")]
     Deleting(ObjectRef),
@@ -65,7 +104,7 @@ pub enum PeopleError {
         service: String,
     },
     /// The Canary asks for exact weights, and whole instances cannot make this one.
-    #[error("{object} asks for exactly {requested}%, and {wanted} instances can only make {achieved}%")]
+    #[error("{object} asks for exactly {requested}%, and {wanted} instance{} can only make {achieved}%", if *wanted == 1 { "" } else { "s" })]
     WeightNotPossible {
         /// The Canary.
         object: ObjectRef,
@@ -116,6 +155,14 @@ pub enum PeopleError {
 }
 
 impl PeopleError {
+    /// This as the end of something that takes several transactions, of which those before it wrote so many of all objects.
+    pub(super) fn after(self, written: usize, total: usize) -> Self {
+        match written {
+            0 => self,
+            _ => PeopleError::Partly { written, total, cause: Box::new(self) },
+        }
+    }
+
     /// True if another try on fresh reads may well succeed.
     pub fn is_conflict(&self) -> bool {
         matches!(self, PeopleError::Conflict { .. })

@@ -29,7 +29,34 @@ pub struct Layout {
     pub complete: bool,
 }
 
+/// What has become of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It was never used.
+    New,
+    /// Its layout is half made; whoever uses it next finishes it.
+    HalfMade,
+    /// It holds records, but its layout is gone.
+    LayoutLost,
+    /// These sentinels are missing: what they stand for may be so too.
+    SentinelsLost(Vec<String>),
+    /// All is there.
+    Sound(Layout),
+}
+
 impl People {
+    /// What has become of the store, without changing anything.
+    pub async fn condition(&self) -> Result<Condition, PeopleError> {
+        let Some((layout, _)) = self.read_layout().await? else {
+            return Ok(if self.holds_records().await? { Condition::LayoutLost } else { Condition::New });
+        };
+        if !layout.complete {
+            return Ok(Condition::HalfMade);
+        }
+        let missing = self.missing_sentinels().await?;
+        Ok(if missing.is_empty() { Condition::Sound(layout) } else { Condition::SentinelsLost(missing) })
+    }
+
     /// Makes the store ready if it has never been used, and reads its layout. A store that holds records but no layout has lost
     /// it, and is left alone.
     pub async fn initialise(&self) -> Result<Layout, PeopleError> {
@@ -68,14 +95,16 @@ impl People {
         Ok(self.keys().sentinels().into_iter().filter(|sentinel| !found.contains(sentinel)).collect())
     }
 
-    /// Writes the missing sentinels, and so declares that what the store holds now is all there is. Gives those it wrote.
+    /// Writes the layout and the sentinels where they are missing, and so declares that what the store holds now is all there is.
+    /// Gives the keys that were missing.
     pub async fn repair(&self) -> Result<Vec<String>, PeopleError> {
+        let mut missing = self.missing_sentinels().await?;
         if self.read_layout().await?.is_none() {
             self.create_layout().await?;
+            missing.insert(0, self.keys().layout());
         }
         self.initialise().await?;
-        let missing = self.missing_sentinels().await?;
-        for part in missing.chunks(consul_client::MAX_TXN_OPS) {
+        for part in self.missing_sentinels().await?.chunks(consul_client::MAX_TXN_OPS) {
             let ops: Vec<TxnOp> = part.iter().map(|sentinel| TxnOp::set(sentinel, Vec::new())).collect();
             self.client().txn(&ops).await?;
         }

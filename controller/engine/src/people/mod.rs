@@ -27,6 +27,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 pub mod undo;
+mod versions;
 pub mod weights;
 
 use consul_client::Client;
@@ -34,9 +35,12 @@ use helium_crds::{Metadata, keys::Keys, object::Manager};
 use helium_runtime::ports::Ports;
 
 pub use apply::{Applied, Outcome};
+pub use delete::Deleted;
 pub use error::PeopleError;
+pub use layout::Condition;
 pub use manifest::{ObjectRef, Stored};
 pub use read::Row;
+pub use scale::Scaled;
 
 /// Who writes, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,55 +1,82 @@
 //! Scale: how many instances there should be, in all or by version.
 
-use helium_crds::{Kind, ObjectKey, deployment::VersionCount, revision::Revision};
+use std::collections::BTreeSet;
+
+use helium_crds::{Kind, ObjectKey, deployment::VersionCount};
 use serde_json::{Value, json};
 
 use super::{
-    People, PeopleError,
-    manifest::{ObjectRef, Stored},
+    People, PeopleError, checks,
+    manifest::{self, ObjectRef, Stored},
+    stock::Stock,
+    undo::template,
+    versions,
 };
 
+/// A Deployment that was scaled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scaled {
+    /// The object before.
+    pub before: Stored,
+    /// The object after; the same as before if it was so already, and then nothing was written.
+    pub after: Stored,
+    /// What the person may want to know about it.
+    pub warnings: Vec<String>,
+}
+
 impl People {
-    /// Sets the number of instances of each Deployment, in one transaction. Counts by version, if there were any, are over.
+    /// Sets the number of instances of each Deployment. Counts by version, if there were any, are over.
     ///
-    /// Gives the objects before and after; those that are so already are not written.
-    pub async fn scale(&self, counts: &[(ObjectKey, u32)]) -> Result<Vec<(Stored, Stored)>, PeopleError> {
+    /// A Canary is looked at as by an apply: with `exact: true` a count of which its weights cannot be made is refused, and
+    /// weights that come out far from what they ask for are a warning.
+    pub async fn scale(&self, counts: &[(ObjectKey, u32)]) -> Result<Vec<Scaled>, PeopleError> {
         let objects: Vec<ObjectRef> = counts.iter().map(|(key, _)| deployment(key)).collect();
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = objects.iter().find(|object| !seen.insert(*object)) {
+            return Err(PeopleError::GivenTwice(twice.clone()));
+        }
+        let canaries: Vec<ObjectRef> = objects.iter().map(checks::other).collect();
+        let canaries = Stock::of(self, &canaries).await?;
         let change = |place: usize, stored: &Stored| {
             let replicas = counts.get(place).map_or(0, |(_, replicas)| *replicas);
-            edited(stored, |spec| {
+            let after = edited(stored, |spec| {
                 spec.remove("versions");
                 spec.insert("replicas".to_owned(), json!(replicas));
-            })
+            })?;
+            if let Some(after) = &after {
+                beside_canary(after, &canaries)?;
+            }
+            Ok(after)
         };
-        self.edit(&objects, change).await
+        let results = self.edit(&objects, Kind::Deployment, change).await?;
+        let scaled = |(before, after): (Stored, Stored)| {
+            let mut warnings = Vec::new();
+            if before.spec != after.spec {
+                warnings.extend(counts_are_over(&before));
+                warnings.extend(beside_canary(&after, &canaries)?);
+            }
+            Ok(Scaled { before, after, warnings })
+        };
+        results.into_iter().map(scaled).collect()
     }
 
     /// Holds several versions of one Deployment at chosen counts. The Canary is suspended until `scale` sets one count again.
     ///
     /// Every version must be in the history: a label, or `label@hash` for one revision of that label.
-    pub async fn scale_versions(
-        &self,
-        key: &ObjectKey,
-        counts: &[VersionCount],
-    ) -> Result<(Stored, Stored), PeopleError> {
+    pub async fn scale_versions(&self, key: &ObjectKey, counts: &[VersionCount]) -> Result<Scaled, PeopleError> {
         let object = deployment(key);
-        self.existing(&object).await?;
+        let stored = self.existing(&object).await?.value;
         let history = self.revisions(key).await?;
-        for count in counts {
-            if !history.iter().any(|revision| names(&count.version, revision)) {
-                let known = history.iter().map(label).collect();
-                let wanted = format!("version {}", count.version);
-                return Err(PeopleError::NoRevision { object, wanted, known });
-            }
-        }
+        versions::check(&object, counts, &history, template(&stored).as_ref())?;
         let change = |_: usize, stored: &Stored| {
             edited(stored, |spec| {
                 spec.remove("replicas");
                 spec.insert("versions".to_owned(), json!(counts));
             })
         };
-        let results = self.edit(std::slice::from_ref(&object), change).await?;
-        results.into_iter().next().ok_or(PeopleError::NotFound(object))
+        let results = self.edit(std::slice::from_ref(&object), Kind::Deployment, change).await?;
+        let scaled = |(before, after)| Scaled { before, after, warnings: Vec::new() };
+        results.into_iter().next().map(scaled).ok_or(PeopleError::NotFound(object))
     }
 }
 
@@ -57,22 +84,28 @@ fn deployment(key: &ObjectKey) -> ObjectRef {
     ObjectRef::new(Kind::Deployment, key.clone())
 }
 
-/// Whether `label` or `label@hash` means this revision.
-fn names(wanted: &str, revision: &Revision) -> bool {
-    match wanted.split_once('@') {
-        None => revision.template.version == wanted,
-        Some((label, hash)) => revision.template.version == label && hash_of(revision).starts_with(hash),
+/// What apply would say of the Deployment beside its Canary, if it has one.
+fn beside_canary(deployment: &Stored, canaries: &Stock<'_>) -> Result<Vec<String>, PeopleError> {
+    let canary = canaries.get(&checks::other(&ObjectRef::of(deployment)));
+    let canary = canary.and_then(|row| manifest::typed(&row.value).ok());
+    match (manifest::typed(deployment), canary) {
+        (Ok(deployment), Some(canary)) => checks::pair(&deployment, &canary),
+        _ => Ok(Vec::new()),
     }
 }
 
-/// The hash of a revision without the scheme in front.
-fn hash_of(revision: &Revision) -> &str {
-    let id = revision.id.as_str();
-    id.split_once('-').map_or(id, |(_, hash)| hash)
+/// One count in place of counts by version lets the template have its way again.
+fn counts_are_over(before: &Stored) -> Option<String> {
+    before.spec.get("versions")?;
+    let version = template(before)?.version;
+    Some(format!("counts by version are over; every instance is to be {version}, the version of the template"))
 }
 
-fn label(revision: &Revision) -> String {
-    format!("{}@{}", revision.template.version, revision.id.short())
+/// The counts by version that an object holds, as they are typed: `v23=0,v24=7`.
+pub fn counts_by_version(stored: &Stored) -> Option<String> {
+    let count = |count: &Value| Some(format!("{}={}", count.get("version")?.as_str()?, count.get("replicas")?));
+    let counts: Vec<String> = stored.spec.get("versions")?.as_array()?.iter().filter_map(count).collect();
+    Some(counts.join(","))
 }
 
 /// The object with another spec; none if `change` changes nothing. An object on its way out is refused.

@@ -7,7 +7,7 @@ use consul_client::{Client, Put, Read, Transport, TransportError};
 use consul_embedded::{Access, Config, Rules, Server, seeded_entropy};
 use futures::future::BoxFuture;
 use helium_crds::{
-    AnyObject, Kind, ObjectKey, Source,
+    AnyObject, Kind, ObjectKey, RevisionId, Source,
     control::{ControlRequests, Verb},
     deployment::VersionCount,
     keys::Keys,
@@ -20,6 +20,9 @@ use helium_runtime::ports::Ports;
 use http::{Request, Response};
 
 use super::*;
+
+mod edits;
+mod pairs;
 
 const HELLO: &str = r#"
 apiVersion: helium.dev/v1
@@ -57,10 +60,21 @@ impl Desk {
         People::new(Client::over(transport, token.map(str::to_owned)), Keys::default(), ports, who)
     }
 
-    /// A person whose first transaction meets with `fault`.
+    /// A person whose first transaction that writes `hello` meets with `fault`.
     fn behind(&self, fault: Fault) -> People {
-        let line = Line { server: self.server.transport(), fault: Mutex::new(Some(fault)) };
+        self.behind_at("/deployment/hello", fault)
+    }
+
+    /// A person whose first transaction that holds `at` meets with `fault`.
+    fn behind_at(&self, at: &'static str, fault: Fault) -> People {
+        let line = Line { server: self.server.transport(), at, fault: Mutex::new(Some(fault)) };
         Self::person(Arc::new(line), None)
+    }
+
+    /// Writes a value as somebody who knows nothing of Helium.
+    async fn put(&self, key: &str, value: &impl serde::Serialize) {
+        let value = serde_json::to_vec(value).unwrap();
+        assert!(self.people.client().kv_put(key, value, &Put::default()).await.unwrap());
     }
 
     async fn apply(&self, text: &str) -> Vec<Applied> {
@@ -82,16 +96,17 @@ enum Fault {
     Faster { key: String, value: Vec<u8> },
 }
 
-/// A line to the store on which the first transaction that writes a spec meets with a fault.
+/// A line to the store on which the first transaction that holds `at` meets with a fault.
 struct Line {
     server: Arc<dyn Transport>,
+    at: &'static str,
     fault: Mutex<Option<Fault>>,
 }
 
 impl Transport for Line {
     fn send(&self, request: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, TransportError>> {
         let body = String::from_utf8_lossy(request.body());
-        let writes_spec = request.uri().path() == "/v1/txn" && body.contains("/deployment/hello");
+        let writes_spec = request.uri().path() == "/v1/txn" && body.contains(self.at);
         let fault = if writes_spec { self.fault.lock().unwrap().take() } else { None };
         Box::pin(async move {
             match fault {
@@ -151,6 +166,7 @@ async fn a_preview_tells_all_and_writes_nothing_even_to_an_empty_store() {
     let index = desk.server.index();
     let preview = desk.people.preview(&objects(HELLO)).await.unwrap();
     assert_eq!(preview[0].outcome, Outcome::Created);
+    assert_eq!(desk.people.condition().await.unwrap(), Condition::New);
     assert_eq!(desk.server.index(), index);
 }
 
@@ -232,9 +248,10 @@ async fn a_lost_answer_is_looked_up_and_never_sent_again_blindly() {
 async fn a_deleted_object_is_marked_once_and_takes_no_more_applies() {
     let desk = Desk::new();
     desk.apply(HELLO).await;
-    assert_eq!(desk.people.delete(&[hello()]).await.unwrap(), [hello()]);
+    let deleted = |already| [Deleted { object: hello(), already }];
+    assert_eq!(desk.people.delete(&[hello()]).await.unwrap(), deleted(false));
     let index = desk.server.index();
-    assert_eq!(desk.people.delete(&[hello()]).await.unwrap(), []);
+    assert_eq!(desk.people.delete(&[hello()]).await.unwrap(), deleted(true));
     let refusal = desk.people.apply(&objects(HELLO)).await.unwrap_err();
     assert!(matches!(refusal, PeopleError::Deleting(_)), "{refusal:?}");
     assert!(matches!(desk.people.scale(&[(hello().key, 1)]).await, Err(PeopleError::Deleting(_))));
@@ -247,13 +264,19 @@ async fn a_store_that_was_left_half_made_is_finished_and_one_that_lost_its_layou
     let half = layout::Layout { schema: layout::SCHEMA, uid: "half".to_owned(), complete: false };
     let key = desk.people.keys().layout();
     desk.people.client().kv_put(&key, serde_json::to_vec(&half).unwrap(), &Put::default()).await.unwrap();
+    assert_eq!(desk.people.condition().await.unwrap(), Condition::HalfMade);
     let layout = desk.people.initialise().await.unwrap();
     assert_eq!((layout.uid.as_str(), layout.complete), ("half", true));
     desk.apply(HELLO).await;
     desk.people.client().kv_delete(&key, None).await.unwrap();
+    assert_eq!(desk.people.condition().await.unwrap(), Condition::LayoutLost);
     assert!(matches!(desk.people.apply(&objects(HELLO)).await, Err(PeopleError::LayoutLost { .. })));
-    desk.people.repair().await.unwrap();
-    assert!(desk.people.missing_sentinels().await.unwrap().is_empty());
+    assert_eq!(desk.people.repair().await.unwrap()[0], key);
+    let sentinel = desk.people.keys().sentinels().remove(0);
+    desk.people.client().kv_delete(&sentinel, None).await.unwrap();
+    assert_eq!(desk.people.condition().await.unwrap(), Condition::SentinelsLost(vec![sentinel]));
+    assert_eq!(desk.people.repair().await.unwrap().len(), 1);
+    assert!(matches!(desk.people.condition().await.unwrap(), Condition::Sound(_)));
     desk.apply(HELLO).await;
 }
 
@@ -272,16 +295,32 @@ async fn a_deployer_cannot_make_a_store_but_can_use_one() {
     assert_eq!(deployer.apply(&objects(HELLO)).await.unwrap()[0].outcome, Outcome::Created);
 }
 
+/// Puts a revision into the history of `hello`, as the controller does.
+async fn remember(desk: &Desk, number: u64, id: &RevisionId, template: Template) {
+    let revision = Revision { id: id.clone(), number, template, created_at: desk.people.ports().now() };
+    desk.put(&desk.people.keys().revision(&hello().key, id), &revision).await;
+}
+
+/// What a controller says of `hello` that has looked at this generation of it.
+async fn looked_at(desk: &Desk, generation: u64, more: serde_json::Value) {
+    let mut status = serde_json::json!({
+        "uid": desk.hello().await.metadata.uid, "observedGeneration": generation, "phase": "Healthy",
+        "reason": "AllHealthy", "message": "", "wanted": 3, "healthy": 3,
+        "current": {"version": "1.0.0", "revision": "r1-1"}, "nextOrdinal": 1, "nextRevision": 1,
+    });
+    if let (Some(status), serde_json::Value::Object(more)) = (status.as_object_mut(), more) {
+        status.extend(more);
+    }
+    desk.put(&desk.people.keys().status(Kind::Deployment, &hello().key), &status).await;
+}
+
 /// A history of two versions, as the controller keeps it.
 async fn with_history(desk: &Desk) {
     desk.apply(HELLO).await;
     for (number, version) in [(1, "1.0.0"), (2, "2.0.0")] {
         let AnyObject::Deployment(deployment) = objects(&HELLO.replace("1.0.0", version)).remove(0) else { return };
         let template: Template = deployment.spec.template;
-        let id = revision_id(&template);
-        let revision = Revision { id: id.clone(), number, template, created_at: desk.people.ports().now() };
-        let key = desk.people.keys().revision(&hello().key, &id);
-        desk.people.client().kv_put(&key, serde_json::to_vec(&revision).unwrap(), &Put::default()).await.unwrap();
+        remember(desk, number, &revision_id(&template), template).await;
     }
     desk.apply(&HELLO.replace("1.0.0", "2.0.0")).await;
 }
@@ -304,11 +343,14 @@ async fn counts_by_version_take_only_versions_that_there_are() {
     let unknown = desk.people.scale_versions(&hello().key, &[count("v23", 1)]).await.unwrap_err();
     assert!(matches!(unknown, PeopleError::NoRevision { .. }), "{unknown:?}");
     let counts = [count("1.0.0", 2), count("2.0.0", 5)];
-    let (_, after) = desk.people.scale_versions(&hello().key, &counts).await.unwrap();
+    let after = desk.people.scale_versions(&hello().key, &counts).await.unwrap().after;
     assert_eq!(after.spec.get("replicas"), None);
     assert_eq!(after.spec["versions"][1]["replicas"], 5);
     let results = desk.people.scale(&[(hello().key, 4)]).await.unwrap();
-    assert_eq!((results[0].1.spec.get("versions"), &results[0].1.spec["replicas"]), (None, &4.into()));
+    let after = &results[0].after.spec;
+    assert_eq!((after.get("versions"), &after["replicas"]), (None, &4.into()));
+    let over = "counts by version are over; every instance is to be 2.0.0, the version of the template";
+    assert_eq!(results[0].warnings, [over]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,14 +365,8 @@ async fn a_request_is_kept_until_it_is_answered_and_then_makes_room() {
         requests.requests.into_iter().map(|request| request.id).collect::<Vec<_>>()
     };
     assert_eq!(ids().await, std::slice::from_ref(&first.id));
-    let status = serde_json::json!({
-        "uid": desk.hello().await.metadata.uid, "observedGeneration": 1, "phase": "Healthy", "reason": "AllHealthy",
-        "message": "", "wanted": 3, "healthy": 3, "current": {"version": "1.0.0", "revision": "r1-1"},
-        "control": [{"id": first.id, "verb": "restart", "by": "alice", "at": "2026-03-01T12:00:00Z"}],
-        "nextOrdinal": 1, "nextRevision": 1,
-    });
-    let status_key = desk.people.keys().status(Kind::Deployment, &hello().key);
-    desk.people.client().kv_put(&status_key, serde_json::to_vec(&status).unwrap(), &Put::default()).await.unwrap();
+    let answer = serde_json::json!({"id": first.id, "verb": "restart", "by": "alice", "at": "2026-03-01T12:00:00Z"});
+    looked_at(&desk, 1, serde_json::json!({"control": [answer]})).await;
     assert_eq!(desk.people.status(&hello().key).await.unwrap().unwrap().reason, Reason::AllHealthy);
     let second = desk.people.request(&hello().key, Verb::Restart, None).await.unwrap().unwrap();
     assert_eq!(ids().await, [second.id]);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     People, PeopleError,
     manifest::{ObjectRef, Stored},
-    scale::edited,
+    scale::{counts_by_version, edited},
 };
 
 /// What an undo did.
@@ -24,10 +24,12 @@ impl People {
     /// Puts the template of revision `number` back, or without one that of the version before.
     ///
     /// The version before is the stable one while another is being rolled out or was given up, else the newest in the history
-    /// that is not the present one. What follows is a rollout like any other.
+    /// that is not the present one. What follows is a rollout like any other; so it is refused while counts by version hold what
+    /// runs, since nothing would come of it.
     pub async fn undo(&self, key: &ObjectKey, number: Option<u64>) -> Result<Undone, PeopleError> {
         let object = ObjectRef::new(Kind::Deployment, key.clone());
         let stored = self.existing(&object).await?.value;
+        counts_are_not_held(&stored)?;
         let history = self.revisions(key).await?;
         let status = self.status(key).await?;
         let present = template(&stored);
@@ -40,8 +42,11 @@ impl People {
             let wanted = number.map_or("earlier revision".to_owned(), |number| format!("revision {number}"));
             return Err(PeopleError::NoRevision { object, wanted, known });
         };
-        let change = |_: usize, stored: &Stored| edited(stored, |spec| put_back(spec, &to));
-        let results = self.edit(std::slice::from_ref(&object), change).await?;
+        let change = |_: usize, stored: &Stored| {
+            counts_are_not_held(stored)?;
+            edited(stored, |spec| put_back(spec, &to))
+        };
+        let results = self.edit(std::slice::from_ref(&object), Kind::Deployment, change).await?;
         let (before, after) = results.into_iter().next().ok_or(PeopleError::NotFound(object))?;
         Ok(Undone { to, before, after })
     }
@@ -51,7 +56,15 @@ fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision) {
     spec.insert("template".to_owned(), json!(revision.template));
 }
 
-fn template(stored: &Stored) -> Option<Template> {
+fn counts_are_not_held(stored: &Stored) -> Result<(), PeopleError> {
+    match counts_by_version(stored) {
+        Some(counts) => Err(PeopleError::CountsHeld { object: ObjectRef::of(stored), counts }),
+        None => Ok(()),
+    }
+}
+
+/// The template of a stored Deployment, if it can be read.
+pub(super) fn template(stored: &Stored) -> Option<Template> {
     serde_json::from_value(stored.spec.get("template")?.clone()).ok()
 }
 

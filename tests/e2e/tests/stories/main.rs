@@ -5,6 +5,7 @@ mod fleet;
 mod specs;
 
 mod counts;
+mod doctor;
 mod drift;
 mod failover;
 mod harness;
@@ -12,4 +13,6 @@ mod outage;
 mod people;
 mod readme;
 mod rights;
+mod said;
 mod shell;
+mod terminal;
