@@ -28,8 +28,11 @@ pub struct Follow<'a> {
     index: u64,
     last: Option<Vec<(String, u64)>>,
     /// The round that is under way.
-    round: Option<BoxFuture<'a, Result<(Vec<KvPair>, u64), PeopleError>>>,
+    round: Option<BoxFuture<'a, Answer>>,
 }
+
+/// The pairs and the index that a round has brought.
+type Answer = Result<(Vec<KvPair>, u64), PeopleError>;
 
 #[derive(Clone, Debug)]
 enum Target {
@@ -92,7 +95,7 @@ impl<'a> Follow<'a> {
 }
 
 /// One long poll; tried again for a while if Consul is away.
-async fn round(people: &People, target: Target, index: u64, first: bool) -> Result<(Vec<KvPair>, u64), PeopleError> {
+async fn round(people: &People, target: Target, index: u64, first: bool) -> Answer {
     if !first {
         // A missing key wakes at every write to the store; this bounds what that costs.
         tokio::time::sleep(LEAST).await;
