@@ -5,7 +5,7 @@
 //! only, and the rules look at whatever parts of a broken document are sound.
 
 mod kind;
-pub(crate) use nearest::nearest;
+pub use nearest::nearest;
 mod nearest;
 mod path;
 mod problem;

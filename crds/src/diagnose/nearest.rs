@@ -2,7 +2,7 @@
 
 /// The nearest of the known names, if it is near enough to be what was meant: the same but for case and punctuation, or
 /// at most a third of its letters away.
-pub(crate) fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = fold(typed);
     known
         .into_iter()
