@@ -12,6 +12,9 @@ use crate::commands::{
 
 /// Exit codes, as `helium --help` tells them.
 const AFTER_HELP: &str = "\
+Data goes to stdout and words to stderr. Progress (--wait, rollout status) is what a command was asked for and goes to stdout; with
+-o it goes to stderr, and stdout holds the documents alone. Colours only on a terminal, never with NO_COLOR or TERM=dumb.
+
 Exit codes: 0 ok; 1 differences (diff only); 2 usage or validation; 3 conflict; 4 not found; 5 timeout; 6 rollout failed;
 7 refused by a lock, window or guard; 8 store unreachable; 9 not authorised; 10 internal; 130 interrupted";
 

@@ -27,25 +27,26 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let mut console = Console::of_process();
-    let outcome = start(cli, &mut console);
-    match outcome {
+    match start(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            console.failure(&failure);
+            Console::of_process().failure(&failure);
             failure.exit.into()
         }
     }
 }
 
-fn start(cli: Cli, console: &mut Console) -> output::Outcome {
+fn start(cli: Cli) -> output::Outcome {
     logging::start(cli.global.log_format, commands::usual_log(&cli.command))?;
+    // At least two: while a command reads stdin on one, the other sees signals.
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
     let session = Session::new(cli.global);
-    let outcome = runtime.block_on(commands::run(cli.command, &session, console));
+    let outcome = runtime.block_on(commands::run(cli.command, session, Console::of_process()));
     // A task that hangs in a blocking call must not keep the process from ending.
     runtime.shutdown_background();
     outcome

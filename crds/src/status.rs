@@ -234,6 +234,18 @@ pub enum ConditionKind {
     ManualCounts,
 }
 
+impl ConditionKind {
+    /// Every kind of condition.
+    pub const ALL: [ConditionKind; 3] =
+        [ConditionKind::Available, ConditionKind::Progressing, ConditionKind::ManualCounts];
+}
+
+impl fmt::Display for ConditionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// A rollout from one revision to another, from its first instance to its end. All its memory is here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
 use helium_runtime::shutdown::Shutdown;
 
-use super::serving;
+use super::serving::Signals;
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::{Session, hostname},
@@ -21,8 +22,9 @@ use crate::{
 
 /// Where an agent keeps its records and logs unless told otherwise.
 const DATA_DIR: &str = "/var/lib/helium";
-/// Where the agent of `helium dev` keeps them, beside the data of its store.
-pub(super) const DEV_DATA_DIR: &str = ".helium/agent";
+/// Where `helium dev` keeps its own, and the folder of the agent within.
+pub(super) const DEV_DATA_DIR: &str = ".helium";
+pub(super) const DEV_AGENT: &str = "agent";
 /// How long Consul may take to tell the address of this machine.
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 /// The file that remembers the address for a start without Consul.
@@ -58,8 +60,14 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// The data folder of this machine's agent: that of `helium dev` if it is here, else the usual one.
 pub(super) fn usual_data_dir() -> PathBuf {
-    let dev = Path::new(DEV_DATA_DIR);
-    if dev.is_dir() { dev.to_owned() } else { PathBuf::from(DATA_DIR) }
+    let dev = Path::new(DEV_DATA_DIR).join(DEV_AGENT);
+    if dev.is_dir() { dev } else { PathBuf::from(DATA_DIR) }
+}
+
+/// The agent's folder in what a person names: the folder itself, or the part of it that `helium dev` gives to its agent.
+pub(super) fn agent_folder(data_dir: &Path) -> PathBuf {
+    let within = data_dir.join(DEV_AGENT);
+    if within.is_dir() { within } else { data_dir.to_owned() }
 }
 
 /// The `helium` program itself, for instances that ask for `HELIUM_BIN`.
@@ -84,18 +92,9 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
     console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
+    let mut signals = Signals::listen()?;
     let (trigger, shutdown) = Shutdown::new();
-    let run = agent.run(shutdown, mode);
-    tokio::pin!(run);
-    tokio::select! {
-        biased;
-        signal = serving::asked_to_stop() => {
-            tracing::info!(signal = signal?, "stopping");
-            trigger.trigger();
-            run.await;
-        }
-        () = &mut run => {}
-    }
+    signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)
 }
 

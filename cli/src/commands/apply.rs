@@ -22,12 +22,12 @@ pub(crate) struct ApplyArgs {
     dry_run: bool,
     /// Follow the rollouts to their end; exit code 6 if one fails
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// How long to wait
     #[arg(long, value_name = "PERIOD", default_value = "1h", requires = "wait")]
     timeout: Period,
-    /// Print names only, or one JSON document
-    #[arg(short, long, value_name = "FORMAT", conflicts_with = "wait")]
+    /// Print names only, or one JSON document; what `--wait` says of the progress then goes to stderr
+    #[arg(short, long, value_name = "FORMAT")]
     output: Option<Short>,
 }
 
@@ -58,6 +58,9 @@ pub(crate) async fn run(args: ApplyArgs, session: &Session, console: &mut Consol
     if waited.is_empty() {
         console.say("nothing to wait for: no Deployment was applied");
         return Ok(Exit::Ok);
+    }
+    if args.output.is_some() {
+        console.keep_stdout_for_data();
     }
     wait_for(waited, &people, args.timeout, console).await
 }

@@ -1,13 +1,13 @@
 //! `helium controller`: run a controller; of several, one leads and the others stand by.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, pin::pin, time::Duration};
 
 use clap::Args;
 use helium_crds::Period;
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::shutdown::Shutdown;
 
-use super::serving;
+use super::serving::{self, Signals};
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,
@@ -57,20 +57,11 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     if let Ok(Err(error)) = tokio::time::timeout(FIRST_LOOK, session.people("controller")?.initialise()).await {
         tracing::warn!(%error, "the store is not ready");
     }
+    let mut signals = Signals::listen()?;
     let (trigger, shutdown) = Shutdown::new();
     let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
-    let run = engine.run(shutdown);
-    tokio::pin!(run);
-    let ended = tokio::select! {
-        biased;
-        signal = serving::asked_to_stop() => {
-            tracing::info!(signal = signal?, "stopping");
-            trigger.trigger();
-            run.await
-        }
-        ended = &mut run => ended,
-    };
+    let ended = signals.obeyed_by(pin!(engine.run(shutdown)), &trigger).await;
     trigger.trigger();
     http.abort();
-    ended.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
+    ended?.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
 }

@@ -30,7 +30,7 @@ pub(crate) struct DeleteArgs {
     ignore_not_found: bool,
     /// Wait until the objects are gone
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
     /// How long to wait
     #[arg(long, value_name = "PERIOD", default_value = "5m", requires = "wait")]
     timeout: Period,

@@ -17,17 +17,20 @@ use helium_agent::{Agent, AgentConfig, StopMode};
 use helium_crds::{AnyObject, NodeName};
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::shutdown::{Shutdown, Trigger};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinHandle},
+};
 
 use super::{
-    agent::{own_program, refused},
+    agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     apply::result_line,
     dev_screen::Screen,
-    serving,
+    serving::Signals,
 };
 use crate::{
     documents::{self, Files},
-    output::{Console, Exit, Failure, Outcome},
+    output::{Console, Exit, Failure, Outcome, console::redraws},
     session::Session,
 };
 
@@ -46,8 +49,8 @@ pub(crate) struct DevArgs {
     /// Go into folders within folders
     #[arg(short = 'R', long, requires = "files")]
     recursive: bool,
-    /// The folder of the store, of records and logs
-    #[arg(long, value_name = "FOLDER", default_value = ".helium")]
+    /// The folder of the store, of records and logs; `helium logs --data-dir` takes the same
+    #[arg(long, value_name = "FOLDER", default_value = DEV_DATA_DIR)]
     data_dir: PathBuf,
     /// Stop what an earlier run left, and forget everything
     #[arg(long)]
@@ -64,6 +67,29 @@ struct Parts {
     agent: (Trigger, JoinHandle<()>),
 }
 
+impl Parts {
+    /// Waits until a part ends that nobody has asked to, and says which. What is left of Helium then would only look alive.
+    async fn ended_early(&mut self) -> Failure {
+        let (part, why) = tokio::select! {
+            biased;
+            ended = &mut self.http => ("the HTTP face of the store", reason(ended.map(|served| served.map_err(|e| e.to_string())))),
+            ended = &mut self.checks => ("the health checks", reason(ended.map(Ok))),
+            ended = &mut self.controller.1 => ("the controller", reason(ended.map(|ran| ran.map_err(|e| e.to_string())))),
+            ended = &mut self.agent.1 => ("the agent", reason(ended.map(Ok))),
+        };
+        Failure::internal(format!("{part} ended: {why}")).hint("what it keeps is on the disk; start `helium dev` again")
+    }
+}
+
+/// Why a task ended, for people.
+fn reason(ended: Result<Result<(), String>, JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "nobody asked it to".to_owned(),
+        Ok(Err(error)) => error,
+        Err(error) => error.to_string(),
+    }
+}
+
 /// Runs `helium dev` until it is asked to stop.
 pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console) -> Outcome {
     let objects = declared(&args, session, console)?;
@@ -76,7 +102,8 @@ pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console)
     let people = session.people_over(client_of(&server), "dev");
     // Before anybody watches: a watcher would be blind until it finds the sentinels.
     people.initialise().await?;
-    let parts = start(&server, listener, &args.data_dir, session)?;
+    let mut signals = Signals::listen()?;
+    let mut parts = start(&server, listener, &args.data_dir, session)?;
     let work = async {
         if !objects.is_empty() {
             for applied in people.apply(&objects).await? {
@@ -86,18 +113,19 @@ pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console)
                 console.line(result_line(&applied))?;
             }
         }
-        Screen::new(console.terminal).show(&people, session, console).await
+        Screen::new(redraws()).show(&people, session, console).await
     };
     let ended = tokio::select! {
         biased;
-        signal = serving::asked_to_stop() => signal.map(|_| ()),
+        _ = signals.next() => Ok(()),
+        early = parts.ended_early() => Err(early),
         shown = work => shown,
     };
-    console.say("stopping what runs; state is kept (--fresh forgets it)");
+    console.say("stopping what runs; Ctrl-C again ends it at once");
     tokio::select! {
         biased;
         () = stop(parts) => {}
-        _ = serving::asked_to_stop() => return Err(Failure::new(Exit::Interrupted, "not everything was stopped")),
+        _ = signals.next() => return Err(Failure::new(Exit::Interrupted, "not everything was stopped")),
     }
     ended.map(|()| Exit::Ok)
 }
@@ -136,6 +164,7 @@ fn greet(port: u16, folder: &Path, console: &mut Console) -> Result<(), Failure>
     console.line(format!(
         "Helium dev: Consul API on http://127.0.0.1:{port}, data in {folder} (one machine only; for more, run Consul)"
     ))?;
+    console.line("Ctrl-C stops everything; state is kept (--fresh forgets it)")?;
     if port != PORT {
         console.line(format!(
             "Port {PORT} is taken. In other terminals: export CONSUL_HTTP_ADDR=http://127.0.0.1:{port}"
@@ -165,7 +194,7 @@ fn client_of(server: &Server) -> Client {
 }
 
 fn agent_config(folder: &Path, session: &Session) -> Result<AgentConfig, Failure> {
-    let mut config = AgentConfig::new(NodeName::from(NODE), folder.join("agent"), own_program()?);
+    let mut config = AgentConfig::new(NodeName::from(NODE), folder.join(DEV_AGENT), own_program()?);
     config.keys = session.keys();
     Ok(config)
 }
@@ -194,12 +223,17 @@ fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Sessio
 async fn stop(parts: Parts) {
     let (trigger, controller) = parts.controller;
     trigger.trigger();
-    if let Ok(Err(error)) = controller.await {
+    // One that has ended has been waited for already, and told.
+    if !controller.is_finished()
+        && let Ok(Err(error)) = controller.await
+    {
         tracing::error!(%error, "the controller ended badly");
     }
     let (trigger, agent) = parts.agent;
     trigger.trigger();
-    if let Err(error) = agent.await {
+    if !agent.is_finished()
+        && let Err(error) = agent.await
+    {
         tracing::error!(%error, "the agent ended badly");
     }
     parts.checks.abort();
@@ -222,7 +256,7 @@ async fn forget(folder: &Path, session: &Session) -> Result<(), Failure> {
     let (trigger, shutdown) = Shutdown::new();
     trigger.trigger();
     agent.run(shutdown, StopMode::StopInstances).await;
-    for part in ["consul", "agent"] {
+    for part in ["consul", DEV_AGENT] {
         let path = folder.join(part);
         if path.exists() {
             std::fs::remove_dir_all(&path)
@@ -230,4 +264,32 @@ async fn forget(folder: &Path, session: &Session) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_early_is_named_with_its_reason_and_the_others_are_still_stopped() {
+        let (stop_controller, shutdown) = Shutdown::new();
+        let controller = tokio::spawn(async move {
+            shutdown.cancelled().await;
+            Ok(())
+        });
+        let (stop_agent, _) = Shutdown::new();
+        let mut parts = Parts {
+            http: tokio::spawn(std::future::pending()),
+            checks: tokio::spawn(std::future::pending()),
+            controller: (stop_controller, controller),
+            agent: (stop_agent, tokio::spawn(async { panic!("out of luck") })),
+        };
+        let failure = parts.ended_early().await;
+        assert_eq!(failure.exit, Exit::Internal);
+        assert!(
+            failure.message.starts_with("the agent ended: ") && failure.message.contains("out of luck"),
+            "{failure:?}"
+        );
+        stop(parts).await;
+    }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use helium_crds::{DeploymentStatus, Kind};
 use helium_engine::people::{ObjectRef, People, Stored, follow::Follow};
+use jiff::Timestamp;
 
 use crate::{
     output::{
@@ -16,8 +17,9 @@ use crate::{
 
 /// How often the tree is drawn again for the sake of the times in it.
 const TICK: Duration = Duration::from_secs(1);
-/// The width that is taken where a terminal does not tell its own.
+/// The size that is taken where a terminal does not tell its own.
 const WIDTH: usize = 80;
+const HEIGHT: usize = 24;
 
 /// The columns of an object's line: `deployment/hello  Healthy  3/3  1.0.0`.
 type Cells = [String; 4];
@@ -32,7 +34,7 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    /// An empty screen. `redraw`: on a terminal, the tree is drawn over the last one.
+    /// An empty screen. `redraw`: on a terminal that can move its cursor, the tree is drawn over the last one.
     pub(super) fn new(redraw: bool) -> Self {
         Self { redraw, drawn: 0, shown: BTreeMap::new() }
     }
@@ -95,19 +97,7 @@ impl Screen {
         session: &Session,
         console: &mut Console,
     ) -> Result<(), Failure> {
-        let (width, mut lines) = (width(), Vec::new());
-        for (stored, status) in views {
-            let [name, phase, counts, version] = cells(stored, *status);
-            let phase = console.paint(phase_tone(phase_of(stored, *status)), &phase);
-            lines.push(format!("{name}  {phase}  {counts}  {version}"));
-            let below = status.map(|status| branches(status, session)).unwrap_or_default();
-            let last = below.len().saturating_sub(1);
-            lines.extend(below.iter().enumerate().map(|(place, text)| {
-                // A line that wraps would be counted as one and leave its rest on the screen.
-                let branch = format!("{} {text}", if place == last { "└" } else { "├" });
-                branch.chars().take(width).collect::<String>()
-            }));
-        }
+        let lines = frame(views, size(), session.ports.now(), console);
         // Up to the first line of the last drawing, and clear what is below.
         let up = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
         self.drawn = lines.len();
@@ -119,10 +109,48 @@ impl Screen {
     }
 }
 
-/// How many characters fit into a line of the terminal.
-fn width() -> usize {
-    let told = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if told == 0 { WIDTH } else { told }
+/// How much fits on the screen.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    width: usize,
+    height: usize,
+}
+
+/// The size of the terminal now.
+fn size() -> Size {
+    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
+    let or = |told: Option<u16>, usual: usize| told.filter(|&told| told > 0).map_or(usual, usize::from);
+    Size { width: or(told.map(|size| size.ws_col), WIDTH), height: or(told.map(|size| size.ws_row), HEIGHT) }
+}
+
+/// The tree as lines that fit: one that wraps, or that has left the screen, could not be drawn over.
+fn frame(views: &[(&Stored, Option<&DeploymentStatus>)], size: Size, now: Timestamp, console: &Console) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (stored, status) in views {
+        let [name, phase, counts, version] = cells(stored, *status);
+        let line = cut(&format!("{name}  {phase}  {counts}  {version}"), size.width);
+        let tone = phase_tone(phase_of(stored, *status));
+        // Cut as plain text, since colours have no width.
+        lines.push(line.replacen(&format!("  {phase}  "), &format!("  {}  ", console.paint(tone, &phase)), 1));
+        let below = status.map(|status| branches(status, now)).unwrap_or_default();
+        let last = below.len().saturating_sub(1);
+        lines.extend(below.iter().enumerate().map(|(place, text)| {
+            let branch = if place == last { "└" } else { "├" };
+            cut(&format!("{branch} {text}"), size.width)
+        }));
+    }
+    // The cursor stands in the line below.
+    let room = size.height.saturating_sub(1).max(1);
+    if lines.len() > room {
+        let hidden = lines.split_off(room - 1).len();
+        lines.push(cut(&format!("... {hidden} more lines; `helium get deployments` shows all"), size.width));
+    }
+    lines
+}
+
+/// As much of a line as fits.
+fn cut(line: &str, width: usize) -> String {
+    line.chars().take(width).collect()
 }
 
 fn cells(stored: &Stored, status: Option<&DeploymentStatus>) -> Cells {
@@ -131,10 +159,62 @@ fn cells(stored: &Stored, status: Option<&DeploymentStatus>) -> Cells {
 }
 
 /// The versions, and what is being waited for.
-fn branches(status: &DeploymentStatus, session: &Session) -> Vec<String> {
+fn branches(status: &DeploymentStatus, now: Timestamp) -> Vec<String> {
     let versions = status.versions.iter().filter(|version| version.desired + version.assigned > 0).map(|version| {
         format!("{} {}  {}/{} healthy", version.role.tag(), version.version, version.healthy, version.desired)
     });
-    let waiting = status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, session.ports.now()));
+    let waiting = status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now));
     versions.chain(waiting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stored(name: &str) -> Stored {
+        serde_json::from_value(json!({
+            "apiVersion": "helium.dev/v1", "kind": "Deployment", "metadata": {"name": name, "uid": "u"},
+            "spec": {"replicas": 3, "template": {"version": "1.0.0"}},
+        }))
+        .unwrap()
+    }
+
+    fn healthy() -> DeploymentStatus {
+        serde_json::from_value(json!({
+            "uid": "u", "observedGeneration": 1, "phase": "Healthy", "reason": "AllHealthy", "message": "",
+            "wanted": 3, "healthy": 3, "current": {"version": "1.0.0", "revision": "r1-1"},
+            "versions": [{"version": "1.0.0", "revision": "r1-1", "role": "stable", "desired": 3, "assigned": 3,
+                          "registered": 3, "healthy": 3}],
+            "nextOrdinal": 1, "nextRevision": 1,
+        }))
+        .unwrap()
+    }
+
+    fn drawn(width: usize, height: usize) -> String {
+        let (one, two, status) = (stored("hello"), stored("a-much-longer-name"), healthy());
+        let views = [(&one, Some(&status)), (&two, Some(&status)), (&two, None)];
+        frame(&views, Size { width, height }, Timestamp::UNIX_EPOCH, &Console::plain()).join("\n")
+    }
+
+    #[test]
+    fn a_screen_that_is_large_enough_shows_the_whole_tree() {
+        insta::assert_snapshot!(drawn(80, 24), @r"
+        deployment/hello  Healthy  3/3  1.0.0
+        └ stable 1.0.0  3/3 healthy
+        deployment/a-much-longer-name  Healthy  3/3  1.0.0
+        └ stable 1.0.0  3/3 healthy
+        deployment/a-much-longer-name  Pending  -  1.0.0
+        ");
+    }
+
+    #[test]
+    fn the_tree_is_cut_to_the_width_and_height_of_the_screen() {
+        insta::assert_snapshot!(drawn(30, 4), @r"
+        deployment/hello  Healthy  3/3
+        └ stable 1.0.0  3/3 healthy
+        ... 3 more lines; `helium get
+        ");
+    }
 }

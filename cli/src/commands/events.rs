@@ -10,8 +10,8 @@ use crate::{
     names,
     output::{
         Console, Exit, Failure, Outcome, Tone,
-        format::{Document, items, to_document},
-        table::Rows,
+        format::{Document, items, to_document, to_yaml},
+        table::{Endless, Rows},
         time::age,
     },
     session::Session,
@@ -40,12 +40,13 @@ pub(crate) async fn run(args: EventsArgs, session: &Session, console: &mut Conso
     let people = session.people("events")?;
     let mut follow = Follow::prefix(&people, format!("{}events/", people.keys().root()));
     let mut seen: Vec<(ObjectRef, Event)> = Vec::new();
+    let mut table = Endless::default();
     loop {
         let pairs = follow.next().await?;
         let mut events = selected(people.parse_events(&pairs), wanted.as_deref(), session);
         events.sort_by_key(|(_, event)| event.at);
         let new: Vec<_> = events.iter().filter(|event| !seen.contains(event)).cloned().collect();
-        print(&new, &args, seen.is_empty(), session, console)?;
+        print(&new, &args, &mut table, session, console)?;
         if !args.watch {
             return Ok(Exit::Ok);
         }
@@ -71,25 +72,28 @@ fn selected(
 fn print(
     events: &[(ObjectRef, Event)],
     args: &EventsArgs,
-    first: bool,
+    table: &mut Endless,
     session: &Session,
     console: &mut Console,
 ) -> Result<(), Failure> {
     if let Some(document) = args.output {
         let values: Vec<Value> = events.iter().map(as_json).collect();
         if args.watch {
-            return values.iter().try_for_each(|value| console.line(value.to_string()));
+            return values.iter().try_for_each(|value| match document {
+                Document::Json => console.line(value.to_string()),
+                Document::Yaml => console.data(format!("---\n{}", to_yaml(value)?)),
+            });
         }
         return console.data(to_document(&items(&values), document)?);
     }
     if events.is_empty() {
-        if first && !args.watch {
+        if !args.watch {
             console.say("no events");
         }
         return Ok(());
     }
-    let lines = event_rows(events, true, session).lines(console);
-    lines.into_iter().skip(usize::from(!first)).try_for_each(|line| console.line(line))
+    let lines = table.lines(&event_rows(events, true, session), false, console);
+    lines.into_iter().try_for_each(|line| console.line(line))
 }
 
 fn as_json((object, event): &(ObjectRef, Event)) -> Value {

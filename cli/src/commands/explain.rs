@@ -17,7 +17,7 @@ use crate::{
 /// Options of `helium explain`.
 #[derive(Args, Debug)]
 pub(crate) struct ExplainArgs {
-    /// A field (`deployment.spec.strategy`) or an object (`deployment/hello`)
+    /// A field (`deployment.spec.strategy`; one that does not exist is exit code 2), or an object (`deployment/hello`; exit code 4)
     #[arg(value_name = "FIELD|OBJECT", required = true, num_args = 1..=2)]
     what: Vec<String>,
     /// Print one JSON document
@@ -77,7 +77,8 @@ async fn why(
 
 fn field(path: &str, output: Option<Machine>, console: &mut Console) -> Outcome {
     let doc = explain_field(path).map_err(|error| {
-        let failure = Failure::new(Exit::NotFound, error.to_string());
+        // A field is a word of the language, as a kind is: a wrong one is a wrong command line, not something that is missing.
+        let failure = Failure::usage(error.to_string());
         match error {
             ExplainError::UnknownField { known, .. } if !known.is_empty() => {
                 failure.hint(format!("fields there are {}", known.join(", ")))

@@ -1,12 +1,13 @@
-//! `helium get`: list objects, once or as they change.
+//! `helium get`: list objects. What changes after that is printed by [`super::get_watch`].
 
 use std::collections::BTreeMap;
 
 use clap::Args;
 use helium_crds::{DeploymentStatus, Kind, ObjectKey};
-use helium_engine::people::{ObjectRef, People, PeopleError, Stored, follow::Follow};
+use helium_engine::people::{ObjectRef, People, PeopleError, Stored};
 use serde_json::{Value, json};
 
+use super::get_watch::watch;
 use crate::{
     names::{self, Selection},
     output::{
@@ -25,7 +26,7 @@ pub(crate) struct GetArgs {
     objects: Vec<String>,
     /// How to print
     #[arg(short, long, value_name = "FORMAT")]
-    output: Option<Format>,
+    pub(super) output: Option<Format>,
     /// Objects of every namespace
     #[arg(short = 'A', long)]
     all_namespaces: bool,
@@ -36,8 +37,8 @@ pub(crate) struct GetArgs {
 
 /// Objects with what the controller says of them.
 pub(super) struct View {
-    stored: Vec<Stored>,
-    statuses: BTreeMap<ObjectKey, DeploymentStatus>,
+    pub(super) stored: Vec<Stored>,
+    pub(super) statuses: BTreeMap<ObjectKey, DeploymentStatus>,
 }
 
 /// Runs `helium get`.
@@ -83,81 +84,14 @@ fn tables(view: &View, args: &GetArgs, session: &Session, console: &mut Console)
             console.line("")?;
         }
         first = false;
-        let lines = object_table::table(kind, &of_kind, &view.statuses, columns, console);
+        let lines = object_table::table(kind, &of_kind, &view.statuses, columns).lines(console);
         lines.into_iter().try_for_each(|line| console.line(line))?;
     }
     Ok(())
 }
 
-fn columns(args: &GetArgs, session: &Session) -> Columns {
+pub(super) fn columns(args: &GetArgs, session: &Session) -> Columns {
     Columns { wide: args.output == Some(Format::Wide), namespace: args.all_namespaces, now: session.ports.now() }
-}
-
-/// Prints everything once, then each object again whenever it or its status changes.
-async fn watch(
-    args: &GetArgs,
-    selection: &Selection,
-    people: &People,
-    session: &Session,
-    console: &mut Console,
-) -> Outcome {
-    let root = people.keys().root().to_owned();
-    let mut specs = Follow::prefix(people, format!("{root}spec/"));
-    let mut statuses = Follow::prefix(people, format!("{root}status/"));
-    let mut spec_pairs = specs.next().await?;
-    let mut status_pairs = statuses.next().await?;
-    let mut shown: BTreeMap<ObjectRef, Value> = BTreeMap::new();
-    let mut first = true;
-    loop {
-        let stored = people.parse_objects(&spec_pairs).into_iter().map(|row| row.value).collect();
-        let view = View { stored, statuses: people.parse_statuses(&status_pairs) };
-        let view = view.select(selection, args, session);
-        changes(&view, &mut shown, args, session, console, first)?;
-        first = false;
-        tokio::select! {
-            biased;
-            pairs = specs.next() => spec_pairs = pairs?,
-            pairs = statuses.next() => status_pairs = pairs?,
-        }
-    }
-}
-
-/// Prints what differs from what was shown.
-fn changes(
-    view: &View,
-    shown: &mut BTreeMap<ObjectRef, Value>,
-    args: &GetArgs,
-    session: &Session,
-    console: &mut Console,
-    first: bool,
-) -> Result<(), Failure> {
-    let mut now = BTreeMap::new();
-    for (stored, document) in view.stored.iter().zip(view.documents()?) {
-        let name = ObjectRef::of(stored);
-        if shown.get(&name) != Some(&document) {
-            match args.output {
-                Some(Format::Json) => console.line(document.to_string())?,
-                Some(Format::Yaml) => console.data(format!("---\n{}", to_yaml(&document)?))?,
-                Some(Format::Name) => console.line(name.to_string())?,
-                None | Some(Format::Wide) => {
-                    let columns = columns(args, session);
-                    let mut lines = object_table::table(stored.kind, &[stored], &view.statuses, columns, console);
-                    // The headings stand once, above the first row.
-                    let kept = if first && now.is_empty() { lines } else { lines.split_off(1.min(lines.len())) };
-                    kept.into_iter().try_for_each(|line| console.line(line))?;
-                }
-            }
-        }
-        now.insert(name, document);
-    }
-    for gone in shown.keys().filter(|name| !now.contains_key(*name)) {
-        match args.output {
-            Some(Format::Json) => console.line(json!({ "object": gone.to_string(), "deleted": true }).to_string())?,
-            _ => console.line(format!("{gone} deleted"))?,
-        }
-    }
-    *shown = now;
-    Ok(())
 }
 
 /// The objects that were named, or everything there is.
@@ -175,7 +109,7 @@ async fn look(people: &People, selection: &Selection) -> Result<View, PeopleErro
 }
 
 impl View {
-    fn select(mut self, selection: &Selection, args: &GetArgs, session: &Session) -> Self {
+    pub(super) fn select(mut self, selection: &Selection, args: &GetArgs, session: &Session) -> Self {
         self.stored.retain(|stored| match selection {
             Selection::Objects(objects) => objects.contains(&ObjectRef::of(stored)),
             Selection::Kinds(kinds) => {
@@ -187,7 +121,7 @@ impl View {
     }
 
     /// Every object with its status.
-    fn documents(&self) -> Result<Vec<Value>, Failure> {
+    pub(super) fn documents(&self) -> Result<Vec<Value>, Failure> {
         self.stored.iter().map(|stored| document(stored, self.statuses.get(&stored.key()))).collect()
     }
 }
@@ -210,7 +144,8 @@ pub(super) fn document(stored: &Stored, status: Option<&DeploymentStatus>) -> Re
     Ok(value)
 }
 
-fn missing(objects: &[ObjectRef], view: &View) -> Result<(), Failure> {
+/// The first of the objects that is not there.
+pub(super) fn missing(objects: &[ObjectRef], view: &View) -> Result<(), Failure> {
     let there: Vec<ObjectRef> = view.stored.iter().map(ObjectRef::of).collect();
     match objects.iter().find(|object| !there.contains(object)) {
         Some(object) => Err(PeopleError::NotFound(object.clone()).into()),

@@ -1,4 +1,4 @@
-//! `helium logs`: what the instances of this machine print.
+//! `helium logs`: what the instances of this machine print, and where the others are.
 
 use std::{
     collections::BTreeSet,
@@ -9,13 +9,18 @@ use std::{
 use clap::Args;
 use helium_agent::logs::{InstanceLog, ReadLog, copy, list};
 use helium_crds::ObjectKey;
+use helium_engine::people::PeopleError;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, duplex},
     sync::mpsc,
     task::JoinSet,
+    time::interval,
 };
 
-use super::agent::usual_data_dir;
+use super::{
+    agent::{agent_folder, usual_data_dir},
+    others::{Others, Sight},
+};
 use crate::{
     names,
     output::{Console, Exit, Failure, Outcome},
@@ -49,7 +54,7 @@ pub(crate) struct LogsArgs {
     /// Also instances that are gone
     #[arg(long)]
     gone: bool,
-    /// The data folder of this machine's agent [default: .helium/agent if it is there, else /var/lib/helium]
+    /// The data folder of this machine's agent, or of `helium dev` [default: .helium if it is there, else /var/lib/helium]
     #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -57,14 +62,15 @@ pub(crate) struct LogsArgs {
 /// Runs `helium logs`.
 pub(crate) async fn run(args: LogsArgs, session: &Session, console: &mut Console) -> Outcome {
     let key = names::deployment(&args.name, session.namespace())?;
-    let folder = args.data_dir.clone().unwrap_or_else(usual_data_dir);
+    let folder = args.data_dir.as_deref().map_or_else(usual_data_dir, agent_folder);
     let found = wanted(&args, &key, &folder)?;
-    if found.is_empty() && !args.follow {
-        let message = format!("no instance of {key} has a log on this machine");
-        let hint =
-            format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
-        return Err(Failure::new(Exit::NotFound, message).hint(hint));
+    let only = (args.only_version.clone(), args.instance.clone());
+    let mut others = Others::new(session.people("logs")?, key.clone(), folder.clone(), only);
+    let sight = others.look().await;
+    if found.is_empty() {
+        nothing_here(&args, &key, &sight, &folder, console)?;
     }
+    others.news(&sight).into_iter().for_each(|words| console.say(words));
     if !args.follow {
         return once(&found, &args, console).await;
     }
@@ -72,17 +78,40 @@ pub(crate) async fn run(args: LogsArgs, session: &Session, console: &mut Console
     let mut readers = JoinSet::new();
     let mut known = BTreeSet::new();
     read_new(found, &mut known, &mut readers, &sender, &args);
+    let mut look = interval(LOOK_AGAIN);
+    let mut news = others.follow();
     loop {
         tokio::select! {
             biased;
+            // Ahead of the lines, which may come without a pause: instances that come later must not wait for one.
+            _ = look.tick() => read_new(wanted(&args, &key, &folder)?, &mut known, &mut readers, &sender, &args),
+            Some(words) = news.recv() => console.say(words),
             Some(line) = lines.recv() => console.line(line)?,
-            () = tokio::time::sleep(LOOK_AGAIN) => {
-                read_new(wanted(&args, &key, &folder)?, &mut known, &mut readers, &sender, &args);
-            }
         }
     }
 }
 
+/// Why there is nothing to show: an error, unless something that comes later is waited for.
+fn nothing_here(
+    args: &LogsArgs,
+    key: &ObjectKey,
+    sight: &Sight,
+    folder: &Path,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    if let Sight::NoSuchObject(object) = sight {
+        let failure = Failure::from(PeopleError::NotFound(object.clone()));
+        return Err(failure.hint("`--gone` shows what instances of it have printed here, if there were any"));
+    }
+    if args.follow {
+        let folder = folder.display();
+        console.say(format!("no instance of {key} has a log on this machine yet (in {folder}); waiting for one"));
+        return Ok(());
+    }
+    let message = format!("no instance of {key} has a log on this machine");
+    let hint = format!("`helium describe deployment/{key}` tells where they run; `--gone` shows those that are gone");
+    Err(Failure::new(Exit::NotFound, message).hint(sight.words(key).unwrap_or(hint)))
+}
 /// Prints what there is, one instance after the other; a single one without its name.
 async fn once(found: &[InstanceLog], args: &LogsArgs, console: &mut Console) -> Outcome {
     for log in found {

@@ -14,8 +14,10 @@ pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod get;
+mod get_watch;
 pub(crate) mod logs;
 pub(crate) mod node;
+mod others;
 mod request;
 pub(crate) mod rollout;
 pub(crate) mod sample;
@@ -26,6 +28,8 @@ pub(crate) mod validate;
 pub(crate) mod version;
 pub(crate) mod wait;
 mod waiting;
+
+use tokio::task::JoinError;
 
 use crate::{
     args::Command,
@@ -47,10 +51,27 @@ fn is_server(command: &Command) -> bool {
     matches!(command, Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_))
 }
 
+/// Whether a command's exit code is the verdict on something that it waits for.
+fn is_verdict(command: &Command) -> bool {
+    match command {
+        Command::Apply(args) => args.wait,
+        Command::Delete(args) => args.wait,
+        Command::Rollout(command) => command.waits(),
+        Command::Wait(_) => true,
+        _ => false,
+    }
+}
+
 /// Runs a command. Ctrl-C ends any that is no server at once: what was committed stays, what was not never happens.
-pub(crate) async fn run(command: Command, session: &Session, console: &mut Console) -> Outcome {
-    if is_server(&command) {
-        return dispatch(command, session, console).await;
+pub(crate) async fn run(command: Command, session: Session, mut console: Console) -> Outcome {
+    if is_verdict(&command) {
+        console.outlive_its_reader();
+    }
+    let server = is_server(&command);
+    // A task of its own: one that blocks, as on a terminal's stdin, must not keep Ctrl-C from being seen.
+    let mut work = tokio::spawn(async move { dispatch(command, &session, &mut console).await });
+    if server {
+        return outcome(work.await);
     }
     tokio::select! {
         biased;
@@ -58,8 +79,19 @@ pub(crate) async fn run(command: Command, session: &Session, console: &mut Conso
             interrupted?;
             Err(Failure::new(Exit::Interrupted, ""))
         }
-        outcome = dispatch(command, session, console) => outcome,
+        ended = &mut work => outcome(ended),
     }
+}
+
+/// The outcome of a command's task. One that panicked has told where already.
+fn outcome(ended: Result<Outcome, JoinError>) -> Outcome {
+    ended.unwrap_or_else(|error| {
+        let message = if error.is_panic() { "Helium has run into a fault of its own" } else { "the command was lost" };
+        Err(Failure::internal(message).hint(
+            "what it had written stays written; please report this to the makers of Helium, with the lines above and what \
+             `helium version -o json` says",
+        ))
+    })
 }
 
 async fn dispatch(command: Command, session: &Session, console: &mut Console) -> Outcome {
@@ -86,5 +118,18 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Schema(args) => schema::run(&args, console),
         Command::Version(args) => version::run(&args, console),
         Command::Sample(args) => sample::run(args, console).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_with_a_word_about_where_to_report_it() {
+        let ended = tokio::spawn(async { panic!("a fault") }).await;
+        let failure = outcome(ended).unwrap_err();
+        assert_eq!(failure.exit, Exit::Internal);
+        assert!(failure.hint.unwrap().contains("please report this"));
     }
 }

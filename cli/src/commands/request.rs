@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use helium_crds::control::Verb;
+use helium_crds::{DeploymentStatus, control::Verb, status::Stage};
 
 use crate::{
     names,
@@ -39,7 +39,8 @@ pub(super) async fn send(
     let key = names::deployment(&args.name, session.namespace())?;
     let people = session.people("control")?;
     let Some(request) = people.request(&key, verb, args.reason).await? else {
-        console.line(format!("deployment/{key} unchanged: no rollout is under way"))?;
+        let status = people.status(&key).await?;
+        console.line(format!("deployment/{key} unchanged: {}", nothing_to_do(status.as_ref())))?;
         return Ok(Exit::Ok);
     };
     if args.no_wait {
@@ -55,4 +56,17 @@ pub(super) async fn send(
     }
     console.line(format!("deployment/{key} {done}"))?;
     Ok(Exit::Ok)
+}
+
+/// Why an abort has nothing to do, with what serves.
+fn nothing_to_do(status: Option<&DeploymentStatus>) -> String {
+    let Some((status, rollout)) = status.and_then(|status| Some((status, status.rollout.as_ref()?))) else {
+        return "no rollout is under way".to_owned();
+    };
+    let (new, stable) = (&rollout.version, status.stable.as_ref().map(|stable| &stable.version));
+    match (rollout.stage, stable) {
+        (Stage::RollingBack, Some(stable)) => format!("{new} is aborted already, and {stable} is taking over again"),
+        (_, Some(stable)) => format!("{new} is aborted already; {stable} serves"),
+        (_, None) => format!("{new} is aborted already"),
+    }
 }

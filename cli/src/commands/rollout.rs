@@ -37,6 +37,17 @@ pub(crate) enum RolloutCommand {
     Restart(RequestArgs),
 }
 
+impl RolloutCommand {
+    /// Whether it ends only when the rollout does.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            RolloutCommand::Status(args) => !args.no_watch,
+            RolloutCommand::Undo(args) => args.wait,
+            _ => false,
+        }
+    }
+}
+
 /// Options of `helium rollout status`.
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {

@@ -3,7 +3,7 @@
 use clap::Args;
 use helium_sample::{SampleConfig, serve};
 
-use super::serving;
+use super::serving::Signals;
 use crate::output::{Console, Exit, Failure, Outcome};
 
 /// Options of `helium sample`.
@@ -18,9 +18,10 @@ pub(crate) struct SampleArgs {
 pub(crate) async fn run(args: SampleArgs, console: &mut Console) -> Outcome {
     let SampleConfig { version, address, port, .. } = &args.config;
     console.line(format!("sample {version} serves on http://{address}:{port}"))?;
+    let mut signals = Signals::listen()?;
     tokio::select! {
         biased;
-        signal = serving::asked_to_stop() => signal.map(|_| Exit::Ok),
+        _ = signals.next() => Ok(Exit::Ok),
         served = serve(args.config) => match served {
             Ok(()) => Ok(Exit::Ok),
             Err(error) => Err(Failure::internal(format!("cannot serve: {error}"))),

@@ -1,26 +1,56 @@
 //! What every server of Helium has: signals that stop it, and a small HTTP face for those who watch over it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, pin::Pin};
 
 use axum::{Router, http::StatusCode, routing::get};
 use helium_engine::{Readiness, metrics::SharedRegistry};
-use helium_runtime::shutdown::Shutdown;
+use helium_runtime::shutdown::{Shutdown, Trigger};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::output::Failure;
+use crate::output::{Exit, Failure};
 
-/// Waits for Ctrl-C or SIGTERM and says which it was.
-pub(super) async fn asked_to_stop() -> Result<&'static str, Failure> {
-    let failed = |error: std::io::Error| Failure::internal(format!("cannot listen for signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => Ok("SIGINT"),
-        _ = terminate.recv() => Ok("SIGTERM"),
+/// The signals that ask a server to stop: Ctrl-C and SIGTERM. Listened for from one place on, so that none is missed in between.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens from now on.
+    pub(super) fn listen() -> Result<Self, Failure> {
+        let of = |kind| signal(kind).map_err(|error| Failure::internal(format!("cannot listen for signals: {error}")));
+        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one and says which it was.
+    pub(super) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+
+    /// Runs a server to its end. The first signal asks it to stop, the second ends the wait for that at once.
+    pub(super) async fn obeyed_by<T>(
+        &mut self,
+        mut run: Pin<&mut impl Future<Output = T>>,
+        trigger: &Trigger,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            biased;
+            signal = self.next() => tracing::info!(signal, "stopping; a second signal ends it at once"),
+            ended = &mut run => return Ok(ended),
+        }
+        trigger.trigger();
+        tokio::select! {
+            biased;
+            _ = self.next() => Err(Failure::new(Exit::Interrupted, "ended at once: what was under way was left as it is")),
+            ended = run => Ok(ended),
+        }
     }
 }
 

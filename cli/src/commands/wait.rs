@@ -1,9 +1,9 @@
 //! `helium wait`: until an object is as wanted.
 
-use std::str::FromStr;
+use std::{fmt::Display, str::FromStr};
 
 use clap::Args;
-use helium_crds::{DeploymentStatus, Kind, Period, Phase, status::Condition};
+use helium_crds::{DeploymentStatus, Kind, Period, Phase, diagnose::nearest, status::ConditionKind};
 use helium_engine::people::{ObjectRef, People, PeopleError, follow::Follow};
 
 use crate::{
@@ -33,7 +33,7 @@ pub(crate) struct WaitArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Goal {
     Phase(Phase),
-    Condition { name: String, holds: bool },
+    Condition { kind: ConditionKind, holds: bool },
     Created,
     Deleted,
 }
@@ -47,20 +47,27 @@ impl FromStr for Goal {
             ("healthy", None) => Ok(Goal::Phase(Phase::Healthy)),
             ("created" | "create", None) => Ok(Goal::Created),
             ("deleted" | "delete", None) => Ok(Goal::Deleted),
-            ("phase", Some(name)) => Phase::ALL
-                .into_iter()
-                .find(|phase| phase.to_string().eq_ignore_ascii_case(name))
-                .map(Goal::Phase)
-                .ok_or_else(|| format!("phases are {}", Phase::ALL.map(|phase| phase.to_string()).join(", "))),
+            ("phase", Some(name)) => named(name, "phase", &Phase::ALL).map(Goal::Phase),
             ("condition", Some(rest)) => {
                 let (name, holds) = rest.split_once('=').unwrap_or((rest, "true"));
                 let holds =
                     holds.to_ascii_lowercase().parse().map_err(|_| "a condition is true or false".to_owned())?;
-                Ok(Goal::Condition { name: name.to_owned(), holds })
+                Ok(Goal::Condition { kind: named(name, "condition", &ConditionKind::ALL)?, holds })
             }
             _ => Err("one of healthy, phase=PHASE, condition=NAME, created, deleted".to_owned()),
         }
     }
+}
+
+/// The one of `all` that bears this name, upper case or lower; the error has the nearest name and all there are.
+fn named<T: Copy + Display>(name: &str, what: &str, all: &[T]) -> Result<T, String> {
+    if let Some(found) = all.iter().find(|one| one.to_string().eq_ignore_ascii_case(name)) {
+        return Ok(*found);
+    }
+    let known: Vec<String> = all.iter().map(ToString::to_string).collect();
+    let meant = nearest(name, known.iter().map(String::as_str));
+    let meant = meant.map_or_else(|| ". There".to_owned(), |meant| format!("; did you mean `{meant}`? There"));
+    Err(format!("there is no {what} `{name}`{meant} are {}", known.join(", ")))
 }
 
 /// Runs `helium wait`.
@@ -85,8 +92,8 @@ pub(crate) async fn run(args: WaitArgs, session: &Session, console: &mut Console
 fn met(goal: &Goal) -> String {
     match goal {
         Goal::Phase(phase) => phase.to_string(),
-        Goal::Condition { name, holds: true } => name.clone(),
-        Goal::Condition { name, holds: false } => format!("not {name}"),
+        Goal::Condition { kind, holds: true } => kind.to_string(),
+        Goal::Condition { kind, holds: false } => format!("not {kind}"),
         Goal::Created => "created".to_owned(),
         Goal::Deleted => "deleted".to_owned(),
     }
@@ -118,14 +125,13 @@ async fn status(object: &ObjectRef, goal: &Goal, people: &People) -> Result<(), 
 }
 
 fn holds(goal: &Goal, status: &DeploymentStatus) -> bool {
-    let is = |condition: &&Condition, name: &str| format!("{:?}", condition.kind).eq_ignore_ascii_case(name);
     match goal {
         Goal::Phase(phase) => status.phase == *phase,
-        Goal::Condition { name, holds } => status
-            .conditions
-            .iter()
-            .find(|condition| is(condition, name))
-            .is_some_and(|condition| condition.status == *holds),
+        // One that was never set does not hold.
+        Goal::Condition { kind, holds } => {
+            let set = status.conditions.iter().find(|condition| condition.kind == *kind);
+            set.is_some_and(|condition| condition.status) == *holds
+        }
         Goal::Created | Goal::Deleted => false,
     }
 }
@@ -138,12 +144,38 @@ mod tests {
     fn goals_are_read_as_people_write_them() {
         assert_eq!("healthy".parse(), Ok(Goal::Phase(Phase::Healthy)));
         assert_eq!("phase=degraded".parse(), Ok(Goal::Phase(Phase::Degraded)));
-        assert_eq!("condition=Available".parse(), Ok(Goal::Condition { name: "Available".to_owned(), holds: true }));
-        let not = Goal::Condition { name: "Progressing".to_owned(), holds: false };
-        assert_eq!("condition=Progressing=false".parse(), Ok(not));
+        let goal = |kind, holds| Ok(Goal::Condition { kind, holds });
+        assert_eq!("condition=Available".parse(), goal(ConditionKind::Available, true));
+        assert_eq!("condition=manualcounts".parse(), goal(ConditionKind::ManualCounts, true));
+        assert_eq!("condition=Progressing=false".parse(), goal(ConditionKind::Progressing, false));
         assert_eq!("deleted".parse(), Ok(Goal::Deleted));
-        for text in ["", "phase", "phase=Sleeping", "condition=A=maybe", "ready"] {
+        for text in ["", "phase", "phase=Sleeping", "condition=Available=maybe", "condition=A", "ready"] {
             assert!(text.parse::<Goal>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_typo_has_the_nearest_name_and_all_there_are() {
+        let told = "condition=Avaliable".parse::<Goal>().unwrap_err();
+        assert_eq!(
+            told,
+            "there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts"
+        );
+        assert!("phase=helthy".parse::<Goal>().unwrap_err().contains("did you mean `Healthy`?"));
+    }
+
+    #[test]
+    fn a_condition_that_was_never_set_is_false() {
+        let status: DeploymentStatus = serde_json::from_value(serde_json::json!({
+            "uid": "u", "observedGeneration": 1, "phase": "Healthy", "reason": "AllHealthy", "message": "",
+            "wanted": 1, "healthy": 1, "current": {"version": "1", "revision": "r1-1"},
+            "conditions": [{"type": "Available", "status": true, "reason": "EnoughHealthy", "message": "",
+                            "lastTransitionTime": "2026-03-01T12:00:00Z"}],
+            "nextOrdinal": 1, "nextRevision": 1,
+        }))
+        .unwrap();
+        let holds = |text: &str| holds(&text.parse().unwrap(), &status);
+        assert!(holds("condition=Available") && !holds("condition=Available=false"));
+        assert!(holds("condition=ManualCounts=false") && !holds("condition=ManualCounts"));
     }
 }

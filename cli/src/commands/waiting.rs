@@ -1,6 +1,6 @@
 //! Waiting for rollouts, with their progress line by line: `apply --wait`, `rollout status`, `rollout undo --wait`.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use helium_crds::{Period, revision::revision_id};
 use helium_engine::people::{ObjectRef, People, Stored, follow::Follow};
@@ -65,12 +65,14 @@ pub(super) async fn wait_for(
 
 async fn follow(waited: &mut [Waited], people: &People, console: &mut Console) -> Result<(), Failure> {
     let mut follow = Follow::prefix(people, prefix(waited, people));
+    // Made once: the answers for other objects must not put the word about a missing one off for ever.
+    let mut silence = pin!(tokio::time::sleep(SILENCE));
     let mut silent = false;
     while !waited.iter().all(Waited::ended) {
         let pairs = tokio::select! {
             biased;
             pairs = follow.next() => pairs?,
-            () = tokio::time::sleep(SILENCE), if !silent && waited.iter().any(|waited| !waited.answered) => {
+            () = &mut silence, if !silent && waited.iter().any(|waited| !waited.answered) => {
                 console.say("no controller has answered yet; is `helium controller` running? `helium doctor` tells more");
                 silent = true;
                 continue;
@@ -86,7 +88,7 @@ async fn follow(waited: &mut [Waited], people: &People, console: &mut Console) -
             one.answered = true;
             one.last = Some(format!("{}: {}", status.phase, status.message));
             for line in one.progress.observe(status) {
-                console.line(if several { format!("{}: {line}", one.object) } else { line })?;
+                console.progress(if several { format!("{}: {line}", one.object) } else { line })?;
             }
             one.verdict = verdict(&one.awaited, status);
             tell_end(one, console);

@@ -8,10 +8,11 @@ use super::exit::Failure;
 pub(crate) struct Console {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
-    /// Whether stdout is a terminal: progress may redraw, tables may be coloured.
-    pub(crate) terminal: bool,
     colour: bool,
-    colour_err: bool,
+    /// Whether stdout holds a document, so that lines of progress go to stderr.
+    only_data: bool,
+    /// Whether the command goes on when nobody reads its stdout any more.
+    outlives_reader: bool,
 }
 
 /// What a piece of text is, which decides its colour. The text itself always says so too.
@@ -47,27 +48,63 @@ impl Tone {
 impl Console {
     /// The process's own streams.
     pub(crate) fn of_process() -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        let terminal = io::stdout().is_terminal();
         Self {
             out: Box::new(io::stdout()),
             err: Box::new(io::stderr()),
-            terminal,
-            colour: terminal && !plain,
-            colour_err: io::stderr().is_terminal() && !plain,
+            colour: io::stdout().is_terminal() && !is_plain(),
+            only_data: false,
+            outlives_reader: false,
         }
+    }
+
+    /// Streams that lead nowhere, without colours, whatever the tests run on.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            out: Box::new(io::sink()),
+            err: Box::new(io::sink()),
+            colour: false,
+            only_data: false,
+            outlives_reader: false,
+        }
+    }
+
+    /// From here on stdout belongs to what a machine reads.
+    pub(crate) fn keep_stdout_for_data(&mut self) {
+        self.only_data = true;
+    }
+
+    /// From here on a reader of stdout that goes away does not end the command: its exit code is still a verdict that somebody waits for.
+    pub(crate) fn outlive_its_reader(&mut self) {
+        self.outlives_reader = true;
     }
 
     /// Writes one line of data.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
-        Ok(writeln!(self.out, "{}", text.as_ref())?)
+        self.write(&format!("{}\n", text.as_ref()))
+    }
+
+    /// Writes one line of how something goes on. Such lines are what a command that waits has to tell, so they go to stdout in line with
+    /// its other lines; they are words beside the data where stdout holds a document for machines.
+    pub(crate) fn progress(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
+        if self.only_data {
+            self.say(text);
+            return Ok(());
+        }
+        self.line(text)
     }
 
     /// Writes data as it is.
     pub(crate) fn data(&mut self, text: impl AsRef<str>) -> Result<(), Failure> {
-        self.out.write_all(text.as_ref().as_bytes())?;
-        Ok(self.out.flush()?)
+        self.write(text.as_ref())
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Failure> {
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        match written {
+            Err(error) if self.outlives_reader && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Says something to whoever looks. A lost stderr is nobody's business.
@@ -77,7 +114,7 @@ impl Console {
 
     /// Says a warning.
     pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
-        let word = paint(self.colour_err, Tone::Warning, "warning:");
+        let word = paint(colours_stderr(), Tone::Warning, "warning:");
         self.say(format!("{word} {}", text.as_ref()));
     }
 
@@ -86,17 +123,18 @@ impl Console {
         if failure.message.is_empty() {
             return;
         }
-        let word = paint(self.colour_err, Tone::Bad, "error:");
+        let word = paint(colours_stderr(), Tone::Bad, "error:");
         self.say(format!("{word} {}", failure.message));
         if let Some(hint) = &failure.hint {
-            let word = paint(self.colour_err, Tone::Busy, "hint:");
+            let word = paint(colours_stderr(), Tone::Busy, "hint:");
             self.say(format!("\n{word} {hint}"));
         }
     }
 
     /// Whether words may be in colour.
+    #[allow(clippy::unused_self, reason = "where a command writes is the console's affair")]
     pub(crate) fn colours_words(&self) -> bool {
-        self.colour_err
+        colours_stderr()
     }
 
     /// The text in its colour, where stdout has colours.
@@ -105,6 +143,62 @@ impl Console {
     }
 }
 
+/// Whether stdout is a terminal that can move its cursor: what is shown may be drawn again.
+pub(crate) fn redraws() -> bool {
+    io::stdout().is_terminal() && !is_dumb()
+}
+
+/// Whether words on stderr may be in colour, log lines among them.
+pub(crate) fn colours_stderr() -> bool {
+    io::stderr().is_terminal() && !is_plain()
+}
+
+/// Whether colours are not wanted, or not possible.
+fn is_plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || is_dumb()
+}
+
+/// Whether the terminal knows no escape sequences.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+}
+
 fn paint(colour: bool, tone: Tone, text: &str) -> String {
     if colour { format!("\x1b[{}m{text}\x1b[0m", tone.code()) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::exit::Exit, *};
+
+    /// A pipe whose reader has gone away.
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn without_reader() -> Console {
+        Console { out: Box::new(Broken), ..Console::plain() }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_a_command_quietly() {
+        let failure = without_reader().line("a row").unwrap_err();
+        assert_eq!((failure.exit, failure.message.as_str()), (Exit::Ok, ""));
+    }
+
+    #[test]
+    fn a_command_whose_exit_code_is_a_verdict_goes_on_without_its_reader() {
+        let mut console = without_reader();
+        console.outlive_its_reader();
+        console.line("canary 25% (1 of 4) healthy").unwrap();
+        console.data("{}").unwrap();
+    }
 }

@@ -148,3 +148,39 @@ fn exit_of(error: &PeopleError) -> Exit {
         PeopleError::Store(_) | PeopleError::Unreadable { .. } => Exit::Internal,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use helium_crds::{Kind, ObjectKey};
+    use helium_engine::people::ObjectRef;
+
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_in_the_store_has_the_exit_code_that_was_promised() {
+        let hello = || ObjectRef::new(Kind::Deployment, ObjectKey::new("default", "hello"));
+        let conflict = || PeopleError::Conflict { objects: vec![hello()] };
+        let clash = PeopleError::ServiceClash {
+            object: hello(),
+            other: Box::new(ObjectKey::new("default", "world")),
+            service: "hello".to_owned(),
+        };
+        let root = || "helium/v1/".to_owned();
+        for (error, exit) in [
+            (PeopleError::TooLarge { object: hello(), size: 600_000, limit: 500_000 }, Exit::Usage),
+            (conflict(), Exit::Conflict),
+            (PeopleError::Deleting(hello()), Exit::Conflict),
+            (clash, Exit::Conflict),
+            (PeopleError::Partly { written: 1, total: 2, cause: Box::new(conflict()) }, Exit::Conflict),
+            (PeopleError::NotFound(hello()), Exit::NotFound),
+            (PeopleError::Refused("no rollout is under way".to_owned()), Exit::Refused),
+            (PeopleError::Layout { root: root(), found: 2, known: 1 }, Exit::Refused),
+            (PeopleError::LayoutLost { key: root() }, Exit::Refused),
+            (PeopleError::Unknown { cause: "reset".to_owned() }, Exit::Unreachable),
+            (PeopleError::NotInitialised { root: root() }, Exit::NotAuthorised),
+            (PeopleError::Unreadable { key: root(), why: "no JSON".to_owned() }, Exit::Internal),
+        ] {
+            assert_eq!(Failure::from(error).exit, exit);
+        }
+    }
+}

@@ -10,11 +10,7 @@ use helium_crds::{
 use helium_engine::people::{Stored, manifest::typed};
 use jiff::Timestamp;
 
-use super::{
-    console::{Console, Tone},
-    table::Rows,
-    time::age,
-};
+use super::{console::Tone, table::Rows, time::age};
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +23,13 @@ pub(crate) struct Columns {
     pub(crate) now: Timestamp,
 }
 
-/// The objects of one kind as the lines of a table.
+/// The objects of one kind as a table.
 pub(crate) fn table(
     kind: Kind,
     objects: &[&Stored],
     statuses: &BTreeMap<ObjectKey, DeploymentStatus>,
     columns: Columns,
-    console: &Console,
-) -> Vec<String> {
+) -> Rows {
     let (own, wide): (&[&'static str], &[&'static str]) = match kind {
         Kind::Deployment => (&["NAME", "PHASE", "HEALTHY", "VERSION", "AGE"], &["REASON", "SERVICE", "MESSAGE"]),
         Kind::Canary => (&["NAME", "STEP", "WEIGHT", "VERSION", "AGE"], &["STEPS"]),
@@ -57,7 +52,7 @@ pub(crate) fn table(
             }
         }
     }
-    rows.lines(console)
+    rows
 }
 
 /// The phase, also of what no controller has looked at.
@@ -168,3 +163,7 @@ pub(crate) fn step_text(step: &Step) -> String {
         },
     }
 }
+
+#[cfg(test)]
+#[path = "object_table_tests.rs"]
+mod tests;

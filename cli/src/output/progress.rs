@@ -21,6 +21,8 @@ pub(crate) struct Progress {
     kind: Option<RolloutKind>,
     /// The fewest healthy instances of the stable version since the rollout began.
     lowest: Option<u32>,
+    /// Whether the rollout was seen before it was given up, so that `lowest` speaks of all of the way back.
+    seen_whole: bool,
     /// Lines that have been said since the rollout began.
     said: BTreeSet<String>,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Nothing seen, nothing said. `name` is what the person calls the Deployment.
     pub(crate) fn of(name: impl Into<String>) -> Self {
-        Self { name: name.into(), last: None, kind: None, lowest: None, said: BTreeSet::new() }
+        Self { name: name.into(), last: None, kind: None, lowest: None, seen_whole: false, said: BTreeSet::new() }
     }
 
     /// What is worth saying now that `status` has been seen.
@@ -39,6 +41,7 @@ impl Progress {
             if old_rollout.is_none_or(|old| old.id != rollout.id) {
                 self.said.clear();
                 self.lowest = None;
+                self.seen_whole = rollout.abort.is_none();
             }
             self.kind = Some(rollout.kind);
             self.note_stable(status);
@@ -150,7 +153,7 @@ impl Progress {
         let healthy = stable_healthy(status).unwrap_or(status.healthy);
         let (version, wanted) = (&stable.version, status.wanted);
         match self.lowest {
-            Some(lowest) if lowest >= wanted => {
+            Some(lowest) if lowest >= wanted && self.seen_whole => {
                 format!("rolled back: {version} kept {healthy}/{wanted} healthy throughout")
             }
             Some(lowest) if lowest < healthy => {

@@ -185,7 +185,7 @@ fn a_stable_version_that_gave_instances_up_is_not_said_to_have_kept_them() {
 }
 
 #[test]
-fn a_failure_that_was_only_seen_at_its_end_still_has_its_cause() {
+fn a_failure_that_was_only_seen_at_its_end_has_its_cause_and_claims_nothing_of_what_nobody_saw() {
     let end = aborted(
         at_stage(canary(0, 25, (3, 1), (3, 0)), Stage::Aborted, Reason::RolloutAborted),
         AbortCause::CanaryUnhealthy,
@@ -193,7 +193,7 @@ fn a_failure_that_was_only_seen_at_its_end_still_has_its_cause() {
     );
     insta::assert_snapshot!(lines(&[end]), @r"
     canary critical: 0 of 1 canary passing (needs 1)
-    rolled back: 1.0.0 kept 3/3 healthy throughout
+    rolled back: 1.0.0 is 3/3 healthy
     ");
 }
 
