@@ -188,6 +188,11 @@ impl Consul {
         format!("127.0.0.1:{}", self.settings.ports.http)
     }
 
+    /// The port of its API.
+    pub fn port(&self) -> u16 {
+        self.settings.ports.http
+    }
+
     /// The token that may do everything; none where ACLs are off.
     pub fn management_token(&self) -> Option<&'static str> {
         self.settings.options.default_deny.then_some(MANAGEMENT)
