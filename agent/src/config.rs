@@ -15,7 +15,7 @@ pub struct AgentConfig {
     pub keys: Keys,
     /// The `helium` program, which instances find in `HELIUM_BIN`.
     pub helium_bin: PathBuf,
-    /// The address that instances are registered under and checked at.
+    /// The address that instances are registered under and checked at, which they find in `HELIUM_ADDRESS`.
     pub address: String,
     /// Names and values to place by.
     pub labels: BTreeMap<String, String>,

@@ -93,8 +93,9 @@ impl From<Template> for TemplateFields {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exec {
     /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
-    /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of
-    /// `env`, or what an agent passes on, such as `PATH`. `$${NAME}` is the text `${NAME}`.
+    /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_ADDRESS` (where the instance is registered and checked, and so has to listen),
+    /// `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of `env`, or what an agent passes
+    /// on, such as `PATH`. `$${NAME}` is the text `${NAME}`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
     /// The working directory; `${NAME}` is replaced as in `command`. Default: the instance's own folder.

@@ -14,6 +14,8 @@ pub const VERSION: &str = "VERSION";
 pub const HELIUM_BIN: &str = "HELIUM_BIN";
 /// The id of the instance.
 pub const HELIUM_INSTANCE: &str = "HELIUM_INSTANCE";
+/// The address that the instance is registered with and checked at: where it has to listen.
+pub const HELIUM_ADDRESS: &str = "HELIUM_ADDRESS";
 /// The name of the node that the instance runs on.
 pub const HELIUM_NODE: &str = "HELIUM_NODE";
 /// The namespace of the instance's Deployment.
@@ -106,7 +108,8 @@ pub(crate) fn names_for_ports<'a>(ports: impl IntoIterator<Item = &'a str>) -> V
     if !names.is_empty() {
         names.push(PORT.to_owned());
     }
-    let always = [VERSION, HELIUM_BIN, HELIUM_DEPLOYMENT, HELIUM_INSTANCE, HELIUM_NAMESPACE, HELIUM_NODE];
+    let always =
+        [VERSION, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_DEPLOYMENT, HELIUM_INSTANCE, HELIUM_NAMESPACE, HELIUM_NODE];
     names.extend(always.map(str::to_owned));
     names.sort();
     names

@@ -15,6 +15,8 @@
 //! - So the store reports and the standbys judge: a standby holds a long poll on the health of the controllers' service, and
 //!   when the check of the lock's holder *stays* critical for [`Times::confirm`], each read confirmed by a quorum, it
 //!   destroys the holder's session and takes the lock. With the default times that is done at most 4 s after a kill -9.
+//! - A check that was critical for ten minutes is taken out of the register with its service by the agent, so that the dead do not
+//!   pile up. No session outlives its controller for so long.
 //! - An absent check proves nothing. Then, and if its whole machine is gone, the session's TTL is the back-stop: Consul
 //!   ends it between one and two TTLs after the last renewal.
 //! - Failing renewals alone never make a leader give up its session. It stops acting when the lease runs out, and goes on with

@@ -1,6 +1,6 @@
 //! How the sample begins: the flags of `helium sample`.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 /// Flags of the sample workload.
 #[derive(Clone, Debug, PartialEq, clap::Args)]
@@ -8,9 +8,9 @@ pub struct SampleConfig {
     /// The port to listen on; 0 takes any free one
     #[arg(long, env = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// The address to listen on
-    #[arg(long, default_value = "127.0.0.1")]
-    pub address: IpAddr,
+    /// The address or host name to listen on
+    #[arg(long, env = "HELIUM_ADDRESS", default_value = "127.0.0.1")]
+    pub address: String,
     /// The version to show
     #[arg(long, env = "VERSION", default_value = "dev")]
     pub version: String,
@@ -45,7 +45,7 @@ impl Default for SampleConfig {
     fn default() -> Self {
         Self {
             port: 0,
-            address: IpAddr::from([127, 0, 0, 1]),
+            address: "127.0.0.1".to_owned(),
             version: "dev".to_owned(),
             fail_health: false,
             fail_health_after: None,
@@ -56,6 +56,14 @@ impl Default for SampleConfig {
             crash_after: None,
             greeting: "hello".to_owned(),
         }
+    }
+}
+
+impl SampleConfig {
+    /// Where it serves, as a URL takes it: `127.0.0.1:8080`, `[::1]:8080`.
+    pub fn place(&self) -> String {
+        let Self { address, port, .. } = self;
+        if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
     }
 }
 
@@ -94,10 +102,19 @@ mod tests {
 
     #[test]
     fn flags_that_are_not_given_are_the_defaults() {
-        // These three may come from the environment that the test runs in.
-        let given = ["sample", "--port", "1", "--version", "dev", "--greeting", "hello"];
+        // These may come from the environment that the test runs in.
+        let given = ["--port", "1", "--address", "127.0.0.1", "--version", "dev", "--greeting", "hello"];
+        let given = ["sample"].into_iter().chain(given);
         let config = Cli::try_parse_from(given).unwrap().config;
         assert_eq!(config, SampleConfig { port: 1, ..SampleConfig::default() });
+    }
+
+    #[test]
+    fn an_ipv6_address_is_shown_in_brackets() {
+        for (address, place) in [("10.0.0.1", "10.0.0.1:80"), ("::1", "[::1]:80"), ("localhost", "localhost:80")] {
+            let config = SampleConfig { address: address.to_owned(), port: 80, ..SampleConfig::default() };
+            assert_eq!(config.place(), place);
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ struct Sample {
 /// Serves until SIGTERM or SIGINT, and then until the requests at hand are answered.
 ///
 /// # Errors
-/// The port is taken, or `crash_after` has passed.
+/// The port is taken, the address is none of this machine, or `crash_after` has passed.
 pub async fn serve(config: SampleConfig) -> io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = async move {
@@ -41,8 +41,19 @@ pub async fn serve(config: SampleConfig) -> io::Result<()> {
         }
     };
     tokio::time::sleep(config.start_delay).await;
-    let listener = TcpListener::bind((config.address, config.port)).await?;
+    let listener = listen(&config).await?;
     serve_on(listener, config, stop).await
+}
+
+/// Listens where the flags or the environment say. An address that this machine does not have is that of a translator before it, and
+/// whoever runs the sample must know that it is reached from everywhere then.
+async fn listen(config: &SampleConfig) -> io::Result<TcpListener> {
+    let place = config.place();
+    TcpListener::bind((config.address.as_str(), config.port)).await.map_err(|error| {
+        let elsewhere = error.kind() == io::ErrorKind::AddrNotAvailable;
+        let advice = if elsewhere { " (`--address 0.0.0.0` listens on every address of this machine)" } else { "" };
+        io::Error::new(error.kind(), format!("cannot listen on {place}: {error}{advice}"))
+    })
 }
 
 /// Serves on a listener until `stop`, and then until the requests at hand are answered.
@@ -172,6 +183,26 @@ mod tests {
         }
         sample.stop.send(()).unwrap();
         sample.task.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_listens_at_its_address_alone() {
+        let free = TcpListener::bind(("127.0.0.2", 0)).await.unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = SampleConfig { address: "127.0.0.2".to_owned(), port, ..SampleConfig::default() };
+        let listener = listen(&config).await.unwrap();
+        assert_eq!(listener.local_addr().unwrap().to_string(), format!("127.0.0.2:{port}"));
+        TcpStream::connect(("127.0.0.1", port)).await.unwrap_err();
+        TcpStream::connect(("127.0.0.2", port)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_refused_with_advice() {
+        // TEST-NET-1 of RFC 5737: nobody's address.
+        let config = SampleConfig { address: "192.0.2.1".to_owned(), ..SampleConfig::default() };
+        let words = listen(&config).await.unwrap_err().to_string();
+        assert!(words.starts_with("cannot listen on 192.0.2.1:0: ") && words.contains("--address 0.0.0.0"), "{words}");
     }
 
     #[tokio::test]

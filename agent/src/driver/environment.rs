@@ -8,7 +8,9 @@ use std::{borrow::Cow, collections::BTreeMap, path::Path};
 use helium_crds::{
     instance::Assignment,
     template::Driver,
-    variables::{ExpandError, HELIUM_BIN, HELIUM_INSTANCE, PORT, PORT_PREFIX, VERSION, expand, references},
+    variables::{
+        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, PORT, PORT_PREFIX, VERSION, expand, references,
+    },
 };
 
 use crate::config::AgentConfig;
@@ -71,6 +73,7 @@ fn builtins(config: &AgentConfig, assignment: &Assignment, ports: &BTreeMap<Stri
     let mut all = BTreeMap::from([
         (VERSION.to_owned(), template.version.clone()),
         (HELIUM_INSTANCE.to_owned(), assignment.id.to_string()),
+        (HELIUM_ADDRESS.to_owned(), config.address.clone()),
         ("HELIUM_NODE".to_owned(), config.node.to_string()),
         (HELIUM_BIN.to_owned(), path_text(&config.helium_bin)),
         ("HELIUM_NAMESPACE".to_owned(), assignment.deployment.namespace.clone()),
@@ -162,6 +165,18 @@ mod tests {
         .unwrap();
         assert_eq!((done.env["A"].as_str(), done.env["PATH"].as_str()), ("ab1.0.0", "/opt:/bin"));
         assert_eq!(done.env["HELIUM_INSTANCE"], "hello-0");
+    }
+
+    #[test]
+    fn an_instance_learns_where_it_is_registered_and_so_has_to_listen() {
+        let config = AgentConfig { address: "10.1.2.3".to_owned(), ..testing::config() };
+        let mut assignment = testing::assignment("hello-0");
+        let Driver::Exec(exec) = &mut assignment.template.driver;
+        exec.command = vec!["--listen=${HELIUM_ADDRESS}:${PORT}".to_owned()];
+        let ports = BTreeMap::from([("http".to_owned(), 20_001)]);
+        let done = resolve(&config, &assignment, &ports, &BTreeMap::new()).unwrap();
+        assert_eq!(done.argv, ["--listen=10.1.2.3:20001"]);
+        assert_eq!(done.env["HELIUM_ADDRESS"], "10.1.2.3");
     }
 
     #[test]

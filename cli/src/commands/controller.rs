@@ -22,7 +22,7 @@ pub(crate) struct ControllerArgs {
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS:PORT", env = "HELIUM_HTTP_ADDR", default_value = "127.0.0.1:7575")]
     http_addr: SocketAddr,
-    /// This controller's name, which no other may bear, nor this one again at its next start [default: a random one]
+    /// This controller's name among its like, for people and logs [default: a random one]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     name: String,
     /// How long a node's heartbeat may be absent before its instances are replaced elsewhere

@@ -210,7 +210,6 @@ fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Sessio
         let server = server.clone();
         tokio::spawn(async move { server.run_checks(Arc::new(NetProber)).await })
     };
-    // Its name stays random: under a name that comes back, the lock of a killed run would be kept alive by the next one's check.
     let config = EngineConfig { keys: session.keys(), ..EngineConfig::default() };
     let engine = Engine::new(client_of(server), config, session.ports.clone());
     let (stop_controller, shutdown) = Shutdown::new();

@@ -16,8 +16,8 @@ pub(crate) struct SampleArgs {
 
 /// Runs `helium sample` until it is asked to stop. Its first line is what `helium logs` has to show of an instance.
 pub(crate) async fn run(args: SampleArgs, console: &mut Console) -> Outcome {
-    let SampleConfig { version, address, port, .. } = &args.config;
-    console.line(format!("sample {version} serves on http://{address}:{port}"))?;
+    let (version, place) = (&args.config.version, args.config.place());
+    console.line(format!("sample {version} serves on http://{place}"))?;
     let mut signals = Signals::listen()?;
     tokio::select! {
         biased;

@@ -10,7 +10,8 @@ use helium_planner::{Decision, World};
 pub struct EngineConfig {
     /// Where everything lives in Consul KV.
     pub keys: Keys,
-    /// This controller's name in its service registration and in the lock: unique among the controllers. Empty: a random one.
+    /// This controller's name in its service registration and in the lock, where the instant of its start is appended: unique among the
+    /// controllers that run. Empty: a random one.
     pub name: String,
     /// Where this controller's metrics can be asked for, for people: `10.0.0.7:9180`.
     pub address: String,

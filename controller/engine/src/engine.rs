@@ -61,9 +61,12 @@ pub struct Engine {
 impl Engine {
     /// A controller that will work on the store behind `client`. Nothing happens before [`Engine::run`].
     pub fn new(client: Client, mut config: EngineConfig, ports: Ports) -> Self {
-        if config.name.is_empty() {
-            config.name = ports.random_hex(12);
-        }
+        config.name = match config.name.as_str() {
+            "" => ports.random_hex(12),
+            // One that is started again under its name must not keep the check, and with it the lock, of its dead life alive. The
+            // instant of the start sets the two apart without a number drawn, so that no simulated world is another one for it.
+            name => format!("{name}-{:x}", ports.now().as_millisecond()),
+        };
         let (metrics, registry) = (Metrics::default(), SharedRegistry::default());
         metrics.register(&mut lock(&registry));
         let readiness = Readiness::starting();
@@ -146,7 +149,7 @@ impl Engine {
         let (shared, keys, until) = all();
         tasks.spawn(upkeep::resync(shared, keys, until));
         let (shared, keys, until) = all();
-        tasks.spawn(upkeep::measure(shared, keys, until));
+        tasks.spawn(upkeep::measure(shared, keys, elector.leadership(), until));
         let (shared, keys, until) = all();
         let wake: polls::Wake = Arc::new(move |object| keys.add(object, Priority::CHANGE, "HealthChanged"));
         tasks.spawn(polls::keep_up(Arc::clone(&shared.health), self.metrics.clone(), wake, until));

@@ -9,10 +9,12 @@ use std::{
 use helium_crds::{ObjectKey, Phase};
 use helium_runtime::{
     backoff::{Backoff, Exponential},
+    leader::Leadership,
     queue::Priority,
     runner::Handle,
     shutdown::Shutdown,
 };
+use tokio::sync::watch::Receiver;
 
 use crate::{commit::lock, metrics::Kind, reconcile::Reconciler};
 
@@ -51,13 +53,22 @@ pub(crate) async fn resync(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey
 
 /// Says what can be seen and how many there are of what, and warns while there is no agent at all. Has objects looked at whose
 /// records somebody else has written.
-pub(crate) async fn measure(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
+pub(crate) async fn measure(
+    reconciler: Arc<Reconciler>,
+    handle: Handle<ObjectKey>,
+    leadership: Receiver<Leadership>,
+    shutdown: Shutdown,
+) {
     let mut warned = false;
     while shutdown.unless_cancelled(tokio::time::sleep(MEASURE)).await.is_some() {
         for object in reconciler.memory.take_missed() {
             handle.add(&object, Priority::CHANGE, "Missed");
         }
         reconciler.note_sight();
+        if !leadership.borrow().is_leading() {
+            // Only a leader writes: what was refused to this one when it led stands in nobody's way now.
+            reconciler.readiness.clear("write");
+        }
         reconciler.count();
         reconciler.metrics.queue_depth.set(i64::try_from(handle.depth()).unwrap_or(i64::MAX));
         let Ok((nodes, _)) = reconciler.sources.nodes() else { continue };

@@ -9,6 +9,10 @@ use tracing::{info, warn};
 use super::{ElectorConfig, Times};
 use crate::ports::Ports;
 
+/// How long the agent keeps the registration of a controller whose heartbeat has stopped. Long after its session has ended: until then
+/// the critical check is how the others learn of its death. One that is only cut off registers itself anew when it is heard again.
+const FORGET_AFTER: Duration = Duration::from_mins(10);
+
 /// The registration of this controller and its heartbeat.
 pub(super) struct Heartbeat {
     client: Client,
@@ -27,6 +31,7 @@ impl Heartbeat {
             name: "heartbeat".to_owned(),
             ttl: Some(config.times.check_ttl),
             status: Some(CheckStatus::Passing),
+            deregister_critical_service_after: Some(FORGET_AFTER),
             ..CheckDefinition::default()
         };
         let definition = ServiceDefinition {

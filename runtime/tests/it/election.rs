@@ -136,6 +136,31 @@ async fn a_leader_cut_off_for_good_is_followed_and_steps_down_when_it_hears_of_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_dead_are_put_out_of_the_register_and_those_who_were_cut_off_come_back() {
+    let world = World::new();
+    let mut first = start(&world, world.client(), config("a"));
+    first.leads_within(S(1)).await;
+    drop(first);
+    let user = world.user();
+    let registered = async |id: &str| user.agent_services().await.unwrap().contains_key(id);
+    tokio::time::sleep(S(590)).await;
+    assert!(registered("controller-a").await, "until its session is long gone its check is how its death is known");
+    tokio::time::sleep(S(50)).await;
+    assert!(!registered("controller-a").await);
+    assert!(user.agent_checks().await.unwrap().is_empty());
+
+    let mut second = start(&world, world.client(), config("b"));
+    second.leads_within(S(5)).await;
+    world.set_road(Road::Broken);
+    tokio::time::sleep(S(660)).await;
+    assert!(!registered("controller-b").await);
+    world.set_road(Road::Open);
+    second.leads_within(S(5)).await;
+    tokio::time::sleep(S(5)).await;
+    assert!(registered("controller-b").await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_back_stop_frees_the_lock_of_a_leader_whose_check_is_gone() {
     let world = World::new();
     let mut first = start(&world, world.client(), config("a"));

@@ -1,7 +1,9 @@
-//! Real Consul agents: one server, clients that join it, and what a test does to them.
+//! Real Consul agents: one server or several, clients that join it, and what a test does to them.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -26,6 +28,21 @@ pub struct Options {
     pub durable: bool,
     /// ACLs on, with default deny: only [`Consul::http`] may do everything.
     pub default_deny: bool,
+    /// The address of its node, which its API does not share: `127.0.0.1` unless another one is given.
+    pub address: Option<Ipv4Addr>,
+    /// How many servers elect a leader among them; 0 and 1 are the same.
+    pub servers: usize,
+}
+
+impl Options {
+    fn address(&self) -> Ipv4Addr {
+        self.address.unwrap_or(Ipv4Addr::LOCALHOST)
+    }
+
+    /// Whether it needs a folder and a voice in an election, which `-dev` has not.
+    fn has_raft_on_disk(&self) -> bool {
+        self.durable || self.servers > 1
+    }
 }
 
 /// One Consul agent, killed when dropped.
@@ -40,10 +57,17 @@ pub struct Consul {
 #[derive(Clone, Debug)]
 struct Settings {
     node: String,
+    role: Role,
     options: Options,
     ports: Ports,
-    /// The Serf port of the server to join; none for the server itself.
-    join: Option<u16>,
+    /// The Serf ports of the agents to join.
+    join: Vec<u16>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Server,
+    Client,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -70,14 +94,24 @@ impl Consul {
     /// A server that leads when this returns.
     #[track_caller]
     pub fn with(options: Options) -> Self {
-        Self::launch("server", options, None)
+        let [server] = Self::launch(&["server"], Role::Server, options, &[]).try_into().unwrap();
+        server
+    }
+
+    /// Three durable servers that have elected a leader among them; each answers for the cluster.
+    #[track_caller]
+    #[must_use]
+    pub fn cluster() -> [Self; 3] {
+        let options = Options { durable: true, servers: 3, ..Options::default() };
+        Self::launch(&["server-1", "server-2", "server-3"], Role::Server, options, &[]).try_into().unwrap()
     }
 
     /// A client agent that has joined this server and is in its catalog; `node` is its name there.
     #[track_caller]
     #[must_use]
     pub fn client(&self, node: &str) -> Self {
-        let client = Self::launch(node, self.settings.options, Some(self.settings.ports.serf));
+        let join = [self.settings.ports.serf];
+        let [client] = Self::launch(&[node], Role::Client, self.settings.options, &join).try_into().unwrap();
         client.is_settled(self);
         client
     }
@@ -105,15 +139,21 @@ impl Consul {
         env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join("consul")).find(|path| path.is_file())
     }
 
+    /// Starts agents that join each other and those at the ports `join`; returns when each of them knows a leader.
     #[track_caller]
-    fn launch(node: &str, options: Options, join: Option<u16>) -> Self {
+    fn launch(nodes: &[&str], role: Role, options: Options, join: &[u16]) -> Vec<Self> {
         for attempt in 1..=ATTEMPTS {
-            let settings = Settings { node: node.to_owned(), options, ports: Ports::free(), join };
-            let folder = tempfile::tempdir().unwrap();
-            let daemon = spawn(&settings, folder.path());
-            let mut agent = Self { daemon, settings, folder };
-            if agent.is_up(attempt == ATTEMPTS) {
-                return agent;
+            let ports: Vec<Ports> = nodes.iter().map(|_| Ports::free()).collect();
+            let peers = ports.iter().map(|ports| ports.serf).filter(|_| nodes.len() > 1);
+            let join: Vec<u16> = join.iter().copied().chain(peers).collect();
+            let start = |(node, ports): (&&str, Ports)| {
+                let settings = Settings { node: (*node).to_owned(), role, options, ports, join: join.clone() };
+                let folder = tempfile::tempdir().unwrap();
+                Self { daemon: spawn(&settings, folder.path()), settings, folder }
+            };
+            let mut agents: Vec<Self> = nodes.iter().zip(ports).map(start).collect();
+            if agents.iter_mut().all(|agent| agent.is_up(attempt == ATTEMPTS)) {
+                return agents;
             }
         }
         panic!("Consul found no free ports in {ATTEMPTS} attempts");
@@ -148,9 +188,20 @@ impl Consul {
         format!("127.0.0.1:{}", self.settings.ports.http)
     }
 
+    /// The port of its API.
+    pub fn port(&self) -> u16 {
+        self.settings.ports.http
+    }
+
     /// The token that may do everything; none where ACLs are off.
     pub fn management_token(&self) -> Option<&'static str> {
         self.settings.options.default_deny.then_some(MANAGEMENT)
+    }
+
+    /// Whether it is the server that leads its cluster.
+    pub fn leads(&self) -> bool {
+        let Settings { options, ports, .. } = &self.settings;
+        self.http().json("/v1/status/leader") == format!("{}:{}", options.address(), ports.server)
     }
 
     /// The pid of the agent.
@@ -231,6 +282,19 @@ impl Consul {
         (indexes.iter().copied().max().unwrap_or(0), indexes.len())
     }
 
+    /// The `ModifyIndex` of each key under the prefixes, by key: what two looks have in common has not been written between.
+    pub fn indexes(&self, prefixes: &[String]) -> BTreeMap<String, u64> {
+        let mut indexes = BTreeMap::new();
+        for prefix in prefixes {
+            let pairs = self.http().json(&format!("/v1/kv/{prefix}?recurse"));
+            for pair in pairs.as_array().into_iter().flatten() {
+                let (key, index) = (pair["Key"].as_str(), pair["ModifyIndex"].as_u64());
+                indexes.extend(key.zip(index).map(|(key, index)| (key.to_owned(), index)));
+            }
+        }
+        indexes
+    }
+
     /// How many instances of a service pass all their checks.
     pub fn passing(&self, service: &str) -> usize {
         self.http().json(&format!("/v1/health/service/{service}?passing")).as_array().map_or(0, Vec::len)
@@ -246,17 +310,17 @@ fn spawn(settings: &Settings, folder: &Path) -> Daemon {
     fs::write(&config, configuration(settings, folder).to_string()).unwrap();
     let mut command = Command::new(binary);
     command.arg("agent").arg("-config-file").arg(&config).env_remove("CONSUL_HTTP_TOKEN");
-    if settings.join.is_none() && !settings.options.durable {
+    if settings.role == Role::Server && !settings.options.has_raft_on_disk() {
         command.arg("-dev");
     }
     Daemon::start(&format!("consul-{}", settings.node), &mut command, folder)
 }
 
 fn configuration(settings: &Settings, folder: &Path) -> Value {
-    let Settings { node, options, ports, join } = settings;
+    let Settings { node, role, options, ports, join } = settings;
     let mut config = json!({
         "node_name": node,
-        "bind_addr": "127.0.0.1",
+        "bind_addr": options.address(),
         "client_addr": "127.0.0.1",
         "data_dir": folder.join("data"),
         "disable_update_check": true,
@@ -269,14 +333,18 @@ fn configuration(settings: &Settings, folder: &Path) -> Value {
         "performance": { "raft_multiplier": 1 },
     });
     let fields = config.as_object_mut().unwrap();
-    if let Some(serf) = join {
-        fields.insert("retry_join".to_owned(), json!([format!("127.0.0.1:{serf}")]));
+    if !join.is_empty() {
+        let address = options.address();
+        let places: Vec<String> = join.iter().map(|serf| format!("{address}:{serf}")).collect();
+        fields.insert("retry_join".to_owned(), json!(places));
         fields.insert("retry_interval".to_owned(), json!("1s"));
+    }
+    if *role == Role::Client {
         fields.insert("leave_on_terminate".to_owned(), json!(true));
     } else {
         fields.insert("server".to_owned(), json!(true));
-        if options.durable {
-            fields.insert("bootstrap_expect".to_owned(), json!(1));
+        if options.has_raft_on_disk() {
+            fields.insert("bootstrap_expect".to_owned(), json!(options.servers.max(1)));
         }
     }
     if options.default_deny {

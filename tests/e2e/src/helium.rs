@@ -1,6 +1,7 @@
 //! The built binary, pointed at a Consul.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -20,6 +21,8 @@ pub struct Helium {
     folder: TempDir,
     address: Option<String>,
     token: Option<String>,
+    /// Further variables of the environment of its commands.
+    variables: BTreeMap<String, String>,
 }
 
 impl Helium {
@@ -36,13 +39,19 @@ impl Helium {
 
     /// On no Consul at all.
     pub fn nowhere() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), address: None, token: None }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, address: None, token: None, variables: BTreeMap::new() }
     }
 
     /// The same with another token, in a folder of its own.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { address: self.address.clone(), token: Some(token.to_owned()), ..Self::nowhere() }
+    }
+
+    /// Has all further commands find a variable in their environment.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.insert(name.to_owned(), value.to_owned());
     }
 
     /// The binary: `HELIUM_BIN`, or what `cargo build` has put beside the running test.
@@ -94,6 +103,7 @@ impl Helium {
         command.env("NO_COLOR", "1").env("TERM", "dumb");
         command.envs(self.address.as_ref().map(|address| ("CONSUL_HTTP_ADDR", address)));
         command.envs(self.token.as_ref().map(|token| ("CONSUL_HTTP_TOKEN", token)));
+        command.envs(&self.variables);
         command
     }
 

@@ -1,6 +1,6 @@
 //! Processes by their pid: whether one lives, whose child it is, what it was started with, and signals to it.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -36,6 +36,31 @@ pub fn variable(pid: u32, name: &str) -> Option<String> {
 /// The pids of all running processes in whose environment `name` has this value.
 pub fn with_variable(name: &str, value: &str) -> Vec<u32> {
     every().into_iter().filter(|pid| is_alive(*pid) && variable(*pid, name).as_deref() == Some(value)).collect()
+}
+
+/// How many connections over IPv4 a process holds to a port of the loopback interface.
+pub fn sockets_to(pid: u32, port: u16) -> usize {
+    let folder = fs::read_dir(file("fd", pid)).into_iter().flatten();
+    let links = folder.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+    let own: BTreeSet<String> = links.filter_map(|link| socket_inode(link.to_str()?).map(str::to_owned)).collect();
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table
+        .lines()
+        .skip(1)
+        .filter(|line| connection(line).is_some_and(|(to, inode)| to == port && own.contains(inode)))
+        .count()
+}
+
+/// The inode of what `/proc/<pid>/fd/<n>` points to: `socket:[4711]`.
+fn socket_inode(link: &str) -> Option<&str> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')
+}
+
+/// The remote port and the inode of a line of `/proc/net/tcp`: the third and the tenth field.
+fn connection(line: &str) -> Option<(u16, &str)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (_, port) = fields.get(2)?.split_once(':')?;
+    Some((u16::from_str_radix(port, 16).ok()?, fields.get(9)?))
 }
 
 /// SIGKILL: as a crash of the process; nothing of it runs any more.
@@ -97,6 +122,18 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn the_connections_of_a_process_to_a_port_are_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let count = || sockets_to(std::process::id(), port);
+        assert_eq!(count(), 0, "a listener is no connection to its port");
+        let connect = || std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let (one, two) = (connect(), connect());
+        assert_eq!(count(), 2);
+        drop((one, two));
+    }
 
     #[test]
     fn a_child_is_seen_with_its_arguments_and_environment_until_it_is_killed() {

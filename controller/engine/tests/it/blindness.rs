@@ -1,7 +1,9 @@
 //! What cannot be seen is not acted on.
 
-use consul_client::Put;
-use consul_embedded::{AclTable, Rules};
+use std::collections::BTreeMap;
+
+use consul_client::{Put, Read};
+use consul_embedded::{Access, AclTable, Rules};
 use helium_crds::{ObjectKey, Phase, keys};
 
 use crate::stage::{HELLO, Stage, log, seconds};
@@ -93,6 +95,36 @@ async fn a_token_that_loses_its_rights_changes_nothing_and_the_reason_is_named()
     stage.apply(&HELLO.replace("replicas: 3", "replicas: 4")).await;
     stage.until("hello", 30, |status| status.wanted == 4 && status.phase == Phase::Healthy).await;
     stage.eventually("ready again", 30, async || controller.readiness.status().is_ok()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_may_not_write_is_red_only_while_it_leads() {
+    log();
+    let stage = Stage::new();
+    let table = |writes: bool| {
+        let access = if writes { Access::Write } else { Access::Read };
+        let keys = BTreeMap::from([(String::new(), access)]);
+        let controller = Rules { keys, ..Rules::all() };
+        AclTable::from([(String::new(), Rules::all()), ("controller".to_owned(), controller)])
+    };
+    stage.server.set_acl(Some(table(true)));
+    let first = stage.controller_with_token("a", "controller");
+    stage.eventually("the first one leads", 20, async || *first.leading.borrow()).await;
+    let second = stage.controller("b");
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+
+    stage.server.set_acl(Some(table(false)));
+    stage.apply(&HELLO.replace("replicas: 3", "replicas: 4")).await;
+    let says_write = async || first.readiness.status().is_err_and(|why| why.iter().any(|one| one.starts_with("write")));
+    stage.eventually("the refusal is told", 30, says_write).await;
+    let lock = stage.client.kv_get(&stage.keys.controller_lock(), &Read::default()).await.unwrap().value.unwrap();
+    stage.client.session_destroy(&lock.session.unwrap()).await.unwrap();
+    stage.eventually("the second one leads", 30, async || *second.leading.borrow()).await;
+    stage.until("hello", 60, |status| status.wanted == 4 && status.phase == Phase::Healthy).await;
+    seconds(2).await;
+    assert_eq!(first.readiness.status(), Ok(()), "a standby has nothing to write");
 }
 
 #[tokio::test(start_paused = true)]

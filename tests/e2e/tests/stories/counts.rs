@@ -1,11 +1,10 @@
 //! Counts: rolling, scaling, counts by version, undo; and that nothing is written when nothing is asked.
 
-use std::time::Duration;
-
 use helium_e2e::{Availability, eventually, holds_for};
 
 use crate::{
-    fleet::{Fleet, ROLLOUT},
+    fleet::{Fleet, RESYNC, ROLLOUT},
+    picture::Picture,
     specs::{canary, deployment},
 };
 
@@ -92,16 +91,12 @@ fn a_second_apply_of_the_same_file_and_a_system_at_rest_write_nothing() {
     let yaml = deployment("web", "1", 3, "") + &canary("web", "[{setWeight: 50%}]");
     fleet.apply(&yaml).ok();
     fleet.await_phase("web", "Healthy");
-    // What came with the rollout, as its last event, may still be on its way.
-    let settled = || fleet.consul.fingerprint("helium/");
-    let mut last = settled();
-    eventually("everything is written", Duration::from_secs(30), || {
-        std::mem::replace(&mut last, settled()).eq(&settled()).then_some(())
-    });
-    let rest = settled();
+    let (rest, all) = (Picture::at_rest(&fleet), || fleet.consul.fingerprint("helium/"));
+    let written = all();
     fleet.apply_only(&yaml);
-    holds_for("no key changes", Duration::from_secs(20), || {
-        let now = settled();
-        if now == rest { Ok(()) } else { Err(format!("{rest:?} became {now:?}")) }
+    // Longer than the interval at which the controller looks at everything again.
+    holds_for("no key changes", RESYNC + RESYNC / 4, || {
+        rest.still_holds(&fleet)?;
+        if all() == written { Ok(()) } else { Err(format!("{written:?} became {:?}", all())) }
     });
 }

@@ -68,8 +68,29 @@ fn a_canary_goes_on_under_the_next_controller_when_its_own_was_killed() {
     assert!(seen.fewest_passing >= 3, "{seen:?}");
 }
 
+#[test]
+fn a_controller_without_a_standby_goes_on_under_its_own_name_where_it_was_killed() {
+    let mut fleet = Fleet::of(2);
+    let steps = canary("web", "[{setWeight: 50%}, {soak: 5s}]");
+    fleet.apply(&(deployment("web", "1", 3, "") + &steps)).ok();
+    let (old, watch) = (leader(&fleet), Availability::of(fleet.consul.http(), "web"));
+    fleet.apply_only(&(deployment("web", "2", 3, "") + &steps));
+    eventually("the canary runs", ROLLOUT, || (!fleet.of_version("2").is_empty()).then_some(()));
+    fleet.controllers[0].daemon.kill();
+    fleet.start_controller_again(0);
+    // The lock of its former life is the lock of a dead one, although the name is the same.
+    let took = another_leader(&fleet, &old, Duration::from_secs(30));
+    assert!(took <= TAKE_OVER + Duration::from_secs(3), "it took {took:?}");
+    eventually("version 2 serves alone", ROLLOUT, || {
+        (fleet.of_version("2").len() == 3 && fleet.of_version("1").is_empty()).then_some(())
+    });
+    fleet.await_phase("web", "Healthy");
+    let seen = watch.seen();
+    assert!(seen.fewest_passing >= 3, "{seen:?}");
+}
+
 /// No instance is ever run by two processes at once.
-fn no_twins(instances: &[Instance]) -> Result<(), String> {
+pub(crate) fn no_twins(instances: &[Instance]) -> Result<(), String> {
     let ids: BTreeSet<&str> = instances.iter().map(|instance| instance.id.as_str()).collect();
     if ids.len() == instances.len() { Ok(()) } else { Err(format!("{instances:?}")) }
 }

@@ -11,7 +11,7 @@ const START: Duration = Duration::from_secs(30);
 pub(crate) const ROLLOUT: Duration = Duration::from_mins(2);
 
 /// How often controllers look at everything again. Stories of drift wait for it; in production it is minutes.
-const RESYNC: &str = "20s";
+pub(crate) const RESYNC: Duration = Duration::from_secs(20);
 
 /// A running fleet. Whatever its agents started is killed with it.
 pub(crate) struct Fleet {
@@ -21,7 +21,9 @@ pub(crate) struct Fleet {
     /// In the order in which they were started.
     pub(crate) controllers: Vec<Controller>,
     agents: BTreeMap<String, Daemon>,
-    /// People whose folders agents still use.
+    /// The folder of each agent, by its node; a person who starts an agent again does it over the same one.
+    data: BTreeMap<String, String>,
+    /// People whose folders daemons still use.
     folders: Vec<Helium>,
     /// What sets the nodes of this fleet apart from those of others on this machine.
     mark: String,
@@ -29,6 +31,7 @@ pub(crate) struct Fleet {
 
 /// One controller and its own HTTP server.
 pub(crate) struct Controller {
+    name: String,
     pub(crate) daemon: Daemon,
     pub(crate) http: Http,
 }
@@ -70,6 +73,7 @@ impl Fleet {
             consul,
             controllers: Vec::new(),
             agents: BTreeMap::new(),
+            data: BTreeMap::new(),
             folders: Vec::new(),
             mark,
         }
@@ -78,12 +82,32 @@ impl Fleet {
     /// Starts one more controller.
     #[track_caller]
     pub(crate) fn start_controller(&mut self) {
-        let port = ports::free();
+        self.start_controller_with(&[]);
+    }
+
+    /// The same, with further flags.
+    #[track_caller]
+    pub(crate) fn start_controller_with(&mut self, flags: &[&str]) {
         let name = format!("controller-{}", self.controllers.len() + 1);
+        let controller = self.launch_controller(&name, flags);
+        self.controllers.push(controller);
+    }
+
+    /// Starts a controller that was killed again, under its name.
+    #[track_caller]
+    pub(crate) fn start_controller_again(&mut self, index: usize) {
+        let name = self.controllers[index].name.clone();
+        self.controllers[index] = self.launch_controller(&name, &[]);
+    }
+
+    #[track_caller]
+    fn launch_controller(&self, name: &str, flags: &[&str]) -> Controller {
+        let port = ports::free();
         let address = format!("127.0.0.1:{port}");
-        let arguments = ["controller", "--name", &name, "--http-addr", &address, "--resync", RESYNC];
-        let daemon = self.helium.start(&name, &arguments);
-        self.controllers.push(Controller { daemon, http: Http::on(port) });
+        let resync = format!("{}s", RESYNC.as_secs());
+        let arguments = ["controller", "--name", name, "--http-addr", &address, "--resync", &resync];
+        let daemon = self.helium.start(name, &[&arguments, flags].concat());
+        Controller { name: name.to_owned(), daemon, http: Http::on(port) }
     }
 
     /// The name of the node of the n-th agent.
@@ -93,7 +117,9 @@ impl Fleet {
 
     /// The folder of the n-th agent.
     pub(crate) fn data_dir(&self, number: usize) -> String {
-        self.helium.folder().join(self.node(number)).to_str().unwrap().to_owned()
+        let node = self.node(number);
+        let anew = || self.helium.folder().join(&node).to_str().unwrap().to_owned();
+        self.data.get(&node).cloned().unwrap_or_else(anew)
     }
 
     /// Starts the n-th agent, or starts it again over the same folder.
@@ -103,6 +129,7 @@ impl Fleet {
         let data = self.data_dir(number);
         let arguments = ["agent", "--node", &node, "--data-dir", &data];
         let daemon = self.helium.start(&format!("agent-{node}"), &arguments);
+        self.data.insert(node.clone(), data);
         self.agents.insert(node, daemon);
     }
 
@@ -112,8 +139,12 @@ impl Fleet {
         let there = Helium::at(&client.address());
         let here = std::mem::replace(&mut self.helium, there);
         self.start_agent(number);
-        // The folder of the agent's data goes with the person who started it.
-        self.folders.push(std::mem::replace(&mut self.helium, here));
+        self.act_as(here);
+    }
+
+    /// Has another person do what comes next. The folder of the one before stays: what they started works in it.
+    pub(crate) fn act_as(&mut self, person: Helium) {
+        self.folders.push(std::mem::replace(&mut self.helium, person));
     }
 
     /// The n-th agent.
@@ -133,7 +164,7 @@ impl Fleet {
         }
     }
 
-    /// The number of the controller that leads, as Consul has it: whose session holds the lock.
+    /// The controller that leads, as Consul has it: the session that holds the lock.
     pub(crate) fn leader_session(&self) -> Option<String> {
         let pairs = self.consul.http().json("/v1/kv/helium/v1/lock/controller");
         pairs[0]["Session"].as_str().map(str::to_owned)

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a story fails by panicking, in its helpers too")]
 
 mod fleet;
+mod picture;
 mod specs;
 
 mod counts;
+mod deaths;
 mod doctor;
 mod drift;
 mod failover;
 mod harness;
+mod numbers;
 mod outage;
 mod people;
 mod readme;

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use helium_e2e::{Consul, Options, eventually, holds_for};
+use helium_e2e::{Availability, Consul, Options, eventually, holds_for};
 
 use crate::{
+    failover::no_twins,
     fleet::{Fleet, ROLLOUT},
+    picture::Picture,
     specs::deployment,
 };
 
@@ -25,20 +27,63 @@ fn durable() -> Consul {
 
 #[test]
 fn a_consul_that_is_frozen_for_20_s_costs_nothing_not_even_the_leader() {
-    let mut fleet = Fleet::on(durable(), 2);
+    let [consul, second, third] = Consul::cluster();
+    let mut fleet = Fleet::on(consul, 2);
     fleet.start_controller();
     fleet.apply(&deployment("web", "1", 3, "")).ok();
-    let (leader, before) = (fleet.leader_session(), fleet.pids());
-    fleet.consul.freeze();
+    let before = Picture::at_rest(&fleet);
+    let leader = fleet.leader_session();
+    for server in [&fleet.consul, &second, &third] {
+        server.freeze();
+    }
     nothing_moves(&fleet, "the instances run on", Duration::from_secs(20));
-    fleet.consul.thaw();
-    eventually("a controller is ready again", ROLLOUT, || {
-        fleet.controllers.iter().any(crate::fleet::Controller::is_ready).then_some(())
+    for server in [&fleet.consul, &second, &third] {
+        server.thaw();
+    }
+    eventually("both controllers are ready again", ROLLOUT, || {
+        fleet.controllers.iter().all(crate::fleet::Controller::is_ready).then_some(())
     });
-    nothing_moves(&fleet, "nothing is done afterwards", Duration::from_secs(10));
-    assert_eq!(fleet.pids(), before);
+    holds_for("nothing is done or written", Duration::from_secs(10), || before.still_holds(&fleet));
+    assert!(leader.is_some());
     assert_eq!(fleet.leader_session(), leader, "the same session leads");
     fleet.apply(&deployment("web", "2", 3, "")).ok();
+}
+
+#[test]
+fn a_leader_of_consul_that_dies_in_the_middle_of_a_roll_delays_it_and_no_more() {
+    let mut servers = Consul::cluster();
+    servers.sort_by_key(Consul::leads);
+    let [ours, _other, mut leading] = servers;
+    assert!(leading.leads());
+    let fleet = Fleet::on(ours, 2);
+    fleet.apply(&deployment("web", "1", 4, "")).ok();
+    let watch = Availability::of(fleet.consul.http(), "web");
+    fleet.apply_only(&deployment("web", "2", 4, ""));
+    eventually("version 2 runs too", ROLLOUT, || (!fleet.of_version("2").is_empty()).then_some(()));
+    leading.kill();
+    eventually("version 2 serves alone", ROLLOUT, || {
+        (fleet.of_version("2").len() == 4 && fleet.of_version("1").is_empty()).then_some(())
+    });
+    fleet.await_phase("web", "Healthy");
+    let seen = watch.seen();
+    assert!(seen.fewest_passing >= 4, "{seen:?}");
+}
+
+#[test]
+fn a_consul_that_restarts_in_the_middle_of_a_roll_delays_it_and_no_more() {
+    let mut fleet = Fleet::on(durable(), 2);
+    fleet.apply(&deployment("web", "1", 4, "")).ok();
+    fleet.apply_only(&deployment("web", "2", 4, ""));
+    eventually("version 2 runs too", ROLLOUT, || (!fleet.of_version("2").is_empty()).then_some(()));
+    fleet.consul.kill();
+    nothing_moves(&fleet, "without Consul nothing is stopped", Duration::from_secs(5));
+    fleet.consul.start_again();
+    eventually("version 2 serves alone", ROLLOUT, || {
+        no_twins(&fleet.instances()).unwrap();
+        (fleet.of_version("2").len() == 4 && fleet.of_version("1").is_empty()).then_some(())
+    });
+    fleet.await_phase("web", "Healthy");
+    assert_eq!(fleet.consul.passing("web"), 4);
 }
 
 #[test]

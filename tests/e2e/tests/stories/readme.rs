@@ -1,11 +1,13 @@
 //! The README's story: a first version, a canary that is promoted, a broken one that is rolled back; on both stores.
 
 use std::{
+    net::TcpStream,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use helium_e2e::{Availability, Daemon, Helium, Http, Output, eventually, process};
+use helium_e2e::{Availability, Consul, Daemon, Helium, Http, Options, Output, eventually, process};
+use serde_json::Value;
 
 use crate::fleet::{Fleet, Instance, ROLLOUT, instances_of};
 
@@ -53,6 +55,23 @@ fn the_readme_s_story_holds_on_a_real_consul_with_two_controllers() {
     fleet.start_controller();
     apply(&fleet.helium, "hello/v1.yaml").ok();
     story(&fleet.helium, &fleet.consul.http(), &|| fleet.instances());
+}
+
+#[test]
+fn the_same_yaml_works_where_consul_s_address_is_not_that_of_the_loopback() {
+    let address = std::net::Ipv4Addr::new(127, 0, 0, 2);
+    let consul = Consul::with(Options { address: Some(address), ..Options::default() });
+    let fleet = Fleet::on(consul, 1);
+    apply(&fleet.helium, "hello/v1.yaml").ok();
+    let health = fleet.consul.http().json("/v1/health/service/hello?passing");
+    let services: Vec<&Value> = health.as_array().unwrap().iter().map(|entry| &entry["Service"]).collect();
+    assert_eq!(services.len(), 3);
+    for service in services {
+        assert_eq!(service["Address"], "127.0.0.2");
+        let port = service["Port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
+        TcpStream::connect((address, port)).unwrap();
+        TcpStream::connect(("127.0.0.1", port)).expect_err("it listens where it is registered and nowhere else");
+    }
 }
 
 /// A running `helium dev` in a person's folder.

@@ -62,11 +62,9 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn a_controller_shows_its_metrics_and_its_health() {
+fn a_controller_that_sees_everything_says_that_it_is_well() {
     let fleet = two();
     let http = &fleet.controllers[0].http;
     assert_eq!(http.get("/healthz").unwrap().status, 200);
     assert_eq!(http.get("/readyz").unwrap().status, 200);
-    let page = http.get("/metrics").unwrap().text();
-    assert!(page.lines().any(|line| line.starts_with("helium_")), "{page}");
 }
