@@ -93,7 +93,9 @@ impl Eyes<'_> {
                 return Ok(Captured::LoneCanary(*index));
             }
             Specs { deployment: None, .. } => return Ok(Captured::Nothing),
-            Specs { deployment: Some((deployment, spec)), canary, .. } => (deployment, guards(*spec, canary.as_ref())),
+            Specs { deployment: Some((deployment, spec)), canary, .. } => {
+                (deployment, guards(*spec, canary.as_ref(), &specs.asked_in))
+            }
         };
         let status = held.status.as_ref().map(|raw| decode(raw, "status")).transpose()?;
         match (deployment, &specs.canary) {
@@ -190,9 +192,10 @@ struct Found<'a> {
     leading_since: Timestamp,
 }
 
-fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>) -> Guards {
+fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>, asked_in: &[(String, u64)]) -> Guards {
     let deleting = |(canary, _): &(Result<Canary, InvalidSpec>, u64)| canary.as_ref().is_ok_and(Canary::is_deleting);
-    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary: canary.is_some_and(deleting) }
+    let remove_canary = canary.is_some_and(deleting);
+    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary, requests: asked_in.to_vec() }
 }
 
 /// A Canary that cannot be followed makes the Deployment unfollowable too: how it should be rolled out is not known.
