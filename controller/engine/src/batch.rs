@@ -22,8 +22,10 @@ const OP_FRAME: usize = 110;
 pub(crate) const GUARDS: usize = 4;
 /// A Canary that is marked for deletion goes with its requests.
 const CANARY_REMOVAL: usize = 2;
+/// The requests to a Deployment and to its Canary, which must be as they were read if they are answered.
+const REQUESTS: usize = Kind::ALL.len();
 /// So many operations are left for the writes themselves.
-const ROOM: usize = MAX_TXN_OPS - GUARDS - CANARY_REMOVAL;
+const ROOM: usize = MAX_TXN_OPS - GUARDS - CANARY_REMOVAL - REQUESTS;
 
 /// The writes of one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub(crate) struct Stand {
     pub(crate) remove_canary: bool,
     /// The `ModifyIndex` of the status; none if there must be none.
     pub(crate) status: Option<u64>,
+    /// The keys of requests that the next transaction answers, with their `ModifyIndex`.
+    pub(crate) requests: Vec<(String, u64)>,
 }
 
 /// Packs the writes into transactions, in order, without parting a unit. The first holds the status if that changes.
@@ -80,6 +84,8 @@ pub(crate) fn ops(
         ops.truncate(GUARDS - 1);
     }
     ops.extend(batch.writes.iter().map(|write| op(keys, object, write, request)));
+    let asked = |(key, index): &(String, u64)| TxnOp::CheckIndex { key: key.clone(), index: *index };
+    ops.extend(stand.requests.iter().map(asked));
     ops.extend(canary_removal(keys, object, stand));
     ops
 }
@@ -168,7 +174,7 @@ mod tests {
     }
 
     fn stand() -> Stand {
-        Stand { spec: Some(5), canary: None, remove_canary: false, status: Some(9) }
+        Stand { spec: Some(5), canary: None, remove_canary: false, status: Some(9), requests: Vec::new() }
     }
 
     fn fence() -> Fence {
@@ -178,15 +184,15 @@ mod tests {
     #[test]
     fn a_hundred_instances_need_four_transactions_and_no_pair_is_parted() {
         let batches = batches(&Keys::default(), &hello(), &draft(100, 500)).unwrap();
-        // 1 + 2 * 28 = 57 writes, then 2 * 29 = 58 writes each, with room for the six other operations.
-        assert_eq!(batches.iter().map(|batch| batch.writes.len()).collect::<Vec<_>>(), [57, 58, 58, 28]);
+        // 1 + 2 * 27 = 55 writes, then 2 * 28 = 56 writes each, with room for the eight other operations.
+        assert_eq!(batches.iter().map(|batch| batch.writes.len()).collect::<Vec<_>>(), [55, 56, 56, 34]);
         assert_eq!(batches[0].writes[0].slot, Slot::Status);
         for batch in &batches {
             let ops = ops(
                 &Keys::default(),
                 &hello(),
                 &fence(),
-                &Stand { canary: Some(3), remove_canary: true, ..stand() },
+                &Stand { canary: Some(3), remove_canary: true, requests: vec![("c".to_owned(), 7); 2], ..stand() },
                 batch,
                 1,
             );

@@ -95,7 +95,9 @@ impl Eyes<'_> {
                 return Ok(Captured::LoneCanary(*index));
             }
             Specs { deployment: None, .. } => return Ok(Captured::Nothing),
-            Specs { deployment: Some((deployment, spec)), canary, .. } => (deployment, guards(*spec, canary.as_ref())),
+            Specs { deployment: Some((deployment, spec)), canary, .. } => {
+                (deployment, guards(*spec, canary.as_ref(), &specs.asked_in))
+            }
         };
         let status = held.status.as_ref().map(|raw| decode(raw, "status")).transpose()?;
         let deployment = match deployment.as_ref().map_err(|spec| spec.taken_down(object).ok_or(spec)) {
@@ -191,9 +193,9 @@ struct Found<'a> {
     leading_since: Timestamp,
 }
 
-fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>) -> Guards {
-    let marked = canary.is_some_and(|(canary, _)| is_marked(canary));
-    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary: marked }
+fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>, asked_in: &[(String, u64)]) -> Guards {
+    let remove_canary = canary.is_some_and(|(canary, _)| is_marked(canary));
+    Guards { spec, canary: canary.map(|(_, index)| *index), remove_canary, requests: asked_in.to_vec() }
 }
 
 /// Whether a Canary is marked for deletion, be it valid or not.

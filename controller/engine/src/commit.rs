@@ -37,6 +37,9 @@ pub struct Guards {
     pub canary: Option<u64>,
     /// Whether that Canary is marked for deletion, and goes with this commit.
     pub remove_canary: bool,
+    /// The keys of people's requests with their `ModifyIndex`, if the plan answers any of them. A watch that a restored snapshot has left
+    /// behind still shows requests that nobody has made in the state that was restored.
+    pub requests: Vec<(String, u64)>,
 }
 
 /// Why a commit did not happen, or not wholly.
@@ -133,10 +136,10 @@ impl Committer {
         held: &Held,
         records: &Mutex<Records>,
     ) -> Result<usize, CommitError> {
-        let Guards { spec, canary, remove_canary } = *guards;
-        let remove_canary = remove_canary && canary.is_some();
+        let Guards { spec, canary, remove_canary, ref requests } = *guards;
+        let (remove_canary, requests) = (remove_canary && canary.is_some(), requests.clone());
         let status = held.status.as_ref().map(|raw| raw.index);
-        let mut stand = Stand { spec: Some(spec), canary, remove_canary, status };
+        let mut stand = Stand { spec: Some(spec), canary, remove_canary, status, requests };
         let mut batches = batch::batches(&self.keys, object, draft)?;
         if batches.is_empty() && remove_canary && !draft.remove_object {
             batches.push(Batch::default());
@@ -158,7 +161,7 @@ impl Committer {
 
     /// Removes a Canary that is marked for deletion and whose Deployment is not there.
     pub async fn remove_canary(&self, fence: &Fence, object: &ObjectKey, index: u64) -> Result<(), CommitError> {
-        let stand = Stand { spec: None, canary: Some(index), remove_canary: true, status: None };
+        let stand = Stand { spec: None, canary: Some(index), remove_canary: true, status: None, requests: Vec::new() };
         let ops = batch::ops(&self.keys, object, fence, &stand, &Batch::default(), 0);
         self.send(object, &ops, 0, &Mutex::default()).await.map(drop)
     }
@@ -178,6 +181,8 @@ impl Committer {
         if let Some(index) = self.take_in(object, batch, &results, records) {
             stand.status = Some(index);
         }
+        // They are answered now, and whoever adds one more is heard at the next look.
+        stand.requests.clear();
         if stand.remove_canary {
             (stand.canary, stand.remove_canary) = (None, false);
         }

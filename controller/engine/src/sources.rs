@@ -71,6 +71,8 @@ pub struct Specs {
     pub canary: Option<(Result<Canary, InvalidSpec>, u64)>,
     /// Requests, oldest first.
     pub requests: Vec<ControlRequest>,
+    /// The keys that hold them, each with its `ModifyIndex`.
+    pub asked_in: Vec<(String, u64)>,
     /// Since when all that has been seen without a break.
     pub since: Timestamp,
 }
@@ -98,14 +100,17 @@ impl Sources {
             (self.keys.spec(Kind::Deployment, object), self.keys.spec(Kind::Canary, object));
         let deployment = snapshot.row(&deployment_key).map(|row| (deployment_of(row), row.modify_index));
         let canary = snapshot.row(&canary_key).map(|row| (canary_of(row), row.modify_index));
-        let mut requests: Vec<ControlRequest> = Vec::new();
+        let (mut requests, mut asked_in): (Vec<ControlRequest>, _) = (Vec::new(), Vec::new());
         for kind in Kind::ALL {
-            if let Some(SpecRow::Control(found)) = snapshot.row(&self.keys.control(kind, object)).and_then(Row::get) {
+            let key = self.keys.control(kind, object);
+            let Some(row) = snapshot.row(&key) else { continue };
+            if let Some(SpecRow::Control(found)) = row.get() {
                 requests.extend(found.iter().cloned());
+                asked_in.push((key, row.modify_index));
             }
         }
         requests.sort_by_key(|request| request.at);
-        Ok(Specs { deployment, canary, requests, since })
+        Ok(Specs { deployment, canary, requests, asked_in, since })
     }
 
     /// Every object of which there is a spec, whether it can be trusted or not.

@@ -54,9 +54,11 @@ fn others<'d>(draft: &'d Draft<'_>, revision: &'d RevisionId) -> impl Iterator<I
 pub(crate) fn check_deadline(draft: &mut Draft<'_>) {
     let mut deadline = deadline(draft);
     let now = draft.now();
+    let of_nothing_before = draft.world.status.as_ref().is_some_and(|status| status.wanted == 0);
     if let Some(rollout) = draft.status.rollout.as_mut() {
         let ran_before = rollout.deadline_at.is_some();
-        if !ran_before && deadline.is_some_and(|deadline| deadline <= now) {
+        let from_nothing = of_nothing_before && rollout.stage == Stage::Steps && deadline.is_some();
+        if from_nothing || (!ran_before && deadline.is_some_and(|deadline| deadline <= now)) {
             // The clock stood, so what it shows is not the rollout's fault.
             rollout.progress_at = now;
             deadline = self::deadline(draft);

@@ -161,6 +161,21 @@ fn a_canary_of_nothing_waits_for_a_count_and_fails_by_no_deadline() {
 }
 
 #[test]
+fn a_canary_of_nothing_has_the_whole_deadline_when_it_goes_on_whoever_leads_by_then() {
+    let mut model = Model::new(4, 1, 0).with_canary(vec![weight(25), soak(20), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(10);
+    model.scale(0);
+    model.run(100);
+    // A new leader counts from here, and has counted most of the deadline when the canary goes on.
+    model.world.watching_since = model.world.now;
+    model.run(75);
+    model.scale(4);
+    model.run(40);
+    assert_eq!((model.reason(), model.live("v2"), model.live("v1")), (Reason::PausedAtStep, 1, 3));
+}
+
+#[test]
 fn a_failure_hold_of_a_canary_is_left_to_a_person() {
     let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
     model.deployment().spec.on_failure = OnFailure::Pause;

@@ -1,7 +1,5 @@
 //! The agent: registering services and checks, and what its checks do to the catalog.
 
-use std::time::Duration;
-
 use consul_client::CheckStatus;
 use serde_json::{Value, json};
 
@@ -114,7 +112,11 @@ async fn a_registration_with_the_same_checks_keeps_their_state(w: World) {
     w.until_status(&check, CheckStatus::Passing).await;
     let again = json!({"CheckID": check, "TTL": "300s", "Status": "critical"});
     w.register(&json!({"Name": name, "Tags": ["a"], "Check": again})).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // The tag is carried to the catalog with all that the registration changed.
+    w.until("the tag is new", || async {
+        w.get(&format!("health/service/{name}")).await.json()[0]["Service"]["Tags"] == json!(["a"])
+    })
+    .await;
     assert_eq!(w.status_of(&check).await, Some(CheckStatus::Passing));
     assert_eq!(checks(&w).await[&check]["Output"], "well");
 }

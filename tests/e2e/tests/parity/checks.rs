@@ -4,9 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use consul_client::CheckStatus;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::world::{World, cases};
 
@@ -20,7 +22,8 @@ cases![
     a_tcp_check_passes_when_somebody_listens,
     a_tcp_check_that_meets_nobody_is_critical,
     failures_and_successes_are_counted_in_a_row,
-    a_check_is_asked_at_least_a_second_apart;
+    a_check_is_asked_at_least_a_second_apart,
+    a_service_that_is_critical_for_more_than_a_minute_may_be_deregistered;
     quiet
 ];
 
@@ -171,8 +174,29 @@ async fn a_check_is_asked_at_least_a_second_apart(w: World) {
     let sample = Sample::start("200 OK");
     let name = w.name();
     w.register(&json!({"Name": name, "Check": {"HTTP": sample.url(), "Interval": "10ms"}})).await;
-    w.until("it was asked", || async { sample.count.load(Ordering::Relaxed) > 0 }).await;
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-    let asked = sample.count.load(Ordering::Relaxed);
-    assert!((2..=3).contains(&asked), "{asked}");
+    let asked = |times: u64| {
+        let sample = &sample;
+        move || async move { sample.count.load(Ordering::Relaxed) >= times }
+    };
+    w.until("it was asked", asked(1)).await;
+    let first = Instant::now();
+    w.until("it was asked twice more", asked(3)).await;
+    let took = first.elapsed();
+    assert!(took > Duration::from_millis(1800), "three questions within {took:?}");
+}
+
+async fn a_service_that_is_critical_for_more_than_a_minute_may_be_deregistered(w: World) {
+    let name = w.name();
+    let check = json!({"TTL": "1s", "Status": "passing", "DeregisterCriticalServiceAfter": "1s"});
+    w.register(&json!({"Name": name, "Check": check})).await;
+    let there = async || w.get("agent/services").await.json()[&name].is_object();
+    let began = Instant::now();
+    // A minute is the least that it stays, however short a time was asked for; then it goes at the next round of every 30 s.
+    w.until_within(Duration::from_mins(2), "the service is gone", || async { !there().await }).await;
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(59) && took < Duration::from_secs(105), "{took:?}");
+    w.until("the catalog has heard of it", || async {
+        w.get(&format!("catalog/service/{name}")).await.json() == json!([])
+    })
+    .await;
 }

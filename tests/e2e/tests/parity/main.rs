@@ -11,8 +11,10 @@ mod checks;
 mod health;
 mod kv;
 mod program;
+mod rig;
 mod session;
 mod txn;
+mod whole;
 mod world;
 
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 
+use rig::{Kind, Rig};
 use world::{Backends, Case, Pair};
 
 /// Cases mostly wait, so there may be many at once.
@@ -57,6 +60,17 @@ fn main() -> ExitCode {
                 Ok(())
             };
             trials.push(Trial::test(sentence, run).with_ignored_flag(pair.is_none() && !arguments.list));
+        }
+    }
+    for (name, kind) in [("embedded", Kind::Embedded), ("Consul", Kind::Consul)] {
+        let absent = kind == Kind::Consul && helium_e2e::Consul::binary().is_none();
+        for case in whole::cases() {
+            let runtime = Arc::clone(&runtime);
+            let run = move || {
+                runtime.block_on(async { (case.run)(Rig::start(kind, case.needs)).await });
+                Ok(())
+            };
+            trials.push(Trial::test(format!("{name}: {}", case.name.replace('_', " ")), run).with_ignored_flag(absent));
         }
     }
     let conclusion = libtest_mimic::run(&arguments, trials);

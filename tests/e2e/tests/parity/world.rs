@@ -44,6 +44,7 @@ pub(crate) use cases;
 pub(crate) struct World {
     pub(crate) client: Client,
     transport: Arc<dyn Transport>,
+    token: Option<String>,
     /// Where it is served over HTTP, if it is.
     pub(crate) address: Option<String>,
     /// The node whose agent is asked.
@@ -85,9 +86,20 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl World {
     async fn new(transport: Arc<dyn Transport>, address: Option<String>) -> Self {
-        let client = Client::over(Arc::clone(&transport), None);
+        Self::with(transport, address, None).await
+    }
+
+    /// The same, asked with a token.
+    pub(crate) async fn with(transport: Arc<dyn Transport>, address: Option<String>, token: Option<String>) -> Self {
+        let client = Client::over(Arc::clone(&transport), token.clone());
         let node = client.agent_self().await.unwrap().node_name;
-        Self { client, transport, address, node }
+        Self { client, transport, token, address, node }
+    }
+
+    /// The same server, as the owner of another token sees it.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        let token = Some(token.to_owned());
+        Self { client: Client::over(Arc::clone(&self.transport), token.clone()), token, ..self.clone() }
     }
 
     /// A name that no other case uses.
@@ -103,7 +115,11 @@ impl World {
 
     /// Sends a request as it is. The path begins after `/v1/`.
     pub(crate) async fn raw(&self, method: &str, path: &str, body: impl Into<Bytes>) -> Raw {
-        let request = http::Request::builder().method(method).uri(format!("/v1/{path}")).body(body.into()).unwrap();
+        let mut request = http::Request::builder().method(method).uri(format!("/v1/{path}"));
+        if let Some(token) = self.token.as_ref().filter(|token| !token.is_empty()) {
+            request = request.header("X-Consul-Token", token);
+        }
+        let request = request.body(body.into()).unwrap();
         let answer = self.transport.send(request).await.unwrap();
         let header = |name: &str| answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         Raw {
@@ -184,9 +200,20 @@ impl World {
 
     /// Waits for a condition, at most 10 s: agents carry their changes to the catalog a moment later.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        self.until_within(Duration::from_secs(10), what, holds).await;
+    }
+
+    /// Waits for a condition that may take longer.
+    #[allow(clippy::unused_self, reason = "it waits for something of this world")]
+    pub(crate) async fn until_within<F: Future<Output = bool>>(
+        &self,
+        limit: Duration,
+        what: &str,
+        holds: impl Fn() -> F,
+    ) {
         let started = Instant::now();
         while !holds().await {
-            assert!(started.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+            assert!(started.elapsed() < limit, "not within {limit:?}: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -289,7 +316,7 @@ fn embedded(tasks: &mut JoinSet<()>) -> Server {
     server
 }
 
-fn over_http(address: String) -> (Arc<dyn Transport>, Option<String>) {
+pub(crate) fn over_http(address: String) -> (Arc<dyn Transport>, Option<String>) {
     let (host, port) = address.rsplit_once(':').unwrap();
     let place = Address::Http { host: host.to_owned(), port: port.parse().unwrap() };
     (Arc::new(HttpTransport::new(&Config::at(place)).unwrap()), Some(address))

@@ -8,7 +8,7 @@ use crate::{
     failover::no_twins,
     fleet::{Fleet, ROLLOUT},
     picture::Picture,
-    specs::deployment,
+    specs::{canary, deployment},
 };
 
 /// Nothing is started, stopped or replaced for `length`.
@@ -84,6 +84,37 @@ fn a_consul_that_restarts_in_the_middle_of_a_roll_delays_it_and_no_more() {
     });
     fleet.await_phase("web", "Healthy");
     assert_eq!(fleet.consul.passing("web"), 4);
+}
+
+#[test]
+fn a_snapshot_of_the_middle_of_a_canary_is_gone_on_with_from_there() {
+    let fleet = Fleet::on(durable(), 2);
+    let steps = canary("web", "[{setWeight: 50%}, {pause: {}}]");
+    fleet.apply(&(deployment("web", "1", 2, "") + &steps)).ok();
+    fleet.apply_only(&(deployment("web", "2", 2, "") + &steps));
+    fleet.await_phase("web", "Paused");
+    let paused = Picture::at_rest(&fleet);
+    let snapshot = fleet.consul.snapshot();
+    fleet.helium.run(&["canary", "promote", "web"]).ok();
+    eventually("version 2 serves alone", ROLLOUT, || {
+        (fleet.of_version("2").len() == 2 && fleet.of_version("1").is_empty()).then_some(())
+    });
+    fleet.await_phase("web", "Healthy");
+
+    fleet.consul.restore(&snapshot);
+    eventually("what the snapshot says runs again, each once", ROLLOUT, || {
+        no_twins(&fleet.instances()).unwrap();
+        let running = fleet.pids();
+        paused.pids.keys().all(|id| running.contains_key(id)).then_some(())
+    });
+    fleet.await_phase("web", "Paused");
+    fleet.helium.run(&["canary", "promote", "web"]).ok();
+    eventually("version 1 is gone again", ROLLOUT, || {
+        no_twins(&fleet.instances()).unwrap();
+        fleet.of_version("1").is_empty().then_some(())
+    });
+    fleet.await_phase("web", "Healthy");
+    assert!(fleet.consul.passing("web") >= 2);
 }
 
 #[test]

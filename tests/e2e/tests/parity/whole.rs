@@ -1,0 +1,210 @@
+//! What happens to a server as a whole: rights given and taken, older states restored, restarts, clients that leave and return.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use consul_client::{CheckStatus, Read};
+use consul_embedded::{Access, Rules};
+use serde_json::{Value, json};
+
+use crate::rig::{Case, Needs, Rig};
+use crate::world::World;
+
+const RIGHTS: Needs = Needs { rights: true, durable: false };
+const DURABLE: Needs = Needs { rights: false, durable: true };
+
+macro_rules! cases {
+    ($($needs:expr => $($name:ident),* ;)*) => {
+        pub(crate) fn cases() -> Vec<Case> {
+            vec![$($(Case { name: stringify!($name), needs: $needs, run: |rig| Box::pin($name(rig)) },)*)*]
+        }
+    };
+}
+
+cases![
+    RIGHTS => a_token_without_rights_sees_lists_as_empty_and_is_refused_single_keys_and_writes,
+        a_transaction_without_rights_is_refused_whole_and_names_the_operation,
+        an_unknown_token_is_refused_and_no_token_sees_nothing,
+        rights_that_are_lost_during_a_poll_are_missed_at_the_next_read_only_and_leave_the_index;
+    DURABLE => a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_back,
+        a_restored_snapshot_ends_the_sessions_that_it_does_not_know,
+        a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on,
+        a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_its_services_back,
+        a_session_without_node_checks_outlives_its_node_falling_silent;
+];
+
+/// Reads `a/`, writes `a/b/`, sees the catalog, and may have no session.
+fn some() -> Rules {
+    let keys = BTreeMap::from([("a/".to_owned(), Access::Read), ("a/b/".to_owned(), Access::Write)]);
+    Rules { keys, catalog: Access::Read, sessions: Access::Deny }
+}
+
+/// Fills a server with three keys and a service.
+async fn furnished(rig: &Rig) -> World {
+    let w = rig.world().await;
+    for key in ["a/1", "a/b/1", "c/1"] {
+        w.set(key, "v").await;
+    }
+    w.register(&json!({"Name": "web"})).await;
+    w
+}
+
+async fn a_token_without_rights_sees_lists_as_empty_and_is_refused_single_keys_and_writes(mut rig: Rig) {
+    let root = furnished(&rig).await;
+    let some = root.with_token(&rig.token("some", &some()));
+    let none = root.with_token(&rig.token("none", &Rules::default()));
+    // A list without rights looks like one of which there is nothing, index and all.
+    let (there, cut) = (root.get("kv/a/?recurse").await, none.get("kv/a/?recurse").await);
+    assert_eq!((there.status, cut.status, cut.text().as_str()), (200, 404, ""));
+    assert_eq!(cut.index, there.index);
+    assert_eq!(some.get("kv/?keys").await.json(), json!(["a/1", "a/b/1"]));
+    for (path, nothing) in [
+        ("health/service/web", json!([])),
+        ("catalog/service/web", json!([])),
+        ("catalog/services", json!({})),
+        ("catalog/nodes", json!([])),
+        ("session/list", json!([])),
+    ] {
+        let raw = none.get(path).await;
+        assert_eq!((raw.status, raw.json()), (200, nothing), "{path}");
+    }
+    assert_eq!(some.get("health/service/web").await.json().as_array().map(Vec::len), Some(1));
+    let denied = (403, "Permission denied".to_owned());
+    assert_eq!(none.get("kv/a/1").await.says(), denied);
+    assert_eq!(some.get("kv/c/1").await.says(), denied);
+    assert_eq!(some.put("kv/a/1", "w").await.says(), denied);
+    assert_eq!(some.raw("DELETE", "kv/a/1", "").await.says(), denied);
+    assert_eq!(some.put("session/create", "{}").await.says(), denied);
+    let (status, words) = some.put("agent/service/register", r#"{"Name": "x"}"#).await.says();
+    // Consul goes on with the right that is missing.
+    assert!(status == 403 && words.starts_with("Permission denied"), "{status} {words}");
+    assert_eq!(some.put("kv/a/b/2", "w").await.says(), (200, "true".to_owned()));
+}
+
+async fn a_transaction_without_rights_is_refused_whole_and_names_the_operation(mut rig: Rig) {
+    let root = furnished(&rig).await;
+    let some = root.with_token(&rig.token("some", &some()));
+    let set = |key: &str| json!({"KV": {"Verb": "set", "Key": key, "Value": "dg=="}});
+    let refused = some.put("txn", json!([set("a/b/9"), set("a/9")]).to_string()).await;
+    assert_eq!(refused.status, 409);
+    assert_eq!(refused.json()["Errors"], json!([{"OpIndex": 1, "What": "Permission denied"}]));
+    assert_eq!(root.get("kv/a/b/9").await.status, 404);
+    assert_eq!(some.put("txn", json!([set("a/b/9")]).to_string()).await.status, 200);
+}
+
+async fn an_unknown_token_is_refused_and_no_token_sees_nothing(rig: Rig) {
+    let root = furnished(&rig).await;
+    let stranger = root.with_token("11111111-2222-3333-4444-555555555555");
+    for path in ["kv/a/1", "kv/a/?recurse", "health/service/web", "catalog/nodes"] {
+        assert_eq!(stranger.get(path).await.says(), (403, "ACL not found".to_owned()), "{path}");
+    }
+    let anonymous = root.with_token("");
+    assert_eq!(anonymous.get("kv/a/?recurse").await.status, 404);
+    assert_eq!(anonymous.get("health/service/web").await.json(), json!([]));
+}
+
+async fn rights_that_are_lost_during_a_poll_are_missed_at_the_next_read_only_and_leave_the_index(mut rig: Rig) {
+    let root = furnished(&rig).await;
+    let keys = BTreeMap::from([("a/".to_owned(), Access::Read)]);
+    let reader = root.with_token(&rig.token("reader", &Rules { keys, ..Rules::default() }));
+    let index = reader.index("kv/a/?recurse").await;
+    let lost = reader.block("kv/a/?recurse", index, async { rig.set_rights("reader", &Rules::default()) }).await;
+    // What the poll was allowed to see when it began, it gives at its end.
+    assert!(!lost.woke(), "{lost:?}");
+    assert_eq!((lost.raw.status, lost.raw.index), (200, Some(index)));
+    let again = reader.get("kv/a/?recurse").await;
+    assert_eq!((again.status, again.index), (404, Some(index)), "a list without rights has the index of one with them");
+}
+
+async fn a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_back(rig: Rig) {
+    let w = rig.world().await;
+    w.set("p/a", "old").await;
+    let old = w.index("kv/p/?recurse").await;
+    let snapshot = rig.snapshot();
+    w.set("p/a", "new").await;
+    let new = w.index("kv/p/?recurse").await;
+    assert!(new > old);
+    rig.restore(snapshot);
+    let back = w.get("kv/p/a?raw").await;
+    assert_eq!((back.text().as_str(), w.index("kv/p/?recurse").await), ("old", old));
+    // Whoever waits with the index of the lost future waits in vain: the older page is no news to it.
+    let blocked = w.block("kv/p/?recurse", new, async {}).await;
+    assert!(!blocked.woke(), "{blocked:?}");
+    assert_eq!(blocked.raw.index, Some(old));
+    w.set("p/b", "1").await;
+    assert!(w.index("kv/p/?recurse").await > new, "the next write lies above all that was before");
+}
+
+async fn a_restored_snapshot_ends_the_sessions_that_it_does_not_know(rig: Rig) {
+    let w = rig.world().await;
+    let kept = w.session(&json!({"TTL": "60s"})).await;
+    assert_eq!(w.put(&format!("kv/kept?acquire={kept}"), "x").await.text(), "true");
+    let snapshot = rig.snapshot();
+    let young = w.session(&json!({"TTL": "60s"})).await;
+    assert_eq!(w.put(&format!("kv/lock?acquire={young}"), "x").await.text(), "true");
+    rig.restore(snapshot);
+    assert!(!w.lives(&young).await);
+    assert_eq!(w.get("kv/lock").await.status, 404);
+    assert!(w.lives(&kept).await);
+    assert_eq!(w.entry("kept").await["Session"], Value::from(kept));
+    assert_eq!(w.put(&format!("session/renew/{young}"), "").await.status, 404);
+}
+
+async fn a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on(mut rig: Rig) {
+    let w = rig.world().await;
+    w.set("a", "1").await;
+    let session = w.session(&json!({"TTL": "60s", "NodeChecks": []})).await;
+    assert_eq!(w.put(&format!("kv/lock?acquire={session}"), "x").await.text(), "true");
+    w.register(&json!({"Name": "web", "Check": {"CheckID": "web-alive", "TTL": "60s"}})).await;
+    assert_eq!(w.put("agent/check/pass/web-alive", "").await.status, 200);
+    w.until_status("web-alive", CheckStatus::Passing).await;
+    let before = w.entry("a").await;
+
+    // Every handle of an embedded server keeps its folder.
+    drop(w);
+    let w = rig.restart().await;
+    assert_eq!(w.entry("a").await, before, "value and indexes");
+    assert_eq!(w.entry("lock").await["Session"], Value::from(session.clone()));
+    assert_eq!(w.put(&format!("session/renew/{session}"), "").await.status, 200);
+    // A TTL check that has not run out goes on as it was.
+    w.until_status("web-alive", CheckStatus::Passing).await;
+    w.set("b", "2").await;
+    assert!(w.entry("b").await["ModifyIndex"].as_u64() > before["ModifyIndex"].as_u64());
+}
+
+async fn a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_its_services_back(mut rig: Rig) {
+    let w = rig.world().await;
+    let client = rig.join("n1").await;
+    // Nobody listens there, so that what it says after its return is not the answer of a check.
+    let check = json!({"CheckID": "web-up", "HTTP": "http://127.0.0.1:1/", "Interval": "1h", "Status": "passing"});
+    client.register(&json!({"Name": "web", "Check": check})).await;
+    let session = client.session(&json!({"TTL": "60s", "NodeChecks": []})).await;
+    assert!(w.lives(&session).await);
+    rig.leave("n1");
+    let gone = || async { w.get("catalog/node/n1").await.text() == "null" };
+    w.until("the node is gone", gone).await;
+    assert_eq!(w.get("health/service/web").await.json(), json!([]));
+    assert!(!w.lives(&session).await, "a session goes with its node, whatever its checks are");
+    rig.come_back("n1");
+    let back = || async { w.get("health/service/web").await.json().as_array().is_some_and(|all| all.len() == 1) };
+    w.until("its service is back", back).await;
+    let checks = w.client.health_node("n1", &Read::default()).await.unwrap().value;
+    let own = checks.iter().find(|check| check.check_id == "web-up").unwrap();
+    assert_eq!(own.status, CheckStatus::Critical, "what has to be asked counts as critical until it was");
+    assert!(!w.lives(&session).await);
+}
+
+async fn a_session_without_node_checks_outlives_its_node_falling_silent(mut rig: Rig) {
+    let w = rig.world().await;
+    let client = rig.join("n1").await;
+    let usual = client.session(&json!({"TTL": "86400s"})).await;
+    let free = client.session(&json!({"TTL": "86400s", "NodeChecks": []})).await;
+    rig.fall_silent("n1");
+    let serf = || async {
+        let checks = w.client.health_node("n1", &Read::default()).await.unwrap().value;
+        checks.iter().any(|check| check.check_id == "serfHealth" && check.status == CheckStatus::Critical)
+    };
+    w.until_within(Duration::from_secs(40), "the node is known not to answer", serf).await;
+    w.until("the usual session ends", || async { !w.lives(&usual).await }).await;
+    assert!(w.lives(&free).await);
+}
