@@ -49,7 +49,7 @@ fn entry(id: &InstanceId, row: &ServiceHealth) -> CatalogEntry {
     for check in row.checks.iter().filter(|check| !is_serf(check)) {
         entry.check_index = entry.check_index.max(check.modify_index);
         match check.check_id.strip_prefix(&own_prefix) {
-            Some(name) => drop(entry.checks.insert(name.to_owned(), state(check.status))),
+            Some(name) => drop(entry.checks.insert(name.to_owned(), state(check))),
             None if check.status == CheckStatus::Critical => entry.blocked_by = Some(check.check_id.clone()),
             None => {}
         }
@@ -57,10 +57,11 @@ fn entry(id: &InstanceId, row: &ServiceHealth) -> CatalogEntry {
     entry
 }
 
-fn state(status: CheckStatus) -> CheckState {
-    match status {
+fn state(check: &HealthCheck) -> CheckState {
+    match check.status {
         CheckStatus::Passing => CheckState::Passing,
         CheckStatus::Warning => CheckState::Warning,
+        CheckStatus::Critical if check.output.is_empty() => CheckState::Unasked,
         CheckStatus::Critical => CheckState::Critical,
     }
 }
@@ -93,6 +94,14 @@ mod tests {
 
     fn only(rows: &[ServiceHealth]) -> CatalogEntry {
         entries(rows).remove(&InstanceId::from("hello-1-ab")).unwrap()
+    }
+
+    #[test]
+    fn a_critical_check_without_an_output_has_not_been_asked_yet() {
+        let silent = check("helium-hello-1-ab:up", "helium-hello-1-ab", CheckStatus::Critical, 40);
+        let failing = HealthCheck { output: "HTTP GET: 500".to_owned(), ..silent.clone() };
+        assert_eq!(only(&[row(vec![silent])]).checks["up"], CheckState::Unasked);
+        assert_eq!(only(&[row(vec![failing])]).checks["up"], CheckState::Critical);
     }
 
     #[test]

@@ -177,28 +177,31 @@ fn running_state(fleet: &Fleet, stored: &Instance, report: Option<&Report>, entr
     }
 }
 
-/// The state of an instance that runs and is registered, by its checks. A check that is critical because it has never run
-/// yet is not a failure: only its agent can tell, by the output, that it has run (`report.failing`). Once the instance has been
-/// healthy, critical is critical.
+/// The state of an instance that runs and is registered, by its checks. A check that is critical because it has not run yet is
+/// not a failure. Of one that Consul has not asked yet nothing is known, and after a restart of Consul that is every check: an instance
+/// that has been healthy is then neither healthy nor to be replaced. Whether a check has run since only its agent can tell, by the output
+/// (`report.failing`): Consul may keep an output to itself for minutes while the status is the same.
 fn checked_state(fleet: &Fleet, stored: &Instance, report: &Report, entry: &CatalogEntry) -> State {
     if let Some(reason) = &entry.blocked_by {
         return State::Unhealthy(reason.clone());
     }
     let checks = fleet.assignments.get(&stored.id).map(|assignment| assignment.template.checks.as_slice());
-    let mut starting = false;
+    let mut all = State::Healthy;
     for check in checks.unwrap_or_default() {
         let failing = report.failing.get(&check.name);
         match entry.checks.get(&check.name) {
             Some(CheckState::Passing) => {}
             Some(CheckState::Warning) => return unhealthy(&check.name, failing, "warning"),
-            Some(CheckState::Critical) if failing.is_some() || stored.has_been_healthy => {
+            Some(CheckState::Critical | CheckState::Unasked) if failing.is_some() => {
                 return unhealthy(&check.name, failing, "critical");
             }
-            Some(CheckState::Critical) => starting = true,
+            Some(CheckState::Critical) if stored.has_been_healthy => return unhealthy(&check.name, None, "critical"),
+            Some(CheckState::Unasked) if stored.has_been_healthy => all = State::Unknown,
+            Some(CheckState::Critical | CheckState::Unasked) => all = State::Starting,
             None => return State::Unhealthy(format!("check `{}` is not registered", check.name)),
         }
     }
-    if starting { State::Starting } else { State::Healthy }
+    all
 }
 
 /// What its agent has seen of a failing check is said; without that, only that it is failing.

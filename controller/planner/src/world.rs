@@ -71,6 +71,8 @@ pub enum CheckState {
     Warning,
     /// Critical.
     Critical,
+    /// Critical because Consul has not asked yet: after a registration, and after a restart of Consul. It has no output then.
+    Unasked,
 }
 
 /// One node as placement sees it.

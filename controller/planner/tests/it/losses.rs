@@ -7,7 +7,7 @@ use helium_crds::{
     instance::Desired,
     status::{Reason, RolloutKind, WaitingOn},
 };
-use helium_planner::{Action, Decision, Node, Sight, Trusted, plan};
+use helium_planner::{Action, CheckState, Decision, Node, Sight, Trusted, plan};
 
 use crate::{
     crossings::by_hand,
@@ -226,4 +226,21 @@ fn an_instance_that_cannot_stop_because_its_node_left_is_looked_at_again_when_th
     assert!(after.is_some_and(|after| after <= 60), "nothing else tells that it takes no room any more: {after:?}");
     model.run(70);
     assert!(model.live("v2") > 0, "its room is free");
+}
+
+/// After a restart of Consul every check is critical until it is asked: nobody is healthy for a moment, and nobody is to be replaced.
+#[test]
+fn a_consul_that_has_asked_nobody_yet_has_nothing_stopped_in_the_middle_of_a_roll() {
+    let mut model = Model::new(4, 1, 0).settled();
+    model.apply_version("v2");
+    model.run_until(10, |model| model.healthy(Some("v2")) == 1);
+    let before = (model.live("v1"), model.live("v2"));
+    model.strict = false;
+    for entry in model.fleet.catalog.values_mut() {
+        entry.checks.values_mut().for_each(|check| *check = CheckState::Unasked);
+    }
+    model.reconcile();
+    assert_eq!((model.live("v1"), model.live("v2"), model.status().healthy), (before.0, before.1, 0));
+    model.run(60);
+    assert_eq!((model.live("v1"), model.live("v2"), model.reason()), (0, 4, Reason::AllHealthy));
 }

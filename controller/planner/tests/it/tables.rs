@@ -214,12 +214,13 @@ fn after_an_abort_a_healthy_canary_serves_until_the_stable_version_can() {
 /// registered yet is waited for.
 #[test]
 fn the_checks_that_are_registered_decide_about_health() {
-    use CheckState::{Critical, Passing, Warning};
+    use CheckState::{Critical, Passing, Unasked, Warning};
     type Row<'a> = (&'a str, &'a [(&'a str, CheckState)], Option<&'a str>, u32);
-    let rows: [Row<'_>; 8] = [
+    let rows: [Row<'_>; 9] = [
         ("passing", &[("up", Passing)], None, 1),
         ("warning", &[("up", Warning)], None, 0),
         ("critical", &[("up", Critical)], None, 0),
+        ("not asked yet", &[("up", Unasked)], None, 0),
         ("one that is not registered", &[], None, 0),
         ("another is registered in its place", &[("down", Passing)], None, 0),
         ("one that is not of the template fails", &[("up", Passing), ("mine", Critical)], None, 1),
