@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use helium_crds::{DeploymentStatus, Kind, ObjectKey};
+use consul_client::Read;
+use helium_crds::{DeploymentStatus, Kind, ObjectKey, keys::SENTINEL};
 use helium_engine::people::{ObjectRef, People, PeopleError, Stored};
 use serde_json::{Value, json};
 
@@ -49,8 +50,10 @@ pub(crate) async fn run(args: GetArgs, session: &Session, console: &mut Console)
         return watch(&args, &selection, &people, session, console).await;
     }
     let view = look(&people, &selection).await?.select(&selection, &args, session);
-    if let Selection::Objects(objects) = &selection {
-        missing(objects, &view)?;
+    match &selection {
+        Selection::Objects(objects) => missing(objects, &view)?,
+        Selection::Kinds(_) if view.stored.is_empty() => allowed(&people).await?,
+        Selection::Kinds(_) => {}
     }
     let alone = matches!(&selection, Selection::Objects(objects) if objects.len() == 1);
     match args.output {
@@ -92,6 +95,13 @@ fn tables(view: &View, args: &GetArgs, session: &Session, console: &mut Console)
 
 pub(super) fn columns(args: &GetArgs, session: &Session) -> Columns {
     Columns { wide: args.output == Some(Format::Wide), namespace: args.all_namespaces, now: session.ports.now() }
+}
+
+/// Fails if the token may not read objects: Consul gives it an empty list, which looks as if there were none.
+async fn allowed(people: &People) -> Result<(), Failure> {
+    let sentinel = format!("{}{SENTINEL}", people.keys().spec_shard('0'));
+    people.client().kv_get(&sentinel, &Read::default()).await?;
+    Ok(())
 }
 
 /// The objects that were named, or everything there is.
