@@ -18,6 +18,7 @@ pub mod http;
 pub mod line;
 pub mod ports;
 pub mod process;
+pub mod terminal;
 pub mod wait;
 
 pub use availability::Availability;
@@ -27,4 +28,5 @@ pub use daemon::Daemon;
 pub use helium::Helium;
 pub use http::Http;
 pub use line::Line;
+pub use terminal::Terminal;
 pub use wait::{eventually, holds_for};

@@ -1,9 +1,5 @@
 //! The command line as scripts use it: files, folders, stdin, formats for machines, pipes.
 
-use std::{process::Command, time::Duration};
-
-use helium_e2e::{Helium, command};
-
 use crate::{fleet::Fleet, specs::deployment};
 
 /// A fleet with `one` and `two`, each of one instance.
@@ -48,17 +44,6 @@ fn machines_get_json_and_what_they_get_can_be_applied_again() {
     for kind in ["deploy", "deployment", "Deployments"] {
         assert!(fleet.helium.run(&["get", kind]).ok().says("one"), "{kind}");
     }
-}
-
-#[test]
-fn a_reader_that_goes_away_is_no_error() {
-    let fleet = two();
-    let script = format!("{} get deployments -o json | true; echo ${{PIPESTATUS[0]}}", Helium::binary().display());
-    let like = fleet.helium.command(&[]);
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &script]).envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = command::run(&mut bash, "", Duration::from_secs(20)).ok();
-    assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("0\n", ""));
 }
 
 #[test]
