@@ -22,7 +22,7 @@ use crate::{
     health::{Health, Look},
     records::{Held, Raw, Records},
     rows::InvalidSpec,
-    sources::{Sources, Specs},
+    sources::{Sources, Specs, Unseen},
 };
 
 /// What was found under one key.
@@ -68,6 +68,13 @@ pub struct InvalidCapture {
 #[error("{0}")]
 pub struct Blind(pub String);
 
+impl Blind {
+    #[allow(clippy::needless_pass_by_value, reason = "an error is passed as it is caught")]
+    fn of(unseen: Unseen) -> Self {
+        Self(unseen.to_string())
+    }
+}
+
 /// Everything that a capture looks at.
 pub struct Eyes<'a> {
     /// The settings.
@@ -85,7 +92,7 @@ pub struct Eyes<'a> {
 impl Eyes<'_> {
     /// Captures the world of `object` for a leadership that began at `leading_since`. `fresh`: health past every cache.
     pub async fn capture(&self, object: &ObjectKey, leading_since: Timestamp, fresh: bool) -> Result<Captured, Blind> {
-        let specs = self.sources.specs_of(object).map_err(|unseen| Blind(unseen.to_string()))?;
+        let specs = self.sources.specs_of(object).map_err(Blind::of)?;
         let held = lock(self.records).held(object);
         if let Some(problem) = &held.unreadable {
             return Err(Blind(problem.clone()));
@@ -127,7 +134,10 @@ impl Eyes<'_> {
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let services = services(&deployment, &assignments);
-        let ((fleet, seen_since), fresh) = self.fleet(object, instances, assignments, &services, fresh).await;
+        let (fleet, seen_since, fresh) = match self.fleet(object, instances, assignments, &services, fresh).await {
+            Ok(Seen { fleet, since, fresh }) => (Sight::Trusted(Trusted::vouch(fleet)), since, fresh),
+            Err(Blind(reason)) => (Sight::Blind { reason }, self.ports.now(), false),
+        };
         let world = World {
             now: self.ports.now(),
             watching_since: leading_since.max(specs.since).max(seen_since),
@@ -143,8 +153,7 @@ impl Eyes<'_> {
         Ok(Capture { world, guards, held, services, fresh })
     }
 
-    /// The instances as all sources show them, since when these have been seen without a break, and whether their health was just read
-    /// past every cache.
+    /// The instances as all sources show them.
     async fn fleet(
         &self,
         object: &ObjectKey,
@@ -152,37 +161,36 @@ impl Eyes<'_> {
         assignments: BTreeMap<InstanceId, Assignment>,
         services: &BTreeSet<String>,
         fresh: bool,
-    ) -> ((Sight<Fleet>, Timestamp), bool) {
-        let blind = |reason: String| (Sight::Blind { reason }, self.ports.now());
+    ) -> Result<Seen, Blind> {
         // The catalog comes first: what the other sources say is then never older than it.
-        let Look { entries: catalog, fresh } = match self.health.look(object, services, fresh).await {
-            Ok(look) => look,
-            Err(reason) => return (blind(reason), false),
-        };
+        let Look { entries: catalog, fresh } = self.health.look(object, services, fresh).await.map_err(Blind)?;
         let placed: BTreeMap<InstanceId, NodeName> = {
             let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
             let records = lock(self.records);
             let assigned = records.held(object).assignments;
             recorded.chain(assigned.into_iter().map(|(id, placed)| (id, placed.node))).collect()
         };
-        let (reports, reports_since) = match self.sources.reports_of(placed.iter()) {
-            Ok(reports) => reports,
-            Err(unseen) => return (blind(unseen.to_string()), false),
-        };
+        let (reports, reports_since) = self.sources.reports_of(placed.iter()).map_err(Blind::of)?;
         if have_all_come_up(&placed, &reports) && reports.values().any(|report| runs_unseen(report, &catalog)) {
             // The agents say that these run, the catalog does not know them yet: look there again at once. While others are still on
             // their way, the sweep is soon enough.
             self.health.hurry(services);
         }
-        let (alive, nodes_since) = match self.sources.nodes() {
-            Ok(nodes) => nodes,
-            Err(unseen) => return (blind(unseen.to_string()), false),
-        };
+        let (alive, nodes_since) = self.sources.nodes().map_err(Blind::of)?;
         let nodes = with_load(alive, &lock(self.records));
         let since = nodes_since.max(self.health.since()).max(reports_since.unwrap_or(nodes_since));
         let fleet = Fleet { instances, assignments, reports, catalog, nodes };
-        ((Sight::Trusted(Trusted::vouch(fleet)), since), fresh)
+        Ok(Seen { fleet, since, fresh })
     }
+}
+
+/// The fleet as it was seen.
+struct Seen {
+    fleet: Fleet,
+    /// Since when all sources have been seen without a break.
+    since: Timestamp,
+    /// Whether the health was just read past every cache.
+    fresh: bool,
 }
 
 /// The parts of a World that were found before the fleet was looked at.

@@ -32,8 +32,8 @@ use crate::{
 /// The longest backoff of a failing object: what it failed on may be gone at any time.
 const RETRY_CAP: std::time::Duration = std::time::Duration::from_secs(15);
 
-/// How long an object rests after a reconcile: the reports of ten instances that start together then cost two reconciles, and not
-/// eleven. What happens to an object at rest is answered at once.
+/// How long an object rests after a reconcile, so that the reports of ten instances that start together do not cost ten reconciles. What
+/// happens later than this after a reconcile is answered at once.
 const REST: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// How long the start waits for an unused store to be made ready.

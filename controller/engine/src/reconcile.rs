@@ -34,9 +34,6 @@ use crate::{
     words,
 };
 
-/// How soon an object is looked at again after something was written about it.
-const GO_ON: Duration = Duration::from_millis(20);
-
 /// Why a reconcile ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -155,8 +152,8 @@ impl Reconciler {
         } else {
             self.report(object, &plan.status, &capture.services);
         }
-        // What was just written is itself a change of the world: the next look goes on from there.
-        let next = if written > 0 { Some(GO_ON) } else { plan.requeue_after };
+        // What was just written is itself a change of the world: the next look, after the object's rest, goes on from there.
+        let next = if written > 0 { Some(Duration::ZERO) } else { plan.requeue_after };
         Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
     }
 

@@ -128,7 +128,7 @@ impl Faults {
         Self::default()
     }
 
-    /// A swarm: each kind is in with an even chance, at a rate of its own.
+    /// A swarm: each kind is in with two chances in five, at a rate of its own.
     pub fn swarm(rng: &mut Rng) -> Self {
         let mut enabled = BTreeMap::new();
         for kind in FaultKind::ALL {

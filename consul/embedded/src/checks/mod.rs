@@ -1,8 +1,7 @@
 //! The runner of checks: asks what agents' checks say to ask, and reports what came of it.
 //!
-//! How a question is asked is behind the port [`Prober`]: `NetProber` opens real sockets, the simulator answers by
-//! itself. Counting successes and failures in a row happens here, and until a count is reached nothing is reported, as
-//! in Consul.
+//! How a question is asked is behind the port [`Prober`]: `NetProber` opens real sockets. Counting successes and failures in a row
+//! happens here, and until a count is reached nothing is reported, as in Consul.
 
 #[cfg(feature = "http")]
 mod net;

@@ -36,7 +36,8 @@ fn every_story_is_told_as_it_was_written_down() {
     assert!(differing.is_empty(), "these are told in another way:\n{}", differing.join("\n"));
 }
 
-/// A few stories at places spread over all of their calls. `helium-sim --exhaust controller/sim/stories` is every story at every call.
+/// A few stories at places spread over all of their calls. `helium-sim --exhaust controller/sim/stories` takes every story at
+/// every call; only the first life of the first controller ends early in both.
 #[test]
 fn a_crash_at_any_call_changes_nothing_in_the_end() {
     for (name, stride) in [("rolling", 37), ("canary-promote", 41), ("delete", 23), ("canary-abort", 43)] {
