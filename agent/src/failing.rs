@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use consul_client::{AgentCheck, CheckStatus};
 use helium_crds::{
     ids::InstanceId,
-    instance::check_id,
+    instance::{NOBODY_LISTENS, check_id},
     template::{Check, Template},
 };
 
@@ -16,7 +16,7 @@ use helium_crds::{
 const LONGEST: usize = 120;
 /// What Consul's Go says, and what we say.
 const CAUSES: [(&str, &str); 8] = [
-    ("connection refused", "connection refused"),
+    ("connection refused", NOBODY_LISTENS),
     ("Client.Timeout", "timed out"),
     ("deadline exceeded", "timed out"),
     ("i/o timeout", "timed out"),

@@ -157,6 +157,14 @@ pub struct Report {
     pub since: Timestamp,
 }
 
+/// What a report says of a check at whose address no process listens, after the question: `GET /health -> connection refused`.
+pub const NOBODY_LISTENS: &str = "connection refused";
+
+/// Whether what a report says of a failing check is that nobody listens: an instance that has never been healthy may only be starting.
+pub fn nobody_listens(said: &str) -> bool {
+    said.ends_with(NOBODY_LISTENS)
+}
+
 /// How far an instance is, by the word of its agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

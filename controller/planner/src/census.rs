@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     InstanceId, RevisionId,
-    instance::{Desired, Instance, InstancePhase, Report},
+    instance::{Desired, Instance, InstancePhase, Report, nobody_listens},
 };
 use jiff::Timestamp;
 
@@ -178,9 +178,11 @@ fn running_state(fleet: &Fleet, stored: &Instance, report: Option<&Report>, entr
 }
 
 /// The state of an instance that runs and is registered, by its checks. A check that is critical because it has not run yet is
-/// not a failure. Of one that Consul has not asked yet nothing is known, and after a restart of Consul that is every check: an instance
-/// that has been healthy is then neither healthy nor to be replaced. Whether a check has run since only its agent can tell, by the output
-/// (`report.failing`): Consul may keep an output to itself for minutes while the status is the same.
+/// not a failure, and neither is one that nobody listens to before the instance has ever been healthy: a server may take long to
+/// start, and if it never does, that costs the rollout its deadline. Of a check that Consul has not asked nothing is known, and
+/// after a restart of Consul that is every check: an instance that has been healthy is then neither healthy nor to be replaced.
+/// Whether a check has run since only its agent can tell, by the output (`report.failing`): Consul may keep an output to itself
+/// for minutes while the status is the same.
 fn checked_state(fleet: &Fleet, stored: &Instance, report: &Report, entry: &CatalogEntry) -> State {
     if let Some(reason) = &entry.blocked_by {
         return State::Unhealthy(reason.clone());
@@ -192,7 +194,9 @@ fn checked_state(fleet: &Fleet, stored: &Instance, report: &Report, entry: &Cata
         match entry.checks.get(&check.name) {
             Some(CheckState::Passing) => {}
             Some(CheckState::Warning) => return unhealthy(&check.name, failing, "warning"),
-            Some(CheckState::Critical | CheckState::Unasked) if failing.is_some() => {
+            Some(CheckState::Critical | CheckState::Unasked)
+                if failing.is_some_and(|said| stored.has_been_healthy || !nobody_listens(said)) =>
+            {
                 return unhealthy(&check.name, failing, "critical");
             }
             Some(CheckState::Critical) if stored.has_been_healthy => return unhealthy(&check.name, None, "critical"),

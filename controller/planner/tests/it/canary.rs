@@ -9,7 +9,7 @@ use helium_crds::{
     status::{AbortCause, Reason, Stage},
 };
 
-use crate::model::{Model, open_pause, soak, weight};
+use crate::model::{Model, open_pause, seconds, soak, weight};
 
 fn hello() -> Model {
     Model::new(3, 1, 0).with_canary(vec![weight(25), soak(10), weight(50), soak(10)]).settled()
@@ -41,6 +41,26 @@ fn a_good_canary_goes_through_its_steps_and_is_promoted_in_place() {
             (Role::Stable, &vec!["stable".to_owned()])
         );
     }
+}
+
+/// Consul asks from the first second on, a server may take long to listen: that is a start and no failure.
+#[test]
+fn a_good_canary_that_is_slow_to_listen_is_waited_for_and_one_that_never_listens_fails_by_its_deadline() {
+    let mut model = hello();
+    model.start_time = seconds(20);
+    model.apply_version("v2");
+    model.run(15);
+    assert_eq!((model.live("v1"), model.live("v2"), model.reason()), (3, 1, Reason::CanaryStep));
+    model.run_until(200, |model| model.reason() == Reason::AllHealthy);
+    assert_eq!((model.live("v1"), model.live("v2")), (0, 3));
+
+    let mut model = hello();
+    model.start_time = seconds(10_000);
+    model.apply_version("v2");
+    model.run_until(1000, |model| model.reason() == Reason::RolloutAborted);
+    let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
+    assert_eq!(abort.cause, AbortCause::ProgressDeadlineExceeded);
+    assert_eq!((model.live("v1"), model.live("v2")), (3, 0));
 }
 
 #[test]

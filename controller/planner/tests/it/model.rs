@@ -376,8 +376,12 @@ impl Model {
 
     fn report(&mut self, assignment: &helium_crds::instance::Assignment, node: NodeName, phase: InstancePhase) {
         let now = self.world.now;
-        let failing = (phase == InstancePhase::Running && self.fails(assignment) && self.has_started(assignment))
-            .then(|| ("up".to_owned(), "GET /health -> 500".to_owned()));
+        let said = match (phase == InstancePhase::Running, self.has_started(assignment), self.fails(assignment)) {
+            (true, false, _) => Some("GET /health -> connection refused"), // nobody listens yet
+            (true, true, true) => Some("GET /health -> 500"),
+            _ => None,
+        };
+        let failing = said.map(|said| ("up".to_owned(), said.to_owned()));
         let report = self.fleet.reports.entry(assignment.id.clone()).or_insert_with(|| Report {
             id: assignment.id.clone(),
             deployment: assignment.deployment.clone(),
