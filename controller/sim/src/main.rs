@@ -186,6 +186,9 @@ fn explain(verdict: &Verdict, defect: Option<Defect>, briefly: bool) {
     for line in verdict.trace.iter().skip(verdict.trace.len().saturating_sub(40)) {
         println!("  {line}");
     }
+    for line in &verdict.stands {
+        println!("  {line}");
+    }
     let defect = defect.map(|defect| format!(" --defect {defect}")).unwrap_or_default();
     println!("again: cargo run -p helium-sim -- --seed {:#x}{defect}", verdict.seed);
 }

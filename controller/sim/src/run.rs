@@ -14,6 +14,7 @@ use crate::{
     nemesis::Nemesis,
     net::{Rival, lock},
     rng::Rng,
+    show,
     users::Users,
     world::{Setup, World},
 };
@@ -36,6 +37,8 @@ pub struct Verdict {
     pub violation: Option<Violation>,
     /// The last lines of the trace.
     pub trace: Vec<String>,
+    /// How every object stood in the end.
+    pub stands: Vec<String>,
     /// The hash of the whole trace and its length.
     pub digest: (u64, u64),
     /// How many transactions of controllers were carried out.
@@ -82,8 +85,9 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     let (checkers, trace) = (net.checkers(), net.trace());
     let (violation, commits) = (checkers.violation().cloned(), checkers.commits());
     let (digest, trace) = (trace.digest(), trace.last(60));
+    let stands = show::everything(&net.server.state());
     let struck = net.faults().struck().clone();
-    Verdict { seed, enabled, struck, violation, trace, digest, commits, converged, simulated: net.now() }
+    Verdict { seed, enabled, struck, violation, trace, stands, digest, commits, converged, simulated: net.now() }
 }
 
 /// How old what a controller sees may be: a poll of its own keeps a service young, and a fault can make that late.

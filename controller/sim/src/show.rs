@@ -32,6 +32,24 @@ pub fn object(state: &State, object: &ObjectKey) -> Vec<String> {
     lines
 }
 
+/// Everything that is known of every object, for a failing seed: also its instances, with their ids.
+pub fn everything(state: &State) -> Vec<String> {
+    let mut lines = Vec::new();
+    for key in truth::objects(state) {
+        lines.extend(object(state, &key));
+        lines.extend(explain(state, &key));
+        for instance in Truth::of(state, &key).instances.values() {
+            let phase = truth::report(state, instance).map_or_else(|| "-".to_owned(), |one| format!("{:?}", one.phase));
+            let health = if truth::is_healthy(state, instance) { "healthy" } else { "not healthy" };
+            lines.push(format!(
+                "  {} on {}: {} {:?} {:?}, report {phase}, {health}",
+                instance.id, instance.node, instance.version, instance.role, instance.desired
+            ));
+        }
+    }
+    lines
+}
+
 /// What an object waits for, and what became of people's requests.
 pub fn explain(state: &State, object: &ObjectKey) -> Vec<String> {
     let Some(status) = Truth::of(state, object).status else { return vec!["  nothing is known".to_owned()] };

@@ -96,7 +96,8 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
         Phase::Progressing if wanted == 0 && running == 0 => None,
         Phase::Degraded if hopeless || status.reason == Reason::RollbackFailed => None,
         Phase::Pending | Phase::Progressing | Phase::Degraded | Phase::RollingBack | Phase::Deleting if hopeless => {
-            hopeless_is_bounded(status, running, wanted)
+            let floor = truth.bounds().map_or(0, |(floor, _)| floor as usize);
+            hopeless_is_bounded(status, running, wanted, healthy <= floor)
         }
         phase => Some(format!("{phase} ({}): {}", status.reason, status.message)),
     }
@@ -106,12 +107,15 @@ fn hopeless_stable(status: &DeploymentStatus) -> bool {
     status.stable.as_ref().is_some_and(|stable| !Behaviour::of(&stable.version).is_sound())
 }
 
-/// What cannot become healthy is at least not more than was wanted, or goes its canary's way.
-fn hopeless_is_bounded(status: &DeploymentStatus, running: u32, wanted: u32) -> Option<String> {
+/// What cannot become healthy is at least not more than was wanted, or goes its canary's way. While it is chosen by hand, what is
+/// healthy and not chosen stays as long as it is needed.
+fn hopeless_is_bounded(status: &DeploymentStatus, running: u32, wanted: u32, all_needed: bool) -> Option<String> {
     let canary = status.rollout.as_ref().is_some_and(|rollout| {
         rollout.kind == RolloutKind::Canary || matches!(rollout.stage, Stage::Promoting | Stage::RollingBack)
     });
-    (running != wanted && !canary && status.rollout.is_none()).then(|| format!("{running} where {wanted} are wanted"))
+    let kept = status.reason == Reason::ManualCountsInProgress && running > wanted && all_needed;
+    (running != wanted && !kept && !canary && status.rollout.is_none())
+        .then(|| format!("{running} where {wanted} are wanted"))
 }
 
 fn wrong_counts(
