@@ -16,8 +16,8 @@ use crate::{
 /// Many tests wait for real processes and servers, so more of them run at once than a small machine has cores.
 const TESTS_AT_ONCE: &str = "4";
 
-/// How many worlds are simulated: what fits into ten minutes of a small machine, and into a short break.
-const SEEDS: &str = "130";
+/// How many worlds are simulated: what fits into a few minutes of a small machine, and into a short break.
+const SEEDS: &str = "200";
 const QUICK_SEEDS: &str = "10";
 
 /// What is to be run.
@@ -69,6 +69,9 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
     if !choice.quick {
         steps.run("sim tests", || step::tests(equipped(sim_tests(project), None)));
+    }
+    if !choice.quick {
+        steps.run("crash points", || step::command(crash_points(project)));
     }
     let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };
     steps.run("sim seeds", || step::command(sim_seeds(project, seeds)));
@@ -125,7 +128,7 @@ fn unit_tests(project: &Project) -> Command {
     cargo
 }
 
-/// Stories with their outcome, a crash at every call, and planted defects that must be caught.
+/// Stories with their outcome, and planted defects that must be caught.
 fn sim_tests(project: &Project) -> Command {
     project.cargo(&["test", "--profile", "sim", "--package", "helium-sim", "--no-fail-fast"])
 }
@@ -133,6 +136,15 @@ fn sim_tests(project: &Project) -> Command {
 /// Whole worlds from seeds: faults, checkers, and first the seeds that once found something.
 fn sim_seeds(project: &Project, seeds: &str) -> Command {
     project.cargo(&["run", "--quiet", "--profile", "sim", "--package", "helium-sim", "--", "--seeds", seeds])
+}
+
+/// Every story again and again, with a crash of a controller in each state of the store in which it can die.
+fn crash_points(project: &Project) -> Command {
+    let stories = project.root.join("controller/sim/stories");
+    let mut cargo =
+        project.cargo(&["run", "--quiet", "--profile", "sim", "--package", "helium-sim", "--", "--exhaust"]);
+    cargo.arg(stories);
+    cargo
 }
 
 fn end_to_end(project: &Project, consul: &Consul) -> Outcome {

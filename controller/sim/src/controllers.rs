@@ -16,7 +16,7 @@ use crate::{
     defects,
     net::{Net, lock},
     rng::Rng,
-    wire::{Actor, CrashPoint, Life, Wire},
+    wire::{Actor, Call, Death, Life, Wire},
 };
 
 /// How controllers are run.
@@ -30,10 +30,22 @@ pub struct Conduct {
     pub dead_for: (Duration, Duration),
 }
 
+/// Where a controller is to die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// Which one, from 0.
+    pub controller: usize,
+    /// In which of its lives, from 0.
+    pub life: usize,
+    /// At which call of that life.
+    pub death: Death,
+}
+
 /// All controllers.
 pub struct Controllers {
     net: Arc<Net>,
     conduct: Conduct,
+    crash: Option<CrashPoint>,
     slots: Vec<Mutex<Slot>>,
 }
 
@@ -41,9 +53,10 @@ pub struct Controllers {
 struct Slot {
     life: Arc<Life>,
     stop: Trigger,
-    lives: u64,
-    /// The calls of all earlier lives.
-    calls: u64,
+    /// How many lives it has begun.
+    lives: usize,
+    /// The calls of each earlier life.
+    calls: Vec<Vec<Call>>,
     leading: Option<tokio::sync::watch::Receiver<bool>>,
     /// Whether it is to be started again when its life is over.
     stays_away: bool,
@@ -55,15 +68,14 @@ pub fn consul_node(number: usize) -> String {
 }
 
 impl Controllers {
-    /// Starts them all; `crash` is for the first life of the first.
+    /// Starts them all; one of them dies at `crash`.
     pub fn start(net: &Arc<Net>, conduct: Conduct, crash: Option<CrashPoint>) -> Arc<Self> {
-        let slot = |number: usize| {
-            let life = Life::until(crash.filter(|_| number == 0));
-            let (stop, _) = Shutdown::new();
-            Mutex::new(Slot { life, stop, lives: 0, calls: 0, leading: None, stays_away: false })
+        let slot = |_| {
+            let (life, (stop, _)) = (Life::until(None), Shutdown::new());
+            Mutex::new(Slot { life, stop, lives: 0, calls: Vec::new(), leading: None, stays_away: false })
         };
         let slots = (0..conduct.number).map(slot).collect();
-        let controllers = Arc::new(Self { net: Arc::clone(net), conduct, slots });
+        let controllers = Arc::new(Self { net: Arc::clone(net), conduct, crash, slots });
         for number in 0..conduct.number {
             tokio::spawn(Arc::clone(&controllers).keep(number));
         }
@@ -104,12 +116,13 @@ impl Controllers {
         self.slots.iter().position(leads)
     }
 
-    /// The calls that the first one has made, in all its lives.
-    pub fn calls(&self) -> u64 {
-        self.slots.first().map_or(0, |slot| {
+    /// The calls of each controller in each of its lives.
+    pub fn calls(&self) -> Vec<Vec<Vec<Call>>> {
+        let of = |slot: &Mutex<Slot>| {
             let slot = lock(slot);
-            slot.calls + slot.life.calls()
-        })
+            slot.calls.iter().cloned().chain([slot.life.calls()]).collect()
+        };
+        self.slots.iter().map(of).collect()
     }
 
     /// Runs one controller, life after life.
@@ -147,9 +160,11 @@ impl Controllers {
         let (stop, stopped) = Shutdown::new();
         let mut slot = lock(self.slots.get(number)?);
         if slot.lives > 0 {
-            slot.calls += slot.life.calls();
-            slot.life = Life::until(None);
+            let calls = slot.life.calls();
+            slot.calls.push(calls);
         }
+        let here = |crash: &CrashPoint| crash.controller == number && crash.life == slot.lives;
+        slot.life = Life::until(self.crash.filter(here).map(|crash| crash.death));
         slot.lives += 1;
         slot.stop = stop;
         let wire = Wire::new(&self.net, Actor::Controller(number), &consul_node(number), Arc::clone(&slot.life));

@@ -1,45 +1,111 @@
-//! A crash at every call: a story is told once for each call of its first controller, which dies there, before the call takes
-//! effect or after it. However often it dies, the end is the same.
+//! A crash at every call: a story is told once for each call of each controller in each of its lives, and the controller dies there,
+//! before the call takes effect, or after it where it is a write. However often it dies, the end is the same.
+//!
+//! A controller that dies leaves nothing but the store. So a crash after a read is the same as one before the next call, and crashes
+//! before calls between which nobody wrote anything are one and the same; [`Scope::States`] tells the story once for each of these.
 
 use crate::{
-    story::{self, StoryError, Told},
-    wire::CrashPoint,
+    controllers::CrashPoint,
+    parallel,
+    story::{self, StoryError, Told, Trial},
+    wire::{Call, Death},
 };
+
+/// Which crash points are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// One for each state of the store in which a controller can die.
+    States,
+    /// Every call, although most leave the same behind.
+    Calls,
+}
 
 /// What came of all crashes of one story.
 #[derive(Clone, Debug)]
 pub struct Exhausted {
+    /// How many calls the controllers made, in all their lives.
+    pub calls: usize,
     /// How many crash points there were.
-    pub points: u64,
+    pub points: usize,
     /// The first that ended in another way: where, and how.
     pub failure: Option<(CrashPoint, String)>,
 }
 
-/// Tells a story again and again with a crash at each `stride`-th of its crash points, beginning at the `first`.
+/// Tells a story again and again, with a crash at each of its crash points.
 ///
 /// # Errors
 /// A line that makes no sense.
-pub fn exhaust(script: &str, first: u64, stride: u64) -> Result<Exhausted, StoryError> {
+pub fn exhaust(script: &str, scope: Scope) -> Result<Exhausted, StoryError> {
     let whole = story::tell(script, None)?;
-    let mut points = 0;
-    // Two points a call: before it and after it.
-    for point in (0..whole.calls * 2).filter(|point| point % stride == first % stride) {
-        let crash = CrashPoint { call: point / 2 + 1, after: point % 2 == 1 };
-        let told = story::tell(script, Some(crash))?;
-        points += 1;
-        if let Some(failure) = differs(&whole, &told) {
-            return Ok(Exhausted { points, failure: Some((crash, failure)) });
+    let points = points(&whole.calls, scope);
+    let calls = whole.calls.iter().flatten().map(Vec::len).sum();
+    let tell = |place: usize| story::tell(script, Some(Trial { crash: points[place], end: &whole.end }));
+    let mut outcome = Ok(None);
+    parallel::in_order(points.len(), tell, |place, told| {
+        outcome = told.map(|told| differs(&whole, &told).map(|how| (points[place], how)));
+        matches!(outcome, Ok(None))
+    });
+    Ok(Exhausted { calls, points: points.len(), failure: outcome? })
+}
+
+/// The points at which a controller may die, given the calls of each in each of its lives.
+pub fn points(calls: &[Vec<Vec<Call>>], scope: Scope) -> Vec<CrashPoint> {
+    let mut points = Vec::new();
+    for (controller, lives) in calls.iter().enumerate() {
+        for (life, calls) in lives.iter().enumerate() {
+            let mut point = |call, after| points.push(CrashPoint { controller, life, death: Death { call, after } });
+            let mut last = None;
+            for (number, call) in (1..).zip(calls) {
+                if scope == Scope::Calls || last != Some(call.index) {
+                    point(number, false);
+                }
+                last = Some(call.index);
+                if call.writes {
+                    point(number, true);
+                }
+            }
         }
     }
-    Ok(Exhausted { points, failure: None })
+    points
 }
 
 fn differs(whole: &Told, told: &Told) -> Option<String> {
     if let Some(violation) = &told.violation {
         return Some(format!("{violation}\n{}", told.trace.join("\n")));
     }
+    if !told.crashed {
+        return Some("nothing crashed: the story was told in another way up to there".to_owned());
+    }
     (whole.end != told.end).then(|| {
         let trace: Vec<&str> = told.trace.iter().rev().take(10).rev().map(String::as_str).collect();
         format!("ends as {:#?}\nand not as {:#?}\n{}\n{}", told.end, whole.end, told.output, trace.join("\n"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(scope: Scope) -> Vec<(usize, usize, u64, bool)> {
+        let calls = |calls: &[(bool, u64)]| calls.iter().map(|&(writes, index)| Call { writes, index }).collect();
+        let first = vec![calls(&[(false, 4), (false, 4), (true, 4), (false, 5)]), calls(&[(true, 5)])];
+        let all = points(&[first, vec![calls(&[(false, 4)])]], scope).into_iter();
+        all.map(|point| (point.controller, point.life, point.death.call, point.death.after)).collect()
+    }
+
+    #[test]
+    fn a_controller_may_die_before_each_call_and_after_each_write() {
+        let (before, after) = (false, true);
+        let first = [(0, 0, 1, before), (0, 0, 2, before), (0, 0, 3, before), (0, 0, 3, after), (0, 0, 4, before)];
+        let others = [(0, 1, 1, before), (0, 1, 1, after), (1, 0, 1, before)];
+        assert_eq!(found(Scope::Calls), [&first[..], &others[..]].concat());
+    }
+
+    #[test]
+    fn calls_between_which_nobody_wrote_are_one_point() {
+        let (before, after) = (false, true);
+        let first = [(0, 0, 1, before), (0, 0, 3, after), (0, 0, 4, before)];
+        let others = [(0, 1, 1, before), (0, 1, 1, after), (1, 0, 1, before)];
+        assert_eq!(found(Scope::States), [&first[..], &others[..]].concat());
+    }
 }

@@ -6,6 +6,10 @@
 //! must hold), [`nemesis`] and [`users`] (who makes trouble), [`defects`] (bugs on purpose, one for each checker), [`story`]
 //! (scripts with golden output), [`exhaust`] (a crash at every call).
 
+/// Worlds are made of small allocations, on all cores at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod agent;
 pub mod checkers;
 mod checks;
@@ -17,6 +21,7 @@ pub mod fleet;
 pub mod nemesis;
 pub mod net;
 pub mod ops;
+pub mod parallel;
 pub mod rng;
 pub mod run;
 pub mod show;

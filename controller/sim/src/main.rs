@@ -1,14 +1,15 @@
 //! Runs seeds: `cargo run -p helium-sim -- --seeds N [--from S] [--seed S] [--defect NAME]`; or stories with a crash at every call:
-//! `--exhaust controller/sim/stories`.
+//! `--exhaust controller/sim/stories`, and also at those that leave the same behind: `--every-call`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line tool")]
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use helium_sim::{
     defects::Defect,
-    exhaust,
+    exhaust::{self, Scope},
     faults::FaultKind,
+    parallel,
     run::{self, Verdict},
     trace,
 };
@@ -30,11 +31,12 @@ struct Wanted {
     verbose: bool,
     keep_going: bool,
     exhaust: Option<String>,
+    every_call: bool,
 }
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
-        Ok(wanted) => match wanted.exhaust.as_deref().map_or_else(|| go(&wanted), exhaust) {
+        Ok(wanted) => match wanted.exhaust.as_deref().map_or_else(|| go(&wanted), |path| exhaust(path, &wanted)) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         },
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER] [--verbose] [--keep-going] [--aloud]"
+                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER [--every-call]] [--verbose] [--keep-going] [--aloud]"
             );
             ExitCode::from(2)
         }
@@ -65,6 +67,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
             }
             "--verbose" => wanted.verbose = true,
             "--exhaust" => wanted.exhaust = Some(value()?),
+            "--every-call" => wanted.every_call = true,
             "--keep-going" => wanted.keep_going = true,
             "--aloud" => trace::aloud(),
             other => return Err(format!("what is {other}?")),
@@ -78,58 +81,89 @@ fn number(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| format!("{text} is no number"))
 }
 
+/// What came of all seeds together.
+#[derive(Default)]
+struct Sum {
+    seeds: usize,
+    struck: BTreeMap<FaultKind, u64>,
+    commits: u64,
+    simulated: Duration,
+    /// Whether any failed, or the planted defect was caught.
+    found: bool,
+    error: Option<std::io::Error>,
+}
+
+/// A seed's verdict, and whether a second run gave the same.
+type Outcome = std::io::Result<(Verdict, bool)>;
+
 fn go(wanted: &Wanted) -> std::io::Result<bool> {
     let seeds = seeds(wanted);
-    let mut struck: BTreeMap<FaultKind, u64> = BTreeMap::new();
-    let (mut commits, mut simulated, mut failed) = (0, std::time::Duration::ZERO, 0);
-    for (place, seed) in seeds.iter().copied().enumerate() {
-        let verdict = run::seed(seed, wanted.defect)?;
+    let mut sum = Sum::default();
+    let run = |place: usize| -> Outcome {
+        let verdict = run::seed(seeds[place], wanted.defect)?;
+        let again = (place as u64).is_multiple_of(TWICE) && verdict.violation.is_none();
+        let same = !again || run::seed(seeds[place], wanted.defect)?.digest == verdict.digest;
+        Ok((verdict, same))
+    };
+    parallel::in_order(seeds.len(), run, |_, outcome| sum.take(wanted, outcome));
+    if let Some(error) = sum.error {
+        return Err(error);
+    }
+    if let Some(defect) = wanted.defect {
+        if !sum.found {
+            println!("the defect {defect} was not caught");
+        }
+        return Ok(sum.found);
+    }
+    let hours = sum.simulated.as_secs_f64() / 3600.0;
+    println!("{} seeds, {} commits of controllers, {hours:.1} simulated hours", sum.seeds, sum.commits);
+    let idle = report(&sum.struck);
+    let enough = wanted.only.is_none() && sum.seeds as u64 >= ENOUGH;
+    Ok(!(sum.found || enough && idle))
+}
+
+impl Sum {
+    /// Takes what came of a seed. False if no more are needed.
+    fn take(&mut self, wanted: &Wanted, outcome: Outcome) -> bool {
+        let (verdict, same) = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.error = Some(error);
+                return false;
+            }
+        };
+        let seed = verdict.seed;
         if wanted.verbose {
             let end = verdict.converged.map_or_else(|| "-".to_owned(), |after| format!("{after:?}"));
             println!("{seed:#x}: {} commits, {:?}, settled after {end}", verdict.commits, verdict.simulated);
         }
-        match (&verdict.violation, wanted.defect) {
-            (None, _) => {}
-            // Another checker may be faster; the defect is caught when its own is.
-            (Some(violation), Some(defect)) if violation.checker != defect.to_string() => {
-                println!("seed {seed:#x}: {violation}");
-                continue;
-            }
-            (Some(_), defect) => {
-                explain(&verdict, defect, wanted.keep_going);
-                failed += 1;
-                if wanted.keep_going {
-                    continue;
-                }
-                return Ok(defect.is_some());
-            }
-        }
-        if (place as u64).is_multiple_of(TWICE) && run::seed(seed, wanted.defect)?.digest != verdict.digest {
+        self.seeds += 1;
+        self.commits += verdict.commits;
+        self.simulated += verdict.simulated;
+        if !same {
             println!("seed {seed:#x} gives another trace when it is run again");
-            return Ok(false);
+            self.found = true;
+            return false;
+        }
+        if let Some(violation) = &verdict.violation {
+            // Another checker may be faster; a defect is caught when its own is.
+            if wanted.defect.is_some_and(|defect| violation.checker != defect.to_string()) {
+                println!("seed {seed:#x}: {violation}");
+                return true;
+            }
+            explain(&verdict, wanted.defect, wanted.keep_going);
+            self.found = true;
+            return wanted.keep_going;
         }
         for (kind, count) in verdict.struck {
-            *struck.entry(kind).or_default() += count;
+            *self.struck.entry(kind).or_default() += count;
         }
-        commits += verdict.commits;
-        simulated += verdict.simulated;
+        true
     }
-    println!(
-        "{} seeds, {commits} commits of controllers, {:.1} simulated hours",
-        seeds.len(),
-        simulated.as_secs_f64() / 3600.0
-    );
-    let idle = report(&struck);
-    let enough = wanted.only.is_none() && seeds.len() as u64 >= ENOUGH;
-    if let Some(defect) = wanted.defect {
-        println!("the defect {defect} was not caught");
-        return Ok(false);
-    }
-    Ok(failed == 0 && !(enough && idle))
 }
 
 /// Tells stories with a crash at every call: the one of this file, or all in a folder.
-fn exhaust(path: &str) -> std::io::Result<bool> {
+fn exhaust(path: &str, wanted: &Wanted) -> std::io::Result<bool> {
     let path = std::path::Path::new(path);
     let mut scripts = vec![path.to_path_buf()];
     if path.is_dir() {
@@ -137,16 +171,21 @@ fn exhaust(path: &str) -> std::io::Result<bool> {
         scripts = files?.into_iter().filter(|file| file.extension().is_some_and(|end| end == "txt")).collect();
         scripts.sort();
     }
-    let mut all_well = true;
+    let scope = if wanted.every_call { Scope::Calls } else { Scope::States };
+    let (mut all_well, mut points, mut calls) = (!scripts.is_empty(), 0, 0);
     for script in scripts {
-        let exhausted = exhaust::exhaust(&std::fs::read_to_string(&script)?, 0, 1).map_err(std::io::Error::other)?;
-        println!("{}: {} crash points", script.display(), exhausted.points);
+        let text = std::fs::read_to_string(&script)?;
+        let exhausted = exhaust::exhaust(&text, scope).map_err(std::io::Error::other)?;
+        println!("{}: {} calls, {} crash points", script.display(), exhausted.calls, exhausted.points);
         if let Some((crash, failure)) = exhausted.failure {
             println!("  {crash:?}: {failure}");
             all_well = false;
         }
         all_well &= exhausted.points > 0;
+        points += exhausted.points;
+        calls += exhausted.calls;
     }
+    println!("{points} crash points, which stand for {calls} calls");
     Ok(all_well)
 }
 

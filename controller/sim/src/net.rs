@@ -11,7 +11,14 @@ use helium_runtime::ports::Ports;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{checkers::Checkers, defects::Defect, faults::Faults, fleet::Fleet, rng::Rng, trace::Trace};
+use crate::{
+    checkers::Checkers,
+    defects::Defect,
+    faults::{FaultKind, Faults},
+    fleet::Fleet,
+    rng::Rng,
+    trace::Trace,
+};
 
 /// So many states of the past are kept for stale reads and for snapshots to restore.
 const PAST: usize = 64;
@@ -115,6 +122,10 @@ impl Net {
 
     /// Keeps the present state for stale reads and snapshots.
     pub fn remember(&self) {
+        let used = |kind| self.faults().has(kind);
+        if !used(FaultKind::StaleRead) && !used(FaultKind::Restore) {
+            return;
+        }
         let mut past = lock(&self.past);
         if past.len() == PAST {
             past.pop_front();

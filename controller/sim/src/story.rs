@@ -36,16 +36,20 @@ use serde_json::{Value, json};
 
 use crate::{
     checkers::Violation,
+    controllers::CrashPoint,
+    faults::FaultKind,
     net::lock,
     show,
     specs::{self, Wish},
     truth::{self, Truth},
-    wire::{Actor, CrashPoint, Life, Wire},
+    wire::{Actor, Call, Life, Wire},
     world::{Setup, World, rights},
 };
 
 /// How long a story goes on quietly at its end, before its last state counts.
 const EPILOGUE: Duration = Duration::from_mins(2);
+/// A state that is expected, and has lasted so long, is the last one.
+const LASTING: u32 = 10;
 
 /// Why a story cannot be told.
 #[derive(Debug, thiserror::Error)]
@@ -72,22 +76,33 @@ pub struct Told {
     pub end: BTreeMap<String, String>,
     /// What was wrong.
     pub violation: Option<Violation>,
-    /// How many calls the first controller made.
-    pub calls: u64,
+    /// The calls of each controller in each of its lives.
+    pub calls: Vec<Vec<Vec<Call>>>,
+    /// Whether a controller has crashed where it was to.
+    pub crashed: bool,
     /// The last lines of the trace.
     pub trace: Vec<String>,
 }
 
-/// Tells a story, alone in its own runtime; the first controller crashes at a call, if it is to.
+/// Where a controller crashes in a story, and how the story is expected to end nevertheless.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    /// Where it crashes.
+    pub crash: CrashPoint,
+    /// How everything stands at the end.
+    pub end: &'a BTreeMap<String, String>,
+}
+
+/// Tells a story, alone in its own runtime.
 ///
 /// # Errors
 /// A line that makes no sense.
-pub fn tell(script: &str, crash: Option<CrashPoint>) -> Result<Told, StoryError> {
+pub fn tell(script: &str, trial: Option<Trial<'_>>) -> Result<Told, StoryError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(tell_inside(script, crash))
+    runtime.block_on(tell_inside(script, trial))
 }
 
-async fn tell_inside(script: &str, crash: Option<CrashPoint>) -> Result<Told, StoryError> {
+async fn tell_inside(script: &str, trial: Option<Trial<'_>>) -> Result<Told, StoryError> {
     let lines: Vec<(usize, Vec<&str>)> = script
         .lines()
         .enumerate()
@@ -98,6 +113,7 @@ async fn tell_inside(script: &str, crash: Option<CrashPoint>) -> Result<Told, St
         let line = lines.iter().find(|(_, words)| words.first() == Some(&name));
         line.and_then(|(_, words)| words.get(1)?.parse().ok()).unwrap_or(otherwise)
     };
+    let crash = trial.map(|trial| trial.crash);
     let setup = Setup { crash, ..Setup::calm(7, setting("nodes", 3), setting("controllers", 1)) };
     let mut teller = Teller::new(&setup).await;
     for (line, words) in &lines {
@@ -107,7 +123,7 @@ async fn tell_inside(script: &str, crash: Option<CrashPoint>) -> Result<Told, St
         let _ = writeln!(teller.output, "> {}", words.join(" "));
         teller.line(words).await.map_err(|why| StoryError::Line { line: *line, why })?;
     }
-    Ok(teller.end().await)
+    Ok(teller.end(trial.map(|trial| trial.end)).await)
 }
 
 struct Teller {
@@ -132,19 +148,36 @@ impl Teller {
         Self { world, people, client, wishes, snapshot, output: String::new() }
     }
 
-    async fn end(self) -> Told {
-        tokio::time::sleep(EPILOGUE).await;
+    async fn end(self, expected: Option<&BTreeMap<String, String>>) -> Told {
         let net = &self.world.net;
-        let state = net.server.state();
-        let end = truth::objects(&state).into_iter().map(|object| (object.name.clone(), ending(&state, &object)));
-        let trace = net.trace().last(60);
+        let (mut until, mut crashed, mut lasted) = (net.now() + EPILOGUE, false, 0);
+        while lasted < LASTING && net.now() < until {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if !crashed && self.crashed() {
+                (crashed, until) = (true, net.now() + EPILOGUE);
+            }
+            let as_expected = crashed && expected.is_some_and(|expected| *expected == self.endings());
+            lasted = if as_expected { lasted + 1 } else { 0 };
+        }
         Told {
             output: self.output.clone(),
-            end: end.collect(),
+            end: self.endings(),
             violation: net.checkers().violation().cloned(),
             calls: self.world.controllers.calls(),
-            trace,
+            crashed,
+            trace: net.trace().last(60),
         }
+    }
+
+    fn crashed(&self) -> bool {
+        let faults = self.world.net.faults();
+        [FaultKind::CrashBefore, FaultKind::CrashAfter].iter().any(|kind| faults.struck().contains_key(kind))
+    }
+
+    fn endings(&self) -> BTreeMap<String, String> {
+        let state = self.world.net.server.state();
+        let objects = truth::objects(&state).into_iter();
+        objects.map(|object| (object.name.clone(), ending(&state, &object))).collect()
     }
 
     fn say(&mut self, line: &str) {

@@ -7,7 +7,7 @@ use std::{
     future::pending,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -54,29 +54,38 @@ impl std::fmt::Display for Actor {
     }
 }
 
-/// When a life is to end.
+/// At which of its calls a life is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CrashPoint {
+pub struct Death {
     /// The number of the call, from 1.
     pub call: u64,
     /// Whether that call still takes effect.
     pub after: bool,
 }
 
+/// A call that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Whether it writes.
+    pub writes: bool,
+    /// The store's index when it arrived there.
+    pub index: u64,
+}
+
 /// One life of an actor.
 #[derive(Debug, Default)]
 pub struct Life {
     dead: AtomicBool,
-    calls: AtomicU64,
-    crash: Mutex<Option<CrashPoint>>,
+    calls: Mutex<Vec<Call>>,
+    death: Mutex<Option<Death>>,
     /// Rung at the end.
     pub ended: Notify,
 }
 
 impl Life {
     /// A life that ends at a call, if at all.
-    pub fn until(crash: Option<CrashPoint>) -> Arc<Self> {
-        Arc::new(Self { crash: Mutex::new(crash), ..Self::default() })
+    pub fn until(death: Option<Death>) -> Arc<Self> {
+        Arc::new(Self { death: Mutex::new(death), ..Self::default() })
     }
 
     /// Ends it.
@@ -90,19 +99,26 @@ impl Life {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// So many calls were made.
-    pub fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+    /// The calls that were made.
+    pub fn calls(&self) -> Vec<Call> {
+        lock(&self.calls).clone()
     }
 
     /// Has it end at the call that is `calls` from now.
     pub fn crash_in(&self, calls: u64, after: bool) {
-        *lock(&self.crash) = Some(CrashPoint { call: self.calls() + calls, after });
+        *lock(&self.death) = Some(Death { call: lock(&self.calls).len() as u64 + calls, after });
+    }
+
+    /// Notes a call, and gives its number.
+    fn count(&self, call: Call) -> u64 {
+        let mut calls = lock(&self.calls);
+        calls.push(call);
+        calls.len() as u64
     }
 
     /// Whether it ends at this call, before or after it took effect.
     fn ends_at(&self, call: u64) -> Option<bool> {
-        lock(&self.crash).filter(|point| point.call == call).map(|point| point.after)
+        lock(&self.death).filter(|death| death.call == call).map(|death| death.after)
     }
 }
 
@@ -139,12 +155,13 @@ impl Wire {
 
     async fn carry(&self, request: Request<Bytes>) -> Result<Response<Bytes>, TransportError> {
         let sending = Sending::new(request);
-        // Heartbeats and long polls happen at all times: a crash there is a crash anywhere.
-        let counted = !sending.long_poll && !sending.is_heartbeat();
-        let call = if counted { self.life.calls.fetch_add(1, Ordering::Relaxed) + 1 } else { 0 };
         self.live().await;
         self.travel().await;
         self.held_up(&sending).await;
+        // Heartbeats and long polls happen at all times: a crash there is a crash anywhere.
+        let counted = !sending.long_poll && !sending.is_heartbeat();
+        let arriving = Call { writes: sending.is_write(), index: self.net.server.index() };
+        let call = if counted { self.life.count(arriving) } else { 0 };
         let ends = if counted { self.life.ends_at(call) } else { None };
         if ends == Some(false) {
             self.die(&sending, FaultKind::CrashBefore).await;

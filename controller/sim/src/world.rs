@@ -17,12 +17,12 @@ use tokio::task::AbortHandle;
 use crate::{
     agent::{Agent, node_name},
     checks,
-    controllers::{Conduct, Controllers, consul_node},
+    controllers::{Conduct, Controllers, CrashPoint, consul_node},
     defects::{self, Defect},
     faults::Faults,
     net::{Net, lock},
     rng::Rng,
-    wire::{Actor, CrashPoint, Life, Wire},
+    wire::{Actor, Life, Wire},
 };
 
 /// How a world is made.
@@ -38,7 +38,7 @@ pub struct Setup {
     pub faults: Faults,
     /// The bug on purpose.
     pub defect: Option<Defect>,
-    /// Where the first controller dies, first.
+    /// Where a controller dies.
     pub crash: Option<CrashPoint>,
 }
 
