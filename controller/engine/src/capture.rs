@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::{
     commit::{Guards, lock},
     config::EngineConfig,
-    health::{Health, Look},
+    health::Health,
     records::{Held, Raw, Records},
     rows::InvalidSpec,
     sources::{Sources, Specs, Unseen},
@@ -162,25 +162,39 @@ impl Eyes<'_> {
         services: &BTreeSet<String>,
         fresh: bool,
     ) -> Result<Seen, Blind> {
-        // The catalog comes first: what the other sources say is then never older than it.
-        let Look { entries: catalog, fresh } = self.health.look(object, services, fresh).await.map_err(Blind)?;
-        let placed: BTreeMap<InstanceId, NodeName> = {
-            let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
-            let records = lock(self.records);
-            let assigned = records.held(object).assignments;
-            recorded.chain(assigned.into_iter().map(|(id, placed)| (id, placed.node))).collect()
+        let nowhere = BTreeSet::new();
+        let services = if instances.is_empty() && assignments.is_empty() { &nowhere } else { services };
+        let mut fresh = fresh;
+        let (catalog, reports, reports_since) = loop {
+            // The catalog comes first: what the other sources say is then never older than it.
+            let look = self.health.look(object, services, fresh).await.map_err(Blind)?;
+            fresh = look.fresh;
+            let placed = self.placed(object, &instances);
+            let (reports, since) = self.sources.reports_of(placed.iter()).map_err(Blind::of)?;
+            let unseen = reports.values().any(|report| runs_unseen(report, &look.entries));
+            if !(unseen && have_all_come_up(&placed, &reports)) {
+                break (look.entries, reports, since);
+            }
+            // The agents say that all of these run, and the catalog does not know them yet. While others are still on their way, the
+            // sweep is soon enough.
+            if fresh {
+                self.health.hurry(services);
+                break (look.entries, reports, since);
+            }
+            fresh = true;
         };
-        let (reports, reports_since) = self.sources.reports_of(placed.iter()).map_err(Blind::of)?;
-        if have_all_come_up(&placed, &reports) && reports.values().any(|report| runs_unseen(report, &catalog)) {
-            // The agents say that these run, the catalog does not know them yet: look there again at once. While others are still on
-            // their way, the sweep is soon enough.
-            self.health.hurry(services);
-        }
         let (alive, nodes_since) = self.sources.nodes().map_err(Blind::of)?;
         let nodes = with_load(alive, &lock(self.records));
         let since = nodes_since.max(self.health.since()).max(reports_since.unwrap_or(nodes_since));
         let fleet = Fleet { instances, assignments, reports, catalog, nodes };
         Ok(Seen { fleet, since, fresh })
+    }
+
+    /// Where each instance is, those included of which only the assignment is there.
+    fn placed(&self, object: &ObjectKey, instances: &BTreeMap<InstanceId, Instance>) -> BTreeMap<InstanceId, NodeName> {
+        let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
+        let assigned = lock(self.records).held(object).assignments;
+        recorded.chain(assigned.into_iter().map(|(id, placed)| (id, placed.node))).collect()
     }
 }
 

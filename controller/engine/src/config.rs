@@ -23,7 +23,8 @@ pub struct EngineConfig {
     pub wait: Duration,
     /// The longest wait of a long poll for the health of a service: its slot is free for another one so soon.
     pub health_wait: Duration,
-    /// How many services may be watched by a long poll of their own at the same time.
+    /// How many services may be watched by a long poll of their own at the same time. With all others that makes as many as the
+    /// client lets wait at once (72 of 90 connections), so that none has to wait for its turn, which its deadline would not know of.
     pub health_polls: usize,
     /// Every service that has no long poll is read at least this often.
     pub sweep_interval: Duration,
@@ -53,7 +54,7 @@ impl Default for EngineConfig {
             lost_after: Duration::from_mins(1),
             wait: Duration::from_secs(25),
             health_wait: Duration::from_secs(5),
-            health_polls: 40,
+            health_polls: 34,
             sweep_interval: Duration::from_mins(1),
             quick_sweep: Duration::from_secs(2),
             resync: Duration::from_mins(5),
@@ -70,5 +71,18 @@ impl EngineConfig {
     /// The id of this controller's own service in Consul's catalog.
     pub fn service_id(&self) -> String {
         format!("helium-controller-{}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_long_poll_of_a_controller_finds_a_connection() {
+        let shards = helium_crds::keys::shards().count();
+        // Specs and reports by shard; nodes, heartbeats; the lock and the other controllers; critical checks and Consul's nodes.
+        let others = 2 * shards + 2 + 2 + 2;
+        assert!(others + EngineConfig::default().health_polls <= 72);
     }
 }

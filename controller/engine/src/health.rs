@@ -18,7 +18,7 @@ use helium_runtime::ports::Ports;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use crate::{catalog, commit::lock, config::EngineConfig, readiness::Readiness};
+use crate::{catalog, commit::lock, config::EngineConfig, proof::Proof, readiness::Readiness};
 
 /// The service that every controller registers itself as.
 pub const CONTROLLER_SERVICE: &str = "helium-controller";
@@ -83,6 +83,7 @@ pub struct Health {
     ports: Ports,
     readiness: Readiness,
     pub(crate) config: EngineConfig,
+    proof: Proof,
     pub(crate) table: Mutex<Table>,
     /// Rung when a service begins or ceases to be in motion.
     pub(crate) changed: Notify,
@@ -102,7 +103,8 @@ impl Health {
     /// An empty table.
     pub fn new(client: Client, config: EngineConfig, ports: Ports, readiness: Readiness) -> Self {
         let table = Table { services: BTreeMap::new(), names: BTreeMap::new(), blind: None, since: ports.now() };
-        Self { client, ports, readiness, config, table: Mutex::new(table), changed: Notify::new() }
+        let (proof, table, changed) = (Proof::default(), Mutex::new(table), Notify::new());
+        Self { client, ports, readiness, config, proof, table, changed }
     }
 
     /// Since when the catalog has been seen without a break.
@@ -111,13 +113,13 @@ impl Health {
     }
 
     /// What the catalog says of the instances of `object`, which are registered as `services`. Read from the store where the last
-    /// answer is too old, or if `fresh`; and then past every cache, so that it need not be read again for what relies on health. The
-    /// error says why it cannot be seen.
+    /// answer is too old, or if `fresh`; and then past every cache, so that it need not be read again for what relies on health.
+    /// Without any service there is nothing to read, and it is proven that it could be. The error says why it cannot be seen.
     pub async fn look(&self, object: &ObjectKey, services: &BTreeSet<String>, fresh: bool) -> Result<Look, String> {
         self.enlist(object, services);
         self.still_blind()?;
         let due: Vec<String> = services.iter().filter(|name| fresh || self.is_too_old(name)).cloned().collect();
-        if !due.is_empty() {
+        if !due.is_empty() || services.is_empty() {
             self.round(&due, &Read::consistent()).await?;
         }
         let table = lock(&self.table);
@@ -177,7 +179,7 @@ impl Health {
             let reply = self.client.health_service(name, read).await;
             answers.push((name.clone(), self.judged(reply)?.value));
         }
-        self.prove(read).await?;
+        self.prove().await?;
         Ok(self.publish(&answers))
     }
 
@@ -185,7 +187,7 @@ impl Health {
     pub(crate) async fn poll(&self, name: &str, index: u64) -> Result<(u64, BTreeSet<ObjectKey>), String> {
         let read = if index == 0 { Read::default() } else { Read::blocking(index, self.config.health_wait) };
         let reply = self.judged(self.client.health_service(name, &read).await)?;
-        self.prove(&Read::default()).await?;
+        self.prove().await?;
         // An index that went back begins anew: the next read then does not block.
         let next = if reply.meta.index < index { 0 } else { reply.meta.index.max(1) };
         Ok((next, self.publish(&[(name.to_owned(), reply.value)])))
@@ -242,10 +244,13 @@ impl Health {
         Ok(reply)
     }
 
-    /// Proves that the catalog could be seen: this controller's own service is in it.
-    async fn prove(&self, read: &Read) -> Result<(), String> {
-        let read = Read { blocking: None, ..read.clone() };
-        let reply = self.judged(self.client.health_service(CONTROLLER_SERVICE, &read).await)?;
+    /// Proves that the catalog could be seen, by a read that began after this was called: this controller's own service is in it.
+    async fn prove(&self) -> Result<(), String> {
+        self.proof.after_now(self.read_own_entry()).await
+    }
+
+    async fn read_own_entry(&self) -> Result<(), String> {
+        let reply = self.judged(self.client.health_service(CONTROLLER_SERVICE, &Read::consistent()).await)?;
         let own = reply.value.iter().any(|row| row.service.id == self.config.service_id());
         if own { Ok(()) } else { Err(self.blind("the controller's own entry is not in the catalog".to_owned())) }
     }

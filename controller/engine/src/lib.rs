@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod people;
 mod places;
 mod polls;
+mod proof;
 pub mod readiness;
 pub mod reconcile;
 pub mod records;

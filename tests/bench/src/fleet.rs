@@ -1,9 +1,9 @@
 //! Agents that run nothing: each answers its assignments with a report and a healthy registration.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use consul_client::{
-    CheckStatus, Client, Error, HealthCheck, Node, Put, Read, Service, SessionRequest, TxnOp, txn::CatalogVerb,
+    CheckStatus, Client, Error, HealthCheck, Node, Put, Service, SessionRequest, TxnOp, txn::CatalogVerb,
 };
 use helium_crds::{
     NodeName,
@@ -11,7 +11,12 @@ use helium_crds::{
     keys::Keys,
     node::{Heartbeat, NodeRecord},
 };
-use helium_runtime::ports::Ports;
+use helium_runtime::{
+    ports::Ports,
+    shutdown::Shutdown,
+    snapshot::{Decode, InvalidRow},
+    watcher::{WatchConfig, watch_prefix},
+};
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
@@ -19,10 +24,8 @@ use crate::{bare::MAX_OPS, world::Size};
 
 /// A report, a service and a check.
 pub(crate) const OPS_AN_INSTANCE: usize = 3;
-/// Assignments come in bursts; an agent looks at most this often, as the watch of a real one does.
-const PACE: Duration = Duration::from_millis(250);
-/// How long one look may wait for news.
-const WAIT: Duration = Duration::from_secs(20);
+/// How long after a failure an agent tries again.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Starts an agent a node; they end when the set is dropped.
 pub(crate) async fn start(
@@ -35,16 +38,7 @@ pub(crate) async fn start(
     let mut agents = JoinSet::new();
     for node in nodes {
         present(client, &node, ports).await?;
-        let (client, ports) = (client.clone(), ports.clone());
-        agents.spawn(async move {
-            let mut answered = BTreeSet::new();
-            let mut index = 0;
-            loop {
-                // A failed look is tried again at the next turn of the loop, as any agent does.
-                index = turn(&client, &node, &ports, index, &mut answered).await.unwrap_or(0);
-                tokio::time::sleep(PACE).await;
-            }
-        });
+        agents.spawn(live(client.clone(), node, ports.clone()));
     }
     Ok(agents)
 }
@@ -86,29 +80,49 @@ async fn present(client: &Client, node: &NodeName, ports: &Ports) -> Result<(), 
     Ok(())
 }
 
-/// One look at the assignments, and the answers to those that are new.
-async fn turn(
+/// Watches the assignments of a node, as a real agent does, and answers each that is new.
+async fn live(client: Client, node: NodeName, ports: Ports) {
+    let keys = Keys::default();
+    // The watch ends with its reader.
+    let (_stop, shutdown) = Shutdown::new();
+    let config = WatchConfig::new(&keys.assignments(&node));
+    let mut views = watch_prefix::<Assigned>(client.clone(), config, ports.clone(), shutdown);
+    let mut answered = BTreeSet::new();
+    while views.changed().await.is_ok() {
+        let snapshot = Arc::clone(&views.borrow_and_update().snapshot);
+        let new = snapshot.rows.iter().filter(|(key, _)| !answered.contains(*key));
+        let new: Vec<(&String, &Assignment)> = new.filter_map(|(key, row)| Some((key, &row.get()?.0))).collect();
+        while write(&client, &keys, &node, &ports, &new).await.is_err() {
+            tokio::time::sleep(RETRY).await;
+        }
+        answered.extend(new.into_iter().map(|(key, _)| key.clone()));
+    }
+}
+
+async fn write(
     client: &Client,
+    keys: &Keys,
     node: &NodeName,
     ports: &Ports,
-    index: u64,
-    answered: &mut BTreeSet<String>,
-) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> {
-    let keys = Keys::default();
-    let read = if index == 0 { Read::default() } else { Read::blocking(index, WAIT) };
-    let listed = client.kv_list(&keys.assignments(node), &read).await?;
-    let mut ops = Vec::new();
-    let mut fresh = Vec::new();
-    for pair in listed.value.iter().filter(|pair| !pair.value.is_empty() && !answered.contains(&pair.key)) {
-        let assignment: Assignment = serde_json::from_slice(&pair.value)?;
-        ops.extend(answer(&keys, node, &assignment, ports.now())?);
-        fresh.push(pair.key.clone());
+    new: &[(&String, &Assignment)],
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut ops = Vec::with_capacity(new.len() * OPS_AN_INSTANCE);
+    for (_, assignment) in new {
+        ops.extend(answer(keys, node, assignment, ports.now())?);
     }
     for batch in ops.chunks(MAX_OPS / OPS_AN_INSTANCE * OPS_AN_INSTANCE) {
         client.txn(batch).await?;
     }
-    answered.extend(fresh);
-    Ok(listed.meta.index)
+    Ok(())
+}
+
+/// A row of a node's assignments.
+struct Assigned(Assignment);
+
+impl Decode for Assigned {
+    fn decode(_: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
+        serde_json::from_slice(bytes).map(Self).map_err(|error| InvalidRow::new("$", error))
+    }
 }
 
 /// What an agent writes about one instance that runs and is healthy.

@@ -13,7 +13,7 @@ pub(crate) const APPLY_BATCH: usize = 50;
 /// The longest that a run may take.
 const LIMIT: Duration = Duration::from_mins(20);
 /// How long to wait before looking at a status again.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How large the run is.
 #[derive(Clone, Copy, Debug)]
