@@ -190,6 +190,7 @@ impl Engine {
             without_place: std::sync::Mutex::default(),
             phases: std::sync::Mutex::default(),
             blind: std::sync::Mutex::default(),
+            refused: std::sync::Mutex::default(),
         }
     }
 }
@@ -209,14 +210,14 @@ impl runner::Reconciler for Job {
         metrics.seconds.0.observe(reconciler.ports.monotonic().saturating_sub(started).as_secs_f64());
         let Err(error) = result else {
             metrics.reconciles.inc();
-            reconciler.sees(&object);
+            reconciler.succeeded(&object);
             return result;
         };
         metrics.errors.get_or_create(&Kind::of(error.name())).inc();
         if let ReconcileError::Blind(reason) = &error {
             reconciler.is_blind(&object, reason);
         }
-        error.try_again_in(&reconciler.ports).map(Action::RequeueAfter).ok_or(error)
+        reconciler.try_again_in(&object, &error).map(Action::RequeueAfter).ok_or(error)
     }
 
     fn reason(error: &ReconcileError) -> &'static str {

@@ -34,6 +34,9 @@ use crate::{
     words,
 };
 
+/// So many commits in a row may be refused because somebody was faster each time.
+const RACES: u32 = 4;
+
 /// Why a reconcile ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -72,13 +75,20 @@ impl ReconcileError {
         }
     }
 
-    /// When to try again without waiting for the backoff: what was in the way is gone by then, or costs nothing to look for.
-    pub fn try_again_in(&self, ports: &Ports) -> Option<Duration> {
+    /// When to try again without waiting for the backoff: what was in the way is gone by then, or costs nothing to look for. `refused`
+    /// counts the commits of the object that were refused in a row, this one included: if there are many, nobody is faster, but what
+    /// was planned from lags behind, and only the watch can mend that.
+    pub fn try_again_in(&self, ports: &Ports, refused: u32) -> Option<Duration> {
         match self {
             Self::Blind(_) => Some(ports.jittered(Duration::from_secs(3), 50)),
-            Self::Commit(CommitError::SpecChanged | CommitError::Conflict(_)) => Some(Duration::from_millis(50)),
+            _ if self.is_refused() && refused <= RACES => Some(Duration::from_millis(50)),
             _ => None,
         }
+    }
+
+    /// Whether the store refused the commit because something is not as it was when it was planned.
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Commit(CommitError::SpecChanged | CommitError::Conflict(_)))
     }
 }
 
@@ -101,6 +111,8 @@ pub struct Reconciler {
     pub(crate) phases: Mutex<BTreeMap<ObjectKey, Phase>>,
     /// Objects that cannot be seen well enough to act on, and why.
     pub(crate) blind: Mutex<BTreeMap<ObjectKey, String>>,
+    /// How many commits of an object were refused since one was not.
+    pub(crate) refused: Mutex<BTreeMap<ObjectKey, u32>>,
 }
 
 impl Reconciler {
@@ -265,6 +277,7 @@ impl Reconciler {
         self.health.settle(object, &BTreeSet::new(), None);
         lock(&self.phases).remove(object);
         lock(&self.without_place).remove(object);
+        lock(&self.refused).remove(object);
     }
 
     /// Notes that an object cannot be seen well enough to act on. Says so once for each reason.
@@ -274,9 +287,22 @@ impl Reconciler {
         }
     }
 
-    /// Notes that an object can be seen.
-    pub(crate) fn sees(&self, object: &ObjectKey) {
+    /// Notes that an object can be seen, and that what it needed was done.
+    pub(crate) fn succeeded(&self, object: &ObjectKey) {
         lock(&self.blind).remove(object);
+        lock(&self.refused).remove(object);
+    }
+
+    /// When to try again after an error, if not after the backoff.
+    pub(crate) fn try_again_in(&self, object: &ObjectKey, error: &ReconcileError) -> Option<Duration> {
+        let mut count = 0;
+        if error.is_refused() {
+            let mut refused = lock(&self.refused);
+            let so_far = refused.entry(object.clone()).or_default();
+            *so_far = so_far.saturating_add(1);
+            count = *so_far;
+        }
+        error.try_again_in(&self.ports, count)
     }
 
     fn eyes(&self) -> Eyes<'_> {
@@ -318,5 +344,20 @@ fn motion(status: &DeploymentStatus) -> Option<Motion> {
             Phase::Pending | Phase::Progressing | Phase::RollingBack | Phase::Deleting => Some(Motion::Rolling),
             Phase::Paused | Phase::Healthy | Phase::Degraded | Phase::Invalid => None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_is_refused_again_and_again_waits_for_the_backoff() {
+        let ports = Ports::seeded(1, Timestamp::UNIX_EPOCH);
+        for error in [CommitError::SpecChanged, CommitError::Conflict(String::new())].map(ReconcileError::from) {
+            assert_eq!(error.try_again_in(&ports, 1), Some(Duration::from_millis(50)));
+            assert_eq!(error.try_again_in(&ports, RACES + 1), None, "a watch that lags behind is no race");
+        }
+        assert!(ReconcileError::Blind(String::new()).try_again_in(&ports, RACES + 1).is_some());
     }
 }

@@ -124,7 +124,8 @@ impl Checkers {
         self.commits
     }
 
-    /// How many requests of controllers changed anything in the store, heartbeats and renewals aside.
+    /// How many requests of controllers asked for a change, whatever came of them; heartbeats and renewals aside. One that is refused,
+    /// or that puts what is there already, is work for Consul all the same.
     pub fn writes_so_far(&self) -> u64 {
         self.writes_so_far
     }
@@ -173,18 +174,23 @@ impl Checkers {
         before: &State,
         after: &State,
     ) {
+        let changes_keys = written.ops.iter().any(crate::ops::Op::writes);
+        if (changes_keys || !written.is_txn) && !is_heartbeat(&written.path) {
+            self.writes_so_far += 1;
+        }
+        let object = object_of(written).filter(|_| changes_keys);
+        if let Some(object) = &object {
+            self.check_pace(object, net.now());
+        }
         if !applied {
             return;
         }
-        if before.index() != after.index() && !is_heartbeat(&written.path) {
-            self.writes_so_far += 1;
-        }
         self.check_ownership(actor, written, before);
-        if !written.ops.iter().any(crate::ops::Op::writes) {
+        if !changes_keys {
             return;
         }
         self.check_fence(written, before);
-        let Some(object) = object_of(written) else { return };
+        let Some(object) = object else { return };
         self.commits += 1;
         self.history.note(after, net.now());
         let commit = Commit {
@@ -204,7 +210,6 @@ impl Checkers {
         self.check_sight(&commit);
         self.check_hold(&commit);
         self.check_status(&commit);
-        self.check_pace(&commit);
     }
 }
 

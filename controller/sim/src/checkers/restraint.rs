@@ -87,15 +87,14 @@ impl Checkers {
         }
     }
 
-    /// S11: at most so many transactions about an object in any minute.
-    pub(super) fn check_pace(&mut self, commit: &Commit<'_>) {
-        let now = commit.net.now();
-        let times = self.writes.entry(commit.object.clone()).or_default();
+    /// S11: at most so many transactions about an object in any minute, those included that are refused.
+    pub(super) fn check_pace(&mut self, object: &ObjectKey, now: Duration) {
+        let times = self.writes.entry(object.clone()).or_default();
         times.retain(|at| now.saturating_sub(*at) < Duration::from_mins(1));
         times.push(now);
         let count = times.len();
         if count > PACE {
-            self.fail("S11", format!("{}: {count} transactions within a minute", commit.object));
+            self.fail("S11", format!("{object}: {count} transactions within a minute"));
         }
     }
 }
