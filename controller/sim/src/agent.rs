@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(500);
 const SESSION_TTL: Duration = Duration::from_secs(15);
 /// How long a process takes to start.
 const STARTING: Duration = Duration::from_millis(600);
+/// What is reported of an instance that runs and is not assigned any more, in the words of the real agent.
+pub(crate) const UNASSIGNED: &str = "its assignment is missing; it is kept running";
 
 /// One agent, in one of its lives.
 pub struct Agent {
@@ -191,6 +193,27 @@ impl Agent {
         if self.net.now() >= self.services_at {
             self.services = self.client.agent_services().await?;
             self.services_at = self.net.now() + self.rng.between(Duration::from_secs(2), Duration::from_secs(4));
+            self.deregister_leftovers().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes out what it registered once and what no instance here stands for any more: its machine may have come back empty.
+    async fn deregister_leftovers(&mut self) -> Result<(), Error> {
+        let own: BTreeSet<String> = self.present().keys().map(service_id).collect();
+        let is_ours = |service: &AgentService| {
+            let node = service.meta.get("helium-node");
+            node.is_some_and(|node| node == self.node.as_str()) && service.meta.contains_key("helium-instance")
+        };
+        let left: Vec<String> = self
+            .services
+            .values()
+            .filter(|service| is_ours(service) && !own.contains(&service.id))
+            .map(|service| service.id.clone())
+            .collect();
+        for id in left {
+            self.client.agent_deregister_service(&id).await?;
+            self.services.remove(&id);
         }
         Ok(())
     }
@@ -205,8 +228,11 @@ impl Agent {
     }
 
     async fn keep_running(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
-        let report = self.turn(id, assignment);
+        let mut report = self.turn(id, assignment);
         let phase = report.phase;
+        if !self.assignments.contains_key(id) {
+            report.message.get_or_insert_with(|| UNASSIGNED.to_owned());
+        }
         self.say(report).await?;
         if phase == InstancePhase::Running {
             self.register(id, assignment).await?;

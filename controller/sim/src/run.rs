@@ -24,6 +24,9 @@ const CONVERGE: Duration = Duration::from_mins(10);
 /// How long it must stay so: three resyncs of a minute, with their jitter.
 const QUIET: Duration = Duration::from_secs(205);
 
+/// How often one looks whether it does.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What became of a seed.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -157,17 +160,22 @@ async fn stay(world: &Arc<World>) {
     // A controller that is still dead comes back first.
     tokio::time::sleep(Duration::from_secs(50)).await;
     let writes = net.checkers().writes_so_far();
-    tokio::time::sleep(QUIET).await;
+    let end = net.now() + QUIET;
+    while net.now() < end {
+        tokio::time::sleep(LOOK).await;
+        let problem = checkers::settled(&net.server.state(), &net.fleet.table());
+        net.check(|checkers, _| {
+            let more = checkers.writes_so_far() - writes;
+            if more > 0 {
+                checkers.fail("L2", format!("{more} writes of controllers although all was as it should be"));
+            }
+            if let Some(problem) = problem {
+                checkers.fail("L1", format!("it did not stay: {problem}"));
+            }
+        });
+    }
     let state = net.server.state();
-    let problem = checkers::settled(&state, &net.fleet.table());
     net.check(|checkers, _| {
-        let more = checkers.writes_so_far() - writes;
-        if more > 0 {
-            checkers.fail("L2", format!("{more} writes of controllers although all was as it should be"));
-        }
-        if let Some(problem) = problem {
-            checkers.fail("L1", format!("it did not stay: {problem}"));
-        }
         if let Some(object) = checkers::unexplained(&state) {
             checkers.fail("L3", object);
         }

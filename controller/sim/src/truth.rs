@@ -13,6 +13,7 @@ use helium_crds::{
     AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
     instance::{Assignment, Desired, Instance, InstancePhase, Report, check_id, service_id},
     keys::Keys,
+    revision::Revision,
 };
 use serde::de::DeserializeOwned;
 
@@ -126,6 +127,18 @@ impl Truth {
 /// The instances under a prefix.
 pub fn instances<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = Instance> + 'a {
     state.kv().under(prefix).filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok()))
+}
+
+/// The record of an instance.
+pub fn instance(state: &State, object: &ObjectKey, id: &InstanceId) -> Option<Instance> {
+    value(state, &Keys::default().instance(object, id))
+}
+
+/// The revisions that are kept of an object.
+pub fn revisions(state: &State, object: &ObjectKey) -> Vec<Revision> {
+    let prefix = Keys::default().revisions(object);
+    let entries = state.kv().under(&prefix);
+    entries.filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok())).collect()
 }
 
 /// Instances of which only the assignment is left, because somebody deleted the record by hand.

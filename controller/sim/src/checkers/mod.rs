@@ -10,6 +10,7 @@
 mod availability;
 mod canary;
 mod history;
+mod leftovers;
 mod ownership;
 mod restraint;
 mod settled;

@@ -1,15 +1,18 @@
 //! L1: actual is desired. L3: whatever is not so says why.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use consul_embedded::state::State;
 use helium_crds::{
-    Deployment, DeploymentStatus, ObjectKey, Phase, RevisionId,
+    AnyObject, Deployment, DeploymentStatus, Kind, Phase, RevisionId,
+    deployment::VersionCount,
     instance::Desired,
     keys::Keys,
+    revision::Revision,
     status::{Reason, RolloutKind, Stage, WaitingOn},
 };
 
+use super::leftovers;
 use crate::{
     fleet::{Behaviour, Table},
     truth::{self, Truth},
@@ -24,7 +27,7 @@ pub fn settled(state: &State, table: &Table) -> Option<String> {
             return Some(format!("{object}: {problem}"));
         }
     }
-    leftover(state, table, &objects)
+    leftovers::leftover(state, table, &objects)
 }
 
 fn problem(state: &State, truth: &Truth) -> Option<String> {
@@ -41,10 +44,20 @@ fn problem(state: &State, truth: &Truth) -> Option<String> {
     if truth.instances.values().any(|instance| instance.desired == Desired::Stop) {
         return Some("something is still stopping".to_owned());
     }
+    if let Some(problem) = too_many(truth) {
+        return Some(problem);
+    }
     if will_change(status) {
         return Some(format!("{} ({}) until a time that is set: {}", status.phase, status.reason, status.message));
     }
     records_agree(state, truth).or_else(|| phase_is_final(state, deployment, status, truth))
+}
+
+/// However hopeless a version is, no more are there than the surge allows.
+fn too_many(truth: &Truth) -> Option<String> {
+    let (_, ceiling) = truth.bounds()?;
+    let running = truth.running().count();
+    (running > ceiling as usize).then(|| format!("{running} should run, and at most {ceiling} may"))
 }
 
 /// Whether a deadline or the end of a wait will change something although nothing else happens.
@@ -91,7 +104,8 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
             (!all).then(|| format!("given up, and the stable version has {stable:?} of {wanted}"))
         }
         // A held or failed rollout stays as it is until a person comes.
-        Phase::Paused | Phase::Invalid => None,
+        Phase::Paused => None,
+        Phase::Invalid if cannot_be_followed(state, deployment, status) => None,
         // A canary of nothing goes on when there is something again.
         Phase::Progressing if wanted == 0 && running == 0 => None,
         Phase::Degraded if hopeless || status.reason == Reason::RollbackFailed => None,
@@ -101,6 +115,29 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
         }
         phase => Some(format!("{phase} ({}): {}", status.reason, status.message)),
     }
+}
+
+/// Whether there is something in the store that nobody can follow: a Canary that is none, a version that the history does not have, an
+/// exact weight.
+fn cannot_be_followed(state: &State, deployment: &Deployment, status: &DeploymentStatus) -> bool {
+    let (keys, object) = (Keys::default(), deployment.metadata.key());
+    let canary = state.kv().get(&keys.spec(Kind::Canary, &object)).map(|entry| AnyObject::from_json(&entry.value));
+    match (status.reason, canary) {
+        (Reason::InvalidSpec, Some(read)) => !matches!(read, Ok(AnyObject::Canary(_))),
+        (Reason::WeightNotPossible, Some(Ok(AnyObject::Canary(canary)))) => canary.spec.exact,
+        (Reason::VersionNotFound, _) => {
+            let known = truth::revisions(state, &object);
+            let lacks = |wanted: &VersionCount| !known.iter().any(|revision| is_meant(&wanted.version, revision));
+            deployment.spec.versions.iter().flatten().any(lacks)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a version asked for by hand, `2` or `2@4f`, means a revision.
+fn is_meant(version: &str, revision: &Revision) -> bool {
+    let (label, id) = version.split_once('@').unwrap_or((version, ""));
+    revision.template.version == label && revision.id.short().starts_with(id)
 }
 
 fn hopeless_stable(status: &DeploymentStatus) -> bool {
@@ -141,33 +178,6 @@ fn counts(truth: &Truth) -> BTreeMap<RevisionId, u32> {
         *counts.entry(instance.revision.clone()).or_default() += 1;
     }
     counts
-}
-
-/// Keys of objects that are gone, and processes that are assigned and do not run.
-fn leftover(state: &State, table: &Table, objects: &[ObjectKey]) -> Option<String> {
-    let root = Keys::default().root().to_owned();
-    let known: BTreeSet<&ObjectKey> = objects.iter().collect();
-    for room in ["inst/", "status/", "revision/", "events/"] {
-        for entry in state.kv().under(&format!("{root}{room}")) {
-            let parts: Vec<&str> = entry.key.strip_prefix(&root)?.split('/').collect();
-            let object = match (room, parts.as_slice()) {
-                ("inst/" | "revision/", [_, _, namespace, name, _]) | (_, [_, _, namespace, _, name]) => {
-                    ObjectKey::new(*namespace, *name)
-                }
-                _ => continue,
-            };
-            if !known.contains(&object) {
-                return Some(format!("{} is left of an object that is gone", entry.key));
-            }
-        }
-    }
-    objects.iter().find_map(|object| {
-        Truth::of(state, object).running().find_map(|instance| {
-            let process = table.get(&instance.node, &instance.id);
-            let ends = !Behaviour::of(&instance.version).is_sound();
-            (!ends && !process.is_some_and(|process| process.alive)).then(|| format!("{} does not run", instance.id))
-        })
-    })
 }
 
 /// L3: the object whose status does not explain itself.
