@@ -180,6 +180,11 @@ impl Faults {
         (until > now && (long_poll || !long_polls_only)).then_some(until)
     }
 
+    /// Whether requests of anybody wait.
+    pub fn somebody_waits(&self, now: Duration) -> bool {
+        self.held.values().any(|(until, _)| *until > now)
+    }
+
     /// From now on nothing strikes any more, and nothing waits.
     pub fn heal(&mut self) {
         self.healed = true;

@@ -74,7 +74,7 @@ impl Checkers {
 }
 
 /// How many canaries the present step allows: none as long as only pauses came, and one where no step has said yet.
-fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
+pub(super) fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
     let counts = upto.rev().find_map(|step| match step {
         Step::SetWeight(weight) => Some(weights::step_counts(wanted, *weight, surge)),

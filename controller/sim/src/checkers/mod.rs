@@ -15,6 +15,7 @@ mod ownership;
 mod restraint;
 mod settled;
 mod status;
+mod surplus;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -30,6 +31,7 @@ use crate::{net::Net, ops::Written, truth::Truth, wire::Actor};
 use history::History;
 pub use ownership::strangers_untouched;
 pub use settled::{settled, unexplained};
+use surplus::Surplus;
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub struct Checkers {
     blind: BTreeMap<Sense, Duration>,
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
+    surplus: BTreeMap<ObjectKey, Surplus>,
+    ticked: Duration,
     commits: u64,
     writes_so_far: u64,
 }
@@ -161,8 +165,10 @@ impl Checkers {
     /// Looks at how everything is, from time to time.
     pub fn tick(&mut self, net: &Net) {
         let now = net.now();
-        let history = &mut self.history;
-        net.server.with_state(|state| history.note(state, now));
+        net.server.with_state(|state| {
+            self.history.note(state, now);
+            self.check_surplus(net, state, now);
+        });
     }
 
     /// Looks at a write of a controller.
