@@ -147,6 +147,11 @@ impl Server {
         self.shared.set_acl(table);
     }
 
+    /// The rights of tokens as they are now; none if every token may do all.
+    pub fn acl(&self) -> Option<AclTable> {
+        self.shared.acl()
+    }
+
     /// A copy of the state.
     pub fn state(&self) -> State {
         self.shared.look(State::clone).unwrap_or_else(|_| State::new(&self.shared.datacenter))

@@ -154,6 +154,10 @@ impl Shared {
         Rights::of(self.lock().acl.as_ref(), token)
     }
 
+    pub(crate) fn acl(&self) -> Option<AclTable> {
+        self.lock().acl.clone()
+    }
+
     pub(crate) fn set_acl(&self, table: Option<AclTable>) {
         self.lock().acl = table;
     }

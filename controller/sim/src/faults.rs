@@ -150,13 +150,9 @@ impl Faults {
         self.enabled.keys().copied().collect()
     }
 
-    /// Whether a kind that is drawn call by call strikes, given a number below 1000.
-    pub fn draws(&mut self, kind: FaultKind, drawn: u64) -> bool {
-        let strikes = !self.healed && self.enabled.get(&kind).is_some_and(|rate| drawn < *rate);
-        if strikes {
-            self.strike(kind);
-        }
-        strikes
+    /// Whether a kind that is drawn call by call is to strike, given a number below 1000. Whoever strikes counts it.
+    pub fn draws(&self, kind: FaultKind, drawn: u64) -> bool {
+        !self.healed && self.enabled.get(&kind).is_some_and(|rate| drawn < *rate)
     }
 
     /// Counts one that struck.

@@ -47,8 +47,8 @@ pub struct Net {
 
 /// Somebody who edits an object between the controller's plan and its commit.
 pub trait Rival: Send + Sync {
-    /// Edits the object whose spec is under `key`.
-    fn race(&self, key: String) -> futures::future::BoxFuture<'_, ()>;
+    /// Edits the object whose spec is under `key`. Gives whether there was one to edit.
+    fn race(&self, key: String) -> futures::future::BoxFuture<'_, bool>;
 }
 
 /// Locks what no panic can leave half changed.

@@ -19,7 +19,6 @@ use helium_engine::people::{ObjectRef, People, PeopleError};
 use serde_json::{Value, json};
 
 use crate::{
-    faults::FaultKind,
     net::{Rival, lock},
     rng::Rng,
     specs::{self, Wish},
@@ -158,7 +157,7 @@ impl Users {
             80..88 => self.record_deleted(&key).await,
             88..92 => self.deregistered(&key).await,
             92..96 => self.garbage(&key).await,
-            _ => self.two_at_once(name).await,
+            _ => self.new_version(name).await,
         }
     }
 
@@ -279,26 +278,32 @@ impl Users {
         self.world.net.forget_past();
     }
 
-    async fn two_at_once(&self, name: &str) -> Result<String, PeopleError> {
-        let (one, other) = (self.next_wish(name), self.next_wish(name));
+    /// Two people apply at the same instant. Gives whether they did.
+    pub async fn two_apply(&self) -> bool {
+        let _hands = self.hands.lock().await;
+        let Some(name) = self.drawn(|rng| rng.pick(&self.names).cloned()) else { return false };
+        let (one, other) = (self.next_wish(&name), self.next_wish(&name));
         let other = Wish { version: format!("{}0", other.version.split('-').next().unwrap_or_default()), ..other };
-        let (Ok(first), Ok(second)) = (one.object(), other.object()) else { return Ok("nothing".to_owned()) };
+        let (Ok(first), Ok(second)) = (one.object(), other.object()) else { return false };
         let rival = self.world.people(1);
         let (first, second) = ([first], [second]);
         let (first, second) = tokio::join!(self.people.apply(&first), rival.apply(&second));
-        self.world.net.faults().strike(FaultKind::TwoApply);
-        lock(&self.wishes).insert(name.to_owned(), if second.is_ok() { other } else { one });
-        Ok(format!("two apply at once: {} {}", first.is_ok(), second.is_ok()))
+        lock(&self.wishes).insert(name.clone(), if second.is_ok() { other } else { one });
+        self.world.net.tell(&format!("user: {name}: two apply at once: {} {}", first.is_ok(), second.is_ok()));
+        true
     }
 }
 
 impl Rival for Users {
-    fn race(&self, key: String) -> BoxFuture<'_, ()> {
+    fn race(&self, key: String) -> BoxFuture<'_, bool> {
         async move {
-            let Some(SpecKey::Object(Kind::Deployment, object)) = Keys::default().parse_spec(&key) else { return };
+            let Some(SpecKey::Object(Kind::Deployment, object)) = Keys::default().parse_spec(&key) else {
+                return false;
+            };
             let replicas = self.drawn(|rng| 1 + u32::try_from(rng.below(4)).unwrap_or(0));
             // A race that the person loses is one too.
             let _lost = self.world.people(2).scale(&[(object, replicas)]).await;
+            true
         }
         .boxed()
     }

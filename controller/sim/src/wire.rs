@@ -231,11 +231,13 @@ impl Wire {
         }
         let stale = self.is_controller() && !sending.consistent && self.draws(FaultKind::StaleRead);
         if stale && let Some(answer) = self.stale(&sending).await {
+            self.strike(FaultKind::StaleRead);
             return Ok(answer);
         }
         let long_poll = sending.long_poll;
         let answer = self.inner.send(sending.request).await;
         if long_poll && self.is_controller() && self.draws(FaultKind::LateWake) {
+            self.strike(FaultKind::LateWake);
             // Whatever happens meanwhile comes with the same wake.
             let late = lock(&self.rng).between(Duration::from_secs(1), Duration::from_secs(12));
             tokio::time::sleep(late).await;
@@ -243,10 +245,15 @@ impl Wire {
         answer
     }
 
-    /// Whether a fault of this kind strikes now.
+    /// Whether a fault of this kind is to strike now.
     fn draws(&self, kind: FaultKind) -> bool {
         let drawn = lock(&self.rng).below(1000);
         self.net.faults().draws(kind, drawn)
+    }
+
+    /// Counts a fault that struck.
+    fn strike(&self, kind: FaultKind) {
+        self.net.faults().strike(kind);
     }
 
     /// The answer of a server that is seconds behind.
@@ -256,6 +263,8 @@ impl Wire {
         let entropy = consul_embedded::seeded_entropy(lock(&self.rng).draw());
         let behind = Server::in_memory(&Config { node: "behind".to_owned(), entropy, ..Config::default() });
         behind.restore(old);
+        // Rights are looked up as they are now, however old the data is.
+        behind.set_acl(self.net.server.acl());
         let answer = behind.transport_as(&self.node).send(sending.request.clone()).await.ok()?;
         self.net.tell(&format!("{} is answered from {age:?} ago", self.actor));
         Some(answer)
@@ -268,27 +277,31 @@ impl Wire {
         if controller && let Some(defect) = self.net.defect {
             defects::rewrite(defect, &mut sending.request, &mut written, &self.net.server);
         }
-        if controller && written.is_txn && self.draws(FaultKind::UserRace) {
-            self.race(&written).await;
+        if controller && written.is_txn && self.draws(FaultKind::UserRace) && self.race(&written).await {
+            self.strike(FaultKind::UserRace);
         }
         let twice = written.is_txn && self.draws(FaultKind::Duplicate);
         let mut answer = self.write_once(&sending, &written).await;
         if twice {
+            self.strike(FaultKind::Duplicate);
             self.net.tell(&format!("{} {} {} arrives twice", self.actor, sending.method, sending.path));
             answer = self.write_once(&sending, &written).await;
         }
         if self.draws(FaultKind::ReplyLost) {
+            self.strike(FaultKind::ReplyLost);
             self.net.tell(&format!("{} loses the answer to {} {}", self.actor, sending.method, sending.path));
             return Err(TransportError::Lost("the connection broke".to_owned()));
         }
         answer
     }
 
-    async fn race(&self, written: &ops::Written) {
+    /// Has a person edit what a transaction is about. Gives whether one did.
+    async fn race(&self, written: &ops::Written) -> bool {
         let rival = lock(&self.net.rival).clone();
         let spec = written.ops.iter().find(|op| op.verb == "check-index" && op.key.contains("/spec/"));
-        if let (Some(rival), Some(spec)) = (rival, spec) {
-            rival.race(spec.key.clone()).await;
+        match (rival, spec) {
+            (Some(rival), Some(spec)) => rival.race(spec.key.clone()).await,
+            _ => false,
         }
     }
 

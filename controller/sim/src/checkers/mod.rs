@@ -23,7 +23,7 @@ use consul_embedded::state::State;
 use helium_crds::{
     InstanceId, NodeName, ObjectKey,
     instance::{Desired, Instance},
-    keys::{Keys, SpecKey},
+    keys::{self, Keys, SpecKey},
 };
 
 use crate::{net::Net, ops::Written, truth::Truth, wire::Actor};
@@ -54,7 +54,7 @@ pub struct Checkers {
     violation: Option<Violation>,
     history: History,
     staleness: Duration,
-    blind: BTreeMap<Sense, Duration>,
+    blind: BTreeMap<Lost, Duration>,
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
     surplus: BTreeMap<ObjectKey, Surplus>,
@@ -74,6 +74,32 @@ pub enum Sense {
     Nodes,
     /// The catalog.
     Catalog,
+}
+
+/// What no controller sees: all that a sense shows, or one shard of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lost {
+    /// What it would be seen with.
+    pub sense: Sense,
+    /// The shard; none for all.
+    pub shard: Option<String>,
+}
+
+impl Lost {
+    /// A whole sense.
+    pub fn all(sense: Sense) -> Self {
+        Self { sense, shard: None }
+    }
+
+    /// Whether it is needed for whoever acts on an object.
+    fn concerns(&self, commit: &Commit<'_>) -> bool {
+        let Some(shard) = &self.shard else { return true };
+        match self.sense {
+            Sense::Specs => keys::shard(&commit.object) == *shard,
+            Sense::Reports => commit.before.instances.values().any(|one| keys::node_shard(&one.node) == *shard),
+            Sense::Nodes | Sense::Catalog => true,
+        }
+    }
 }
 
 /// One transaction of a controller that was carried out, about one object.
@@ -142,13 +168,14 @@ impl Checkers {
         }
     }
 
-    /// A sense of all controllers is lost since now, or is back.
-    pub fn sense(&mut self, sense: Sense, lost: bool, now: Duration) {
-        if lost {
-            self.blind.entry(sense).or_insert(now);
-        } else {
-            self.blind.remove(&sense);
-        }
+    /// Something is seen by no controller since now.
+    pub fn lose(&mut self, lost: Lost, now: Duration) {
+        self.blind.entry(lost).or_insert(now);
+    }
+
+    /// It is seen again.
+    pub fn regain(&mut self, lost: &Lost) {
+        self.blind.remove(lost);
     }
 
     /// An older state was put back: what is remembered about the younger one is void.

@@ -8,7 +8,7 @@ use helium_crds::{
     status::{Rollout, Stage},
 };
 
-use super::{Checkers, Commit};
+use super::{Checkers, Commit, Lost};
 
 /// How long after a sense is lost a controller may still act on what it saw before: a long poll of 25 s, and its way.
 const LAST_SIGHT: Duration = Duration::from_secs(40);
@@ -21,8 +21,9 @@ impl Checkers {
     /// S6: whoever cannot see makes nothing, stops nothing and forgets nothing.
     pub(super) fn check_sight(&mut self, commit: &Commit<'_>) {
         let now = commit.net.now();
-        let lost = self.blind.iter().find(|(_, since)| now.saturating_sub(**since) > LAST_SIGHT);
-        let Some((sense, since)) = lost else { return };
+        let long_ago = |since: Duration| now.saturating_sub(since) > LAST_SIGHT;
+        let lost = self.blind.iter().find(|(lost, since)| long_ago(**since) && lost.concerns(commit));
+        let Some((Lost { sense, .. }, since)) = lost else { return };
         let acted = [commit.created(), commit.stopped(), commit.forgotten()].concat();
         if let Some(instance) = acted.first() {
             let since = now.saturating_sub(*since).as_secs();
