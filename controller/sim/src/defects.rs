@@ -1,246 +1,147 @@
-//! Bugs on purpose: one for each checker, to see that it is caught.
+//! Bugs on purpose: at least one for each checker, and one for each of its finer rules, to see that it is caught.
 //!
-//! A defect is put in through the seams only: another planner, or transactions that are changed on the wire.
+//! A defect is put in through the seams only: another planner, or requests and answers that are changed on the wire.
 
-use std::{cell::RefCell, collections::BTreeMap};
+mod plans;
+mod wires;
 
-use bytes::Bytes;
-use consul_embedded::Server;
-use helium_crds::{
-    instance::{Desired, Instance, instance_id},
-    keys::Keys,
-    status::Stage,
-};
-use helium_planner::{Action, Decision, Fleet, Plan, Sight, StopCause, Trusted, World, plan};
-use http::Request;
+use helium_planner::{Decision, World, plan};
 
-use crate::{
-    agent::node_name,
-    ops::{self, Op, Written},
-};
+pub use plans::reset;
+pub(crate) use wires::{pretend, rewrite};
 
-/// A bug, named after the checker that must catch it.
+/// A bug. Its name begins with the checker that must catch it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Defect {
     /// Stops every instance of another revision at once.
     S1,
+    /// Stops one healthy instance too many in a roll.
+    S1OneLess,
     /// Makes three for one.
     S2,
+    /// Makes one too many.
+    S2OneMore,
     /// Deletes a key that is not the controller's.
     S3,
     /// Assigns each instance to a second node too.
     S4,
+    /// Gives a new instance the ordinal of an old one.
+    S4Ordinal,
     /// Promotes a canary without evidence.
     S5,
+    /// Makes one canary more than the step asks for.
+    S5OneMore,
+    /// Makes another one of what was given up.
+    S5Again,
+    /// Stops no canary after it was given up.
+    S5Kept,
     /// Goes on by memory when it cannot see.
     S6,
+    /// Does not mind that a sentinel is missing.
+    S6Sentinel,
     /// Removes an object that nobody asked to delete.
     S7,
+    /// Removes a Canary that nobody asked to delete.
+    S7Canary,
+    /// Commits without looking whether the spec is still there.
+    S7Unguarded,
     /// Does not mind that a rollout is held.
     S8,
     /// Writes without the fence.
     S9,
     /// Claims to have seen a generation that is still to come.
     S10,
+    /// Claims to have seen less than before.
+    S10Back,
+    /// Says that a condition changed long ago.
+    S10Clock,
     /// Writes the time into the status.
     S11,
     /// Never makes the last instance that is missing.
     L1,
+    /// Keeps the records of what has stopped.
+    L1Record,
+    /// Forgets what it should stop.
+    L1Forgotten,
     /// Writes the minute into the status.
     L2,
+    /// Wants to write the minute into the status, and is refused each time.
+    L2Refused,
     /// Does not say why something is not yet so.
     L3,
 }
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 28] = [
         Self::S1,
+        Self::S1OneLess,
         Self::S2,
+        Self::S2OneMore,
         Self::S3,
         Self::S4,
+        Self::S4Ordinal,
         Self::S5,
+        Self::S5OneMore,
+        Self::S5Again,
+        Self::S5Kept,
         Self::S6,
+        Self::S6Sentinel,
         Self::S7,
+        Self::S7Canary,
+        Self::S7Unguarded,
         Self::S8,
         Self::S9,
         Self::S10,
+        Self::S10Back,
+        Self::S10Clock,
         Self::S11,
         Self::L1,
+        Self::L1Record,
+        Self::L1Forgotten,
         Self::L2,
+        Self::L2Refused,
         Self::L3,
     ];
 
     /// The defect of a name, in any case.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|defect| defect.to_string().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|defect| defect.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Its own name: `S5Kept`.
+    pub fn name(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// The checker that must catch it: `S5`.
+    pub fn checker(self) -> String {
+        let name = self.name();
+        let digits = name.chars().skip(1).take_while(char::is_ascii_digit);
+        name.chars().take(1).chain(digits).collect()
     }
 }
 
+/// The checker: whoever compares a violation with a defect does that by its name.
 impl std::fmt::Display for Defect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
+        f.write_str(&self.checker())
     }
 }
 
 /// The planner with this bug.
 pub fn planner(defect: Defect) -> fn(&World) -> Decision {
-    match defect {
-        Defect::S1 => |world| changed(world, stop_all_others),
-        Defect::S2 => |world| changed(world, make_three),
-        Defect::S5 => |world| changed(world, promote_at_once),
-        Defect::S6 => plan_by_memory,
-        Defect::S7 => |world| changed(world, remove_unasked),
-        Defect::S8 => plan_without_hold,
-        Defect::S10 => |world| changed(world, |_, plan| plan.status.observed_generation += 1),
-        Defect::S11 => |world| changed(world, |world, plan| plan.status.message = world.now.to_string()),
-        Defect::L1 => |world| changed(world, leave_one_out),
-        Defect::L2 => |world| {
-            changed(world, |world, plan| {
-                plan.status.message = (world.now.as_second() / 60).to_string();
-            })
-        },
-        Defect::L3 => |world| {
-            changed(world, |_, plan| {
-                plan.status.waiting_on.clear();
-                plan.status.message.clear();
-            })
-        },
-        Defect::S3 | Defect::S4 | Defect::S9 => plan,
-    }
+    plans::planner(defect).unwrap_or(plan)
 }
 
-fn changed(world: &World, change: fn(&World, &mut Plan)) -> Decision {
-    match plan(world) {
-        Decision::Go(mut good) => {
-            change(world, &mut good);
-            Decision::Go(good)
-        }
-        blind @ Decision::Blind { .. } => blind,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn seen(world: &World) -> Option<&Fleet> {
-    match &world.fleet {
-        Sight::Trusted(fleet) => Some(fleet.get()),
-        Sight::Blind { .. } => None,
-    }
-}
-
-fn stop_all_others(world: &World, plan: &mut Plan) {
-    let Some(fleet) = seen(world) else { return };
-    for instance in fleet.instances.values() {
-        let touched = plan.actions.iter().any(|action| action.instance() == Some(&instance.id));
-        let other = instance.revision != plan.status.current.revision && instance.desired == Desired::Run;
-        if let (true, false, Some(assignment)) = (other, touched, fleet.assignments.get(&instance.id)) {
-            let stopped = Instance { desired: Desired::Stop, ..instance.clone() };
-            let mut assignment = assignment.clone();
-            assignment.desired = Desired::Stop;
-            plan.actions.push(Action::Stop(Box::new(stopped), Box::new(assignment), StopCause::Superseded));
+    #[test]
+    fn a_name_begins_with_the_checker() {
+        for (defect, checker) in [(Defect::S1, "S1"), (Defect::S10Back, "S10"), (Defect::L2Refused, "L2")] {
+            assert_eq!((defect.checker().as_str(), Defect::parse(&defect.name())), (checker, Some(defect)));
         }
     }
-}
-
-fn make_three(_: &World, plan: &mut Plan) {
-    let made: Vec<Action> = plan.actions.clone();
-    for action in made {
-        let Action::Create(instance, assignment) = action else { continue };
-        for _ in 0..2 {
-            let (mut instance, mut assignment) = (instance.clone(), assignment.clone());
-            let ordinal = plan.status.next_ordinal;
-            plan.status.next_ordinal += 1;
-            instance.id = instance_id(&instance.deployment, &instance.uid, &instance.revision, ordinal);
-            assignment.id = instance.id.clone();
-            plan.actions.push(Action::Create(instance, assignment));
-        }
-    }
-}
-
-fn promote_at_once(_: &World, plan: &mut Plan) {
-    if let Some(rollout) = plan.status.rollout.as_mut().filter(|rollout| rollout.stage == Stage::Steps) {
-        rollout.stage = Stage::Promoting;
-        rollout.step = u32::try_from(rollout.steps.len()).unwrap_or(0);
-    }
-}
-
-thread_local! {
-    static MEMORY: RefCell<BTreeMap<String, Fleet>> = const { RefCell::new(BTreeMap::new()) };
-}
-
-/// Forgets what defects remember: a new world begins.
-pub fn reset() {
-    MEMORY.with_borrow_mut(BTreeMap::clear);
-}
-
-fn plan_by_memory(world: &World) -> Decision {
-    let uid = world.deployment.metadata.uid.clone();
-    if let Some(fleet) = seen(world) {
-        MEMORY.with_borrow_mut(|memory| memory.insert(uid, fleet.clone()));
-        return plan(world);
-    }
-    let known = MEMORY.with_borrow(|memory| memory.get(&uid).cloned());
-    let fleet = known.map_or_else(|| world.fleet.clone(), |fleet| Sight::Trusted(Trusted::vouch(fleet)));
-    plan(&World { fleet, ..world.clone() })
-}
-
-fn remove_unasked(world: &World, plan: &mut Plan) {
-    if world.deployment.metadata.generation >= 2 {
-        plan.actions = vec![Action::RemoveObject];
-    }
-}
-
-fn plan_without_hold(world: &World) -> Decision {
-    let mut free = world.clone();
-    let rollout = free.status.as_mut().and_then(|status| status.rollout.as_mut());
-    let hold = rollout.and_then(|rollout| rollout.hold.take());
-    match plan(&free) {
-        Decision::Go(mut good) => {
-            if let (Some(rollout), Some(hold)) = (good.status.rollout.as_mut(), hold) {
-                rollout.hold = Some(hold);
-            }
-            Decision::Go(good)
-        }
-        blind @ Decision::Blind { .. } => blind,
-    }
-}
-
-fn leave_one_out(world: &World, plan: &mut Plan) {
-    let wanted = world.deployment.spec.wanted();
-    let before = world.status.as_ref().map_or(1, |status| status.next_ordinal);
-    if wanted > 1 && plan.status.healthy + 1 >= wanted && plan.status.rollout.is_none() {
-        plan.actions.retain(|action| !matches!(action, Action::Create(..)));
-        plan.status.next_ordinal = before;
-        plan.events.clear();
-    }
-}
-
-/// Changes a controller's request on the wire.
-pub fn rewrite(defect: Defect, request: &mut Request<Bytes>, written: &mut Written, server: &Server) {
-    if !written.is_txn {
-        return;
-    }
-    match defect {
-        Defect::S3 => {
-            let key = "app/colour".to_owned();
-            written.ops.push(Op { verb: "delete".to_owned(), key, ..Op::default() });
-        }
-        Defect::S4 => assign_twice(written, server),
-        Defect::S9 => written.ops.retain(|op| op.verb != "check-session"),
-        _ => return,
-    }
-    *request.body_mut() = ops::body(&written.ops);
-}
-
-fn assign_twice(written: &mut Written, server: &Server) {
-    let keys = Keys::default();
-    let root = keys.assignments_root();
-    let index = server.index();
-    let other = node_name(usize::try_from(index % 3).unwrap_or(0));
-    let made = written.ops.iter().filter(|op| op.verb == "cas" && op.index == 0 && op.key.starts_with(&root));
-    let doubles = made.filter_map(|op| {
-        let id = op.key.rsplit('/').next()?;
-        Some(Op::set(format!("{root}{other}/{id}"), &op.bytes()))
-    });
-    let doubles: Vec<Op> = doubles.collect();
-    written.ops.extend(doubles);
 }

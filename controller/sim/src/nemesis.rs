@@ -11,7 +11,8 @@ use consul_embedded::state::State;
 use helium_crds::keys::Keys;
 
 use crate::{
-    agent::node_name, controllers::consul_node, faults::FaultKind, rng::Rng, users::Users, wire::Actor, world::World,
+    agent::node_name, checkers::Delay, controllers::consul_node, faults::FaultKind, rng::Rng, users::Users,
+    wire::Actor, world::World,
 };
 
 /// The kinds that strike at times of their own.
@@ -81,13 +82,11 @@ impl Nemesis {
             FaultKind::CrashAfter => return controllers.crash_in(leader, 1 + self.rng.below(25), true),
             FaultKind::Stall => {
                 let until = net.now() + self.rng.between(seconds(20), seconds(150));
-                net.faults().hold(Actor::Controller(leader), until, true);
-                true
+                self.hold(leader, until, true)
             }
             FaultKind::CutOff => {
                 let until = net.now() + self.rng.between(seconds(3), seconds(50));
-                net.faults().hold(Actor::Controller(leader), until, false);
-                true
+                self.hold(leader, until, false)
             }
             FaultKind::Restore => self.restore(),
             FaultKind::SessionLost => self.end_session().await,
@@ -108,6 +107,18 @@ impl Nemesis {
         }
     }
 
+    /// A controller's requests wait until a time, or its long polls do.
+    fn hold(&self, leader: usize, until: Duration, long_polls_only: bool) -> bool {
+        self.world.net.faults().hold(Actor::Controller(leader), until, long_polls_only);
+        self.delay_sight(until);
+        true
+    }
+
+    /// What the controllers see is old until a time, and gets young only after it.
+    fn delay_sight(&self, until: Duration) {
+        self.world.net.check(|checkers, net| checkers.delay(Delay { until, by: Delay::LONG }, net.now()));
+    }
+
     fn hand_over(&self) -> bool {
         let leader = self.world.controllers.leader();
         let leads = leader.filter(|_| self.holder().is_some());
@@ -126,6 +137,7 @@ impl Nemesis {
         self.world.net.server.restore(state);
         self.return_clients();
         self.world.net.check(|checkers, _| checkers.restored());
+        self.delay_sight(self.world.net.now());
         true
     }
 
@@ -158,7 +170,9 @@ impl Nemesis {
         };
         self.world.net.tell(&format!("the Consul client of {name} leaves"));
         self.world.net.server.leave(&name);
-        tokio::time::sleep(self.rng.between(seconds(2), seconds(80))).await;
+        let pause = self.rng.between(seconds(2), seconds(80));
+        self.delay_sight(self.world.net.now() + pause);
+        tokio::time::sleep(pause).await;
         self.world.net.server.join(&name, address);
         true
     }

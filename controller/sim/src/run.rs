@@ -27,6 +27,9 @@ const QUIET: Duration = Duration::from_secs(205);
 /// How often one looks whether it does.
 const LOOK: Duration = Duration::from_secs(10);
 
+/// How old what a controller sees may be while nothing delays its sight: a poll of its own keeps a service young.
+pub(crate) const STALENESS: Duration = Duration::from_secs(12);
+
 /// What became of a seed.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -78,7 +81,7 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     let setup = setup(seed, defect);
     let enabled = setup.faults.enabled();
     let world = World::make(&setup).await;
-    world.net.check(|checkers, _| checkers.set_staleness(staleness(&enabled)));
+    world.net.check(|checkers, _| checkers.set_staleness(STALENESS));
     let converged = tokio::select! {
         biased;
         () = world.net.broken.notified() => None,
@@ -91,22 +94,6 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     let stands = show::everything(&net.server.state());
     let struck = net.faults().struck().clone();
     Verdict { seed, enabled, struck, violation, trace, stands, digest, commits, converged, simulated: net.now() }
-}
-
-/// How old what a controller sees may be: a poll of its own keeps a service young, and a fault can make that late.
-fn staleness(enabled: &BTreeSet<FaultKind>) -> Duration {
-    let late = [
-        FaultKind::Stall,
-        FaultKind::LateWake,
-        FaultKind::StaleRead,
-        FaultKind::CutOff,
-        FaultKind::Denied,
-        FaultKind::Wiped,
-        FaultKind::SentinelLost,
-        FaultKind::ConsulLeft,
-        FaultKind::Restore,
-    ];
-    Duration::from_secs(if late.iter().any(|kind| enabled.contains(kind)) { 70 } else { 12 })
 }
 
 async fn all_acts(world: &Arc<World>) -> Option<Duration> {

@@ -20,12 +20,16 @@ use http::{Method, Request, Response};
 use tokio::sync::Notify;
 
 use crate::{
+    checkers::Delay,
     defects,
     faults::FaultKind,
     net::{Net, lock},
     ops,
     rng::Rng,
 };
+
+/// How long at most an answer stays what a controller knows: then it asks again.
+const NEXT_LOOK: Duration = Duration::from_secs(12);
 
 /// Who is at the end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,12 +238,16 @@ impl Wire {
             self.strike(FaultKind::StaleRead);
             return Ok(answer);
         }
-        let long_poll = sending.long_poll;
-        let answer = self.inner.send(sending.request).await;
+        let (long_poll, path) = (sending.long_poll, sending.path);
+        let mut answer = self.inner.send(sending.request).await;
+        if let Some(defect) = self.net.defect.filter(|_| self.is_controller()) {
+            answer = answer.map(|answer| defects::pretend(defect, &path, answer));
+        }
         if long_poll && self.is_controller() && self.draws(FaultKind::LateWake) {
             self.strike(FaultKind::LateWake);
             // Whatever happens meanwhile comes with the same wake.
             let late = lock(&self.rng).between(Duration::from_secs(1), Duration::from_secs(12));
+            self.delay_sight(late, late);
             tokio::time::sleep(late).await;
         }
         answer
@@ -249,6 +257,14 @@ impl Wire {
     fn draws(&self, kind: FaultKind) -> bool {
         let drawn = lock(&self.rng).below(1000);
         self.net.faults().draws(kind, drawn)
+    }
+
+    /// What this controller sees may be older by so much for a while.
+    fn delay_sight(&self, during: Duration, by: Duration) {
+        self.net.check(|checkers, net| {
+            let now = net.now();
+            checkers.delay(Delay { until: now + during, by }, now);
+        });
     }
 
     /// Counts a fault that struck.
@@ -266,6 +282,7 @@ impl Wire {
         // Rights are looked up as they are now, however old the data is.
         behind.set_acl(self.net.server.acl());
         let answer = behind.transport_as(&self.node).send(sending.request.clone()).await.ok()?;
+        self.delay_sight(NEXT_LOOK, age);
         self.net.tell(&format!("{} is answered from {age:?} ago", self.actor));
         Some(answer)
     }

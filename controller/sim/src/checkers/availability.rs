@@ -22,10 +22,10 @@ impl Checkers {
             return;
         }
         let now = commit.net.now();
-        let surely_healthy = |instance: &&&Instance| self.history.healthy_for(&instance.id, now) > self.staleness;
+        let surely_healthy = |instance: &&&Instance| self.history.healthy_for(&instance.id, now) > self.staleness(now);
         let stopped = commit.stopped();
         let Some(victim) = stopped.iter().find(surely_healthy) else { return };
-        let left = |instance: &&Instance| self.history.was_healthy(&instance.id, self.staleness, now);
+        let left = |instance: &&Instance| self.history.was_healthy(&instance.id, self.staleness(now), now);
         let left = commit.after.running().filter(left).count();
         if left < floor as usize {
             let message = format!(
@@ -57,7 +57,8 @@ impl Checkers {
             None => truth::assignment(state, instance).is_none(),
         };
         let away = self.history.away_for(&instance.node, now) >= LOST
-            || (instance.node_missing_since.is_some() && self.history.alive_for(&instance.node, now) < self.staleness);
+            || (instance.node_missing_since.is_some()
+                && self.history.alive_for(&instance.node, now) < self.staleness(now));
         !away && (instance.desired == Desired::Run || !gone())
     }
 

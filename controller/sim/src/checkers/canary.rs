@@ -64,7 +64,7 @@ impl Checkers {
         }
         let now = commit.net.now();
         let evidence = commit.before.running().any(|instance| {
-            instance.revision == after.revision && self.history.was_healthy(&instance.id, self.staleness, now)
+            instance.revision == after.revision && self.history.was_healthy(&instance.id, self.staleness(now), now)
         });
         if !evidence {
             let message = format!("{}: {} went forward without a healthy canary", commit.object, after.version);

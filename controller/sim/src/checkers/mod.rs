@@ -54,6 +54,7 @@ pub struct Checkers {
     violation: Option<Violation>,
     history: History,
     staleness: Duration,
+    delays: Vec<Delay>,
     blind: BTreeMap<Lost, Duration>,
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
@@ -61,6 +62,25 @@ pub struct Checkers {
     ticked: Duration,
     commits: u64,
     writes_so_far: u64,
+}
+
+/// Something that delays the controllers' sight for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// Until when.
+    pub until: Duration,
+    /// How much older what they see may be.
+    pub by: Duration,
+}
+
+impl Delay {
+    /// That of a watch that has to begin anew, with a long poll that has to end first.
+    pub const LONG: Duration = Duration::from_secs(58);
+
+    /// Whether what they see may still be older because of it: what was seen last while it was in force grows old after it.
+    fn holds(&self, now: Duration) -> bool {
+        now <= self.until + self.by
+    }
 }
 
 /// What a controller sees with.
@@ -140,9 +160,22 @@ impl Commit<'_> {
 }
 
 impl Checkers {
-    /// How old what a controller sees may be.
+    /// How old what a controller sees may be as long as nothing delays its sight.
     pub fn set_staleness(&mut self, staleness: Duration) {
         self.staleness = staleness;
+    }
+
+    /// Something delays the controllers' sight by so much, now and until a time.
+    pub fn delay(&mut self, delay: Delay, now: Duration) {
+        self.delays.retain(|known| known.holds(now));
+        self.delays.push(delay);
+    }
+
+    /// How old what a controller sees may be now.
+    pub(crate) fn staleness(&self, now: Duration) -> Duration {
+        let blind = if self.blind.is_empty() { Duration::ZERO } else { Delay::LONG };
+        let delays = self.delays.iter().filter(|delay| delay.holds(now)).map(|delay| delay.by);
+        self.staleness + delays.max().unwrap_or_default().max(blind)
     }
 
     /// The first violation.
@@ -174,8 +207,9 @@ impl Checkers {
     }
 
     /// It is seen again.
-    pub fn regain(&mut self, lost: &Lost) {
+    pub fn regain(&mut self, lost: &Lost, now: Duration) {
         self.blind.remove(lost);
+        self.delay(Delay { until: now, by: Delay::LONG }, now);
     }
 
     /// An older state was put back: what is remembered about the younger one is void.
@@ -237,6 +271,7 @@ impl Checkers {
             state_after: after,
         };
         self.check_deletions(&commit);
+        self.check_forgotten(&commit);
         self.check_availability(&commit);
         self.check_surge(&commit);
         self.check_ordinals(&commit);

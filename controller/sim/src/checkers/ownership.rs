@@ -1,7 +1,7 @@
 //! S3: what is not the controller's is never changed. S7: nothing is deleted without the mark. S9: every write carries the fence.
 
 use consul_embedded::state::State;
-use helium_crds::{Kind, keys::Keys};
+use helium_crds::{Kind, instance::Instance, keys::Keys};
 
 use super::{Checkers, Commit};
 use crate::{
@@ -55,6 +55,23 @@ impl Checkers {
         let taken = commit.stopped().first().or(commit.forgotten().first()).map(|instance| instance.id.clone());
         if let (Some(id), false) = (taken, commit.before.has_spec) {
             self.fail("S7", format!("{id} was taken down, and the spec of {} is not there", commit.object));
+        }
+    }
+}
+
+impl Checkers {
+    /// L1, at once: what is forgotten does not run any more, for nobody would ever stop it; unless its node is lost.
+    pub(super) fn check_forgotten(&mut self, commit: &Commit<'_>) {
+        let now = commit.net.now();
+        let table = commit.net.fleet.table();
+        let runs = |instance: &&&Instance| {
+            table.get(&instance.node, &instance.id).is_some_and(|process| process.alive)
+                && truth::heartbeat(commit.state_before, &instance.node)
+                && self.history.alive_for(&instance.node, now) > self.staleness(now)
+        };
+        if let Some(instance) = commit.forgotten().iter().find(runs) {
+            let message = format!("{}: {} was forgotten while it runs", commit.object, instance.id);
+            self.fail("L1", message);
         }
     }
 }

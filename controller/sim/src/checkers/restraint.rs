@@ -54,7 +54,7 @@ impl Checkers {
         let lost = |instance: &Instance| {
             self.history.away_for(&instance.node, now) >= LOST
                 || (instance.node_missing_since.is_some()
-                    && self.history.alive_for(&instance.node, now) < self.staleness)
+                    && self.history.alive_for(&instance.node, now) < self.staleness(now))
         };
         if let Some(victim) = commit.stopped().into_iter().find(|instance| !lost(instance)) {
             let message = format!("{}: {} was stopped although {} is held", commit.object, victim.id, rollout.version);

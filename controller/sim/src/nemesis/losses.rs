@@ -58,7 +58,7 @@ impl Nemesis {
         }
         tokio::time::sleep(self.rng.between(from, to)).await;
         if let Some(lost) = &lost {
-            net.check(|checkers, _| checkers.regain(lost));
+            net.check(|checkers, net| checkers.regain(lost, net.now()));
         }
     }
 
