@@ -165,7 +165,11 @@ fn make_it_again(_: &World, plan: &mut Plan) {
 
 fn keep_canaries(_: &World, plan: &mut Plan) {
     let Some(rollout) = rollout_at(plan, &[Stage::RollingBack, Stage::Aborted]) else { return };
+    let before = plan.actions.len();
     plan.actions.retain(|action| !matches!(action, Action::Stop(one, _, _) if one.revision == rollout.revision));
+    if plan.actions.len() < before {
+        plan.events.clear(); // else each look would tell again of what it does not do
+    }
 }
 
 fn see_less(world: &World, plan: &mut Plan) {
