@@ -10,7 +10,7 @@ use helium_runtime::{
     ports::Ports,
     queue::{Limits, Priority},
     runner::{self, Action, Handle, Run, RunnerConfig},
-    shutdown::Shutdown,
+    shutdown::{Shutdown, Trigger},
 };
 use tokio::{sync::watch, task::JoinSet};
 
@@ -45,6 +45,9 @@ pub enum Error {
     /// A setting makes no sense.
     #[error("{0}")]
     Config(String),
+    /// One of the tasks beside the queue has panicked: it is a bug, and nothing can be relied on any more.
+    #[error("a part of the controller has failed: {0}")]
+    Failed(String),
 }
 
 /// One controller: made with [`Engine::new`], run with [`Engine::run`].
@@ -96,7 +99,7 @@ impl Engine {
     /// Runs until `shutdown`: running reconciles end, then the lock is given back.
     ///
     /// # Errors
-    /// [`Error::Config`] at once; nothing that can go wrong with the store ends it.
+    /// [`Error::Config`] at once, [`Error::Failed`] after a bug; nothing that can go wrong with the store ends it.
     pub async fn run(&self, shutdown: Shutdown) -> Result<(), Error> {
         if self.config.concurrency == 0 {
             return Err(Error::Config("concurrency must be at least 1".to_owned()));
@@ -110,12 +113,13 @@ impl Engine {
         let controller = Controller::with_config(self.runner_config(), elector.leadership(), self.ports.clone());
         let controller = wakes::wire(controller, &reconciler);
         let mut helpers = self.helpers(&reconciler, &controller.handle(), &elector, &watching);
-        controller.run(Job(reconciler), shutdown).await;
+        let (give_up, working) = shutdown.child();
+        let outcome = beside(&mut helpers, &shutdown, &give_up, controller.run(Job(reconciler), working)).await;
         stop_watching.trigger();
         while helpers.join_next().await.is_some() {}
         give_back.trigger();
         elector.stopped().await;
-        Ok(())
+        outcome
     }
 
     /// Makes an unused store ready before it is watched, lest every watch begins with a complaint. Whatever is in the way is told,
@@ -195,6 +199,27 @@ impl Engine {
     }
 }
 
+/// Does the `work` until `shutdown`. If one of the `helpers` panics before, the work is given up: without that helper nothing that it
+/// does can be relied on.
+async fn beside(
+    helpers: &mut JoinSet<()>,
+    shutdown: &Shutdown,
+    give_up: &Trigger,
+    work: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let watch = async {
+        while let Some(ended) = shutdown.unless_cancelled(helpers.join_next()).await.flatten() {
+            if let Err(panicked) = ended {
+                tracing::error!(%panicked, "a part of the controller has failed");
+                give_up.trigger();
+                return Err(Error::Failed(panicked.to_string()));
+            }
+        }
+        Ok(())
+    };
+    tokio::join!(work, watch).1
+}
+
 /// The reconciler as the runner sees it.
 struct Job(Arc<Reconciler>);
 
@@ -222,5 +247,27 @@ impl runner::Reconciler for Job {
 
     fn reason(error: &ReconcileError) -> &'static str {
         error.name()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_helper_that_panics_ends_the_controller_and_one_that_is_done_does_not() {
+        let (stop, shutdown) = Shutdown::new();
+        let (give_up, working) = shutdown.child();
+        let mut helpers = JoinSet::new();
+        helpers.spawn(async { panic!("what nobody had thought of") });
+        let outcome = beside(&mut helpers, &shutdown, &give_up, working.cancelled()).await;
+        assert!(outcome.unwrap_err().to_string().contains("what nobody had thought of"));
+
+        let (give_up, working) = shutdown.child();
+        let asked = shutdown.clone();
+        helpers.spawn(async {});
+        helpers.spawn(async move { asked.cancelled().await });
+        stop.trigger();
+        assert!(beside(&mut helpers, &shutdown, &give_up, working.cancelled()).await.is_ok());
     }
 }

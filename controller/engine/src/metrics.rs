@@ -27,6 +27,15 @@ impl Kind {
     }
 }
 
+/// Two labels: a sort of source, and what was counted of its watches.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Watched {
+    /// `spec`, `report`, `node` or `alive`.
+    pub source: String,
+    /// What: `snapshots`, `alive`, `failures`, `blind`, `resets`, `suspicious`, `missed` or `decoded`.
+    pub what: String,
+}
+
 /// Every metric of the engine; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -46,6 +55,8 @@ pub struct Metrics {
     pub plans_dropped: Counter,
     /// Rereads that found what no watch had told.
     pub missed_changes: Counter,
+    /// What the watches have counted.
+    pub watches: Family<Watched, Counter>,
     /// 1 for a source that cannot be seen, by source; under `objects` the number of objects.
     pub blind: Family<Kind, Gauge>,
     /// 1 while this controller leads.
@@ -88,6 +99,8 @@ impl Metrics {
         registry.register("plans_dropped", dropped, self.plans_dropped.clone());
         let missed = "Rereads that found what no watch had told";
         registry.register("missed_changes", missed, self.missed_changes.clone());
+        let watches = "What the watches have counted, by source: snapshots, failures, falls of the index, missed changes and more";
+        registry.register("watch_events", watches, self.watches.clone());
         registry.register(
             "blind",
             "1 for a source that cannot be seen; the number of objects that cannot",
@@ -97,6 +110,15 @@ impl Metrics {
         registry.register("deployments", "Deployments by phase", self.phases.clone());
         registry.register("instances", "Instance records", self.instances.clone());
         registry.register("health_polls", "Services with a long poll of their own", self.health_polls.clone());
+    }
+}
+
+impl Metrics {
+    /// The watches of a sort of source have counted so many of something since they began.
+    pub fn watched(&self, source: &str, what: &str, total: u64) {
+        let labels = Watched { source: source.to_owned(), what: what.to_owned() };
+        let counter = self.watches.get_or_create(&labels);
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 }
 
@@ -120,8 +142,12 @@ mod tests {
         metrics.register(&mut registry.lock().unwrap());
         metrics.plans_dropped.inc();
         metrics.blind.get_or_create(&Kind::of("spec")).set(1);
+        metrics.watched("spec", "resets", 2);
+        metrics.watched("spec", "resets", 3);
         let page = render(&registry);
         assert!(page.contains("helium_plans_dropped_total 1"), "{page}");
+        let resets = "helium_watch_events_total{source=\"spec\",what=\"resets\"} 3";
+        assert!(page.contains(resets), "the highest count is the count\n{page}");
         assert!(page.contains("helium_blind{kind=\"spec\"} 1"), "{page}");
     }
 }

@@ -17,7 +17,7 @@ use helium_runtime::{
     shutdown::Shutdown,
     snapshot::{Decode, Row, Snapshot, Trust, View},
     watch::Pace,
-    watcher::{WatchConfig, watch_prefix},
+    watcher::{WatchConfig, WatchStats, watch_prefix},
 };
 use jiff::Timestamp;
 use tokio::sync::watch::Receiver;
@@ -36,6 +36,8 @@ pub struct Source<T> {
     pub prefix: String,
     /// What the watch shows.
     pub views: Receiver<View<T>>,
+    /// What the watch has counted.
+    pub stats: Arc<WatchStats>,
 }
 
 /// Everything that is watched.
@@ -169,6 +171,20 @@ impl Sources {
         specs + reports + self.nodes.views.borrow().resets + self.heartbeats.views.borrow().resets
     }
 
+    /// What the watches of each sort of source have counted together.
+    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        let specs = self.specs.values().map(|source| (source.name, &source.stats));
+        let reports = self.reports.values().map(|source| (source.name, &source.stats));
+        let others = [(self.nodes.name, &self.nodes.stats), (self.heartbeats.name, &self.heartbeats.stats)];
+        let mut counts = BTreeMap::new();
+        for (source, stats) in specs.chain(reports).chain(others) {
+            for (what, count) in stats.counts() {
+                *counts.entry((source, what)).or_default() += count;
+            }
+        }
+        counts
+    }
+
     /// Why each sort of source cannot be seen; none for one that can.
     pub fn problems(&self) -> BTreeMap<&'static str, Option<String>> {
         let first = |mut reasons: Vec<Option<String>>| reasons.iter_mut().find_map(Option::take);
@@ -213,8 +229,9 @@ impl Start<'_> {
     fn source<T: Decode>(&self, name: &'static str, prefix: String) -> Source<T> {
         let pace = Pace { wait: self.config.wait, ..Pace::default() };
         let watch = WatchConfig { pace, ..WatchConfig::new(&prefix) };
+        let stats = Arc::clone(&watch.stats);
         let views = watch_prefix(self.client.clone(), watch, self.ports.clone(), self.shutdown.clone());
-        Source { name, prefix, views }
+        Source { name, prefix, views, stats }
     }
 }
 

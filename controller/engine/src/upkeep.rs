@@ -87,6 +87,9 @@ impl Reconciler {
             self.metrics.blind.get_or_create(&Kind::of(source)).set(i64::from(problem.is_some()));
             self.readiness.set(source, problem);
         }
+        for ((source, what), count) in self.sources.counts() {
+            self.metrics.watched(source, what, count);
+        }
         self.readiness.clear("start");
     }
 
