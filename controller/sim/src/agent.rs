@@ -21,6 +21,7 @@ use helium_crds::{
 use jiff::Timestamp;
 
 use crate::{
+    checks,
     fleet::Behaviour,
     net::Net,
     rng::Rng,
@@ -353,8 +354,12 @@ impl Agent {
         let check = |check: &helium_crds::template::Check| CheckDefinition {
             id: check_id(id, &check.name),
             name: check.name.clone(),
-            ttl: Some(Duration::from_hours(24)),
+            http: checks::url(&self.node, id, check.http.as_ref().map_or("/", |http| http.path.as_str())),
+            interval: Some(check.interval.as_duration()),
+            timeout: Some(check.timeout.as_duration()),
             status: Some(CheckStatus::Critical),
+            success_before_passing: u64::from(check.success_before_passing),
+            failures_before_critical: u64::from(check.failures_before_critical),
             ..CheckDefinition::default()
         };
         let anew = there.is_none_or(|there| there.service != entry.name);

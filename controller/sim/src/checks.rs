@@ -1,39 +1,38 @@
-//! Consul's runner of checks: asks every registered process how it is, and tells its Consul agent. Agents of ours take no part in it.
+//! What Consul's own runner of checks is told when it asks a process how it is; and the looks from time to time of whoever watches.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use consul_client::{CheckStatus, Client, Transport};
-use consul_embedded::state::State;
+use consul_client::CheckStatus;
+use consul_embedded::{
+    checks::{Probe, Prober},
+    state::{CheckDefinition, CheckKind},
+};
+use futures::future::{BoxFuture, FutureExt as _, ready};
 use helium_crds::{InstanceId, NodeName};
 
-use crate::{
-    fleet::Behaviour,
-    net::Net,
-    wire::{Actor, Life, Wire},
-};
+use crate::{fleet::Behaviour, net::Net};
 
-/// How often every process is asked.
+/// How often the checkers look.
 const TICK: Duration = Duration::from_millis(500);
-/// How often a check's output changes although its status does not.
-const CHATTER: u64 = 8;
+/// How often, in seconds, a check's output changes although its status does not.
+const CHATTER: u64 = 4;
 
 /// Asks for ever; ended from outside.
 pub(crate) async fn run(net: Arc<Net>) {
-    let life = Life::until(None);
-    let mut clients: BTreeMap<String, Client> = BTreeMap::new();
+    let prober: Arc<dyn Prober> = Arc::new(Processes(Arc::clone(&net)));
+    let server = net.server.clone();
+    tokio::select! {
+        biased;
+        () = look(&net) => {}
+        () = server.run_checks(prober) => {}
+    }
+}
+
+async fn look(net: &Net) {
     let mut round = 0_u64;
     loop {
         tokio::time::sleep(TICK).await;
         round += 1;
-        let due = net.server.with_state(|state| due(&net, state, round)).unwrap_or_default();
-        for (node, check, status, output) in due {
-            let client = clients.entry(node.clone()).or_insert_with(|| {
-                let wire: Arc<dyn Transport> = Wire::new(&net, Actor::Checks, &node, Arc::clone(&life));
-                Client::over(wire, Some("checks".to_owned()))
-            });
-            // A check that is gone by now needs no status.
-            let _gone = client.agent_update_ttl(&check, status, &output).await;
-        }
         net.check(crate::checkers::Checkers::tick);
         if round.is_multiple_of(2) {
             net.remember();
@@ -41,31 +40,60 @@ pub(crate) async fn run(net: Arc<Net>) {
     }
 }
 
-type Due = (String, String, CheckStatus, String);
+/// Where a check of a process is asked: its node and its name stand for an address and a port.
+pub(crate) fn url(node: &NodeName, id: &InstanceId, path: &str) -> String {
+    format!("http://{node}/{id}{path}")
+}
 
-/// The checks whose status is not what their process would answer now, and those that chatter.
-fn due(net: &Net, state: &State, round: u64) -> Vec<Due> {
-    let (now, healed) = (net.now(), net.faults().is_healed());
-    let table = net.fleet.table();
-    let mut due = Vec::new();
-    for (consul_node, agent) in state.agents().iter().filter(|(_, agent)| agent.is_connected()) {
-        for (id, check) in agent.checks() {
-            let Some(service) = agent.services().get(&check.check.service_id) else { continue };
-            let meta = |key: &str| service.meta.as_ref().and_then(|meta| meta.get(key)).map(String::as_str);
-            let (Some(node), Some(instance)) = (meta("helium-node"), meta("helium-instance")) else { continue };
-            let process = table.get(&NodeName::from(node), &InstanceId::from(instance));
-            let process = process.filter(|process| process.alive);
-            let passes = process.is_some_and(|process| {
-                let age = now.saturating_sub(process.started);
-                Behaviour::of(&process.assignment.template.version).passes(age, healed)
-            });
-            let status = if passes { CheckStatus::Passing } else { CheckStatus::Critical };
-            let chatters = round.is_multiple_of(CHATTER);
-            if check.check.status != status.as_str() || chatters {
-                let words = if passes { "200" } else { "500" };
-                due.push((consul_node.clone(), id.clone(), status, format!("GET /health -> {words} in {round} ms")));
-            }
-        }
+/// The processes of the fleet, as they answer.
+struct Processes(Arc<Net>);
+
+impl Prober for Processes {
+    fn probe<'a>(&'a self, _node: &'a str, definition: &'a CheckDefinition) -> BoxFuture<'a, Probe> {
+        ready(self.answer(definition)).boxed()
     }
-    due
+}
+
+impl Processes {
+    fn answer(&self, definition: &CheckDefinition) -> Probe {
+        let Self(net) = self;
+        let (now, healed) = (net.now(), net.faults().is_healed());
+        let passes = asked(definition).and_then(|(node, id)| {
+            let table = net.fleet.table();
+            let process = table.get(&node, &id).filter(|process| process.alive)?;
+            let age = now.saturating_sub(process.started);
+            Some(Behaviour::of(&process.assignment.template.version).passes(age, healed))
+        });
+        let took = now.as_secs() / CHATTER;
+        let (status, output) = match passes {
+            Some(true) => (CheckStatus::Passing, format!("GET /health -> 200 in {took} ms")),
+            Some(false) => (CheckStatus::Critical, format!("GET /health -> 500 in {took} ms")),
+            None => (CheckStatus::Critical, "connection refused".to_owned()),
+        };
+        Probe { status, output }
+    }
+}
+
+/// The process that a check asks.
+fn asked(definition: &CheckDefinition) -> Option<(NodeName, InstanceId)> {
+    let CheckKind::Http { url, .. } = &definition.kind else { return None };
+    let mut parts = url.strip_prefix("http://")?.split('/');
+    Some((NodeName::from(parts.next()?), InstanceId::from(parts.next()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_a_check_names_its_process() {
+        let (node, id) = (NodeName::from("n1"), InstanceId::from("web-1-ab"));
+        let kind = CheckKind::Http {
+            url: url(&node, &id, "/health"),
+            method: String::new(),
+            headers: std::collections::BTreeMap::new(),
+            body: String::new(),
+        };
+        assert_eq!(asked(&CheckDefinition::new(kind)), Some((node, id)));
+    }
 }

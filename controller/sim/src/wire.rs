@@ -38,8 +38,6 @@ pub enum Actor {
     Controller(usize),
     /// An agent.
     Agent(usize),
-    /// Consul's own runner of checks.
-    Checks,
     /// A person at the command line.
     User(usize),
     /// A person who mends things.
@@ -51,7 +49,6 @@ impl std::fmt::Display for Actor {
         match self {
             Self::Controller(number) => write!(f, "c{number}"),
             Self::Agent(number) => write!(f, "n{number}"),
-            Self::Checks => write!(f, "checks"),
             Self::User(number) => write!(f, "u{number}"),
             Self::Operator => write!(f, "op"),
         }

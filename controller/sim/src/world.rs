@@ -146,7 +146,7 @@ pub fn rights(denied: Option<&str>) -> AclTable {
         Some(prefix) => drop(controller.keys.insert(prefix.to_owned(), Access::Deny)),
         None => {}
     }
-    let all = ["agent", "user", "checks"].map(|token| (token.to_owned(), Rules::all()));
+    let all = ["agent", "user"].map(|token| (token.to_owned(), Rules::all()));
     let mut table = BTreeMap::from(all);
     table.insert("controller".to_owned(), controller);
     table
