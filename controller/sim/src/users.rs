@@ -139,7 +139,7 @@ impl Users {
     async fn deed(&self, name: &str, deed: u64) -> Result<String, PeopleError> {
         let key = ObjectKey::new("default", name);
         match deed {
-            0..28 => self.new_version(name).await,
+            0..28 | 96.. => self.new_version(name).await,
             28..38 => {
                 let replicas = self.drawn(|rng| u32::try_from(rng.below(6)).unwrap_or(0));
                 self.people.scale(&[(key, replicas)]).await?;
@@ -156,8 +156,7 @@ impl Users {
             75..80 => self.steps_edited(name).await,
             80..88 => self.record_deleted(&key).await,
             88..92 => self.deregistered(&key).await,
-            92..96 => self.garbage(&key).await,
-            _ => self.new_version(name).await,
+            _ => self.garbage(&key).await,
         }
     }
 
