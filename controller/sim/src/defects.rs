@@ -7,7 +7,6 @@ mod wires;
 
 use helium_planner::{Decision, World, plan};
 
-pub use plans::reset;
 pub(crate) use wires::{pretend, rewrite};
 
 /// A bug. Its name begins with the checker that must catch it.
@@ -43,7 +42,7 @@ pub enum Defect {
     S7,
     /// Removes a Canary that nobody asked to delete.
     S7Canary,
-    /// Commits without looking whether the spec is still there.
+    /// Does not see that a spec is gone, and commits without asking whether it is there.
     S7Unguarded,
     /// Does not mind that a rollout is held.
     S8,
@@ -127,6 +126,12 @@ impl std::fmt::Display for Defect {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.checker())
     }
+}
+
+/// Forgets what defects remember: a new world begins.
+pub fn reset() {
+    plans::reset();
+    wires::reset();
 }
 
 /// The planner with this bug.

@@ -219,8 +219,8 @@ thread_local! {
     static MEMORY: RefCell<BTreeMap<String, Fleet>> = const { RefCell::new(BTreeMap::new()) };
 }
 
-/// Forgets what defects remember: a new world begins.
-pub fn reset() {
+/// Forgets what buggy planners remember.
+pub(super) fn reset() {
     MEMORY.with_borrow_mut(BTreeMap::clear);
 }
 

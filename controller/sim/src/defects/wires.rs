@@ -1,5 +1,10 @@
 //! Bugs on the wire: what a controller asks for, and what it is told, is changed.
 
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
+
 use bytes::Bytes;
 use consul_embedded::Server;
 use helium_crds::{
@@ -98,9 +103,42 @@ fn same_but_for_words(old: Option<Value>, new: Option<Value>) -> bool {
     old == new
 }
 
+thread_local! {
+    /// The specs that a controller once saw, by key.
+    static SPECS: RefCell<BTreeMap<String, Value>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Forgets what defects on the wire remember.
+pub(super) fn reset() {
+    SPECS.with_borrow_mut(BTreeMap::clear);
+}
+
 /// Changes the answer to a controller's read on the wire.
 pub(crate) fn pretend(defect: Defect, path: &str, answer: Response<Bytes>) -> Response<Bytes> {
-    let Some(rest) = path.strip_prefix("/v1/kv/").filter(|_| defect == Defect::S6Sentinel) else { return answer };
+    match (defect, path.strip_prefix("/v1/kv/")) {
+        (Defect::S6Sentinel, Some(rest)) => with_sentinel(rest, answer),
+        (Defect::S7Unguarded, Some(rest)) if rest.contains("/spec/") => with_old_specs(rest, answer),
+        _ => answer,
+    }
+}
+
+/// Specs that were there once are there for ever.
+fn with_old_specs(rest: &str, answer: Response<Bytes>) -> Response<Bytes> {
+    let prefix = rest.split('?').next().unwrap_or(rest);
+    let (parts, body) = answer.into_parts();
+    let rows: Option<Vec<Value>> = serde_json::from_slice(&body).ok();
+    let Some(mut rows) = rows.filter(|_| rest.contains("recurse")) else { return Response::from_parts(parts, body) };
+    let key = |row: &Value| row.get("Key").and_then(Value::as_str).unwrap_or_default().to_owned();
+    SPECS.with_borrow_mut(|known| {
+        known.extend(rows.iter().map(|row| (key(row), row.clone())));
+        let there: BTreeSet<String> = rows.iter().map(key).collect();
+        let gone = known.iter().filter(|(name, _)| name.starts_with(prefix) && !there.contains(*name));
+        rows.extend(gone.map(|(_, row)| row.clone()));
+    });
+    Response::from_parts(parts, serde_json::to_vec(&rows).unwrap_or_default().into())
+}
+
+fn with_sentinel(rest: &str, answer: Response<Bytes>) -> Response<Bytes> {
     let (key, query) = rest.split_once('?').unwrap_or((rest, ""));
     let pair =
         |key: &str| json!({"Key": key, "Value": null, "Flags": 0, "LockIndex": 0, "CreateIndex": 1, "ModifyIndex": 1});
