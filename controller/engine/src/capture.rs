@@ -119,6 +119,16 @@ impl Eyes<'_> {
         self.world(object, found, guards, held, fresh).await.map(|capture| Captured::World(Box::new(capture)))
     }
 
+    /// Brings the places on the nodes up to date in a capture, which others have taken since; all else in it stays as it was seen.
+    pub fn look_at_places(&self, capture: &mut Capture) -> Result<(), Blind> {
+        let (alive, _) = self.sources.nodes().map_err(Blind::of)?;
+        let nodes = with_load(alive, &lock(self.records));
+        if let Sight::Trusted(fleet) = &mut capture.world.fleet {
+            *fleet = fleet.map(|fleet| Fleet { nodes, ..fleet.clone() });
+        }
+        Ok(())
+    }
+
     async fn world(
         &self,
         object: &ObjectKey,

@@ -25,6 +25,8 @@ pub const CONTROLLER_SERVICE: &str = "helium-controller";
 
 /// How much later than planned a sweep may come before whoever wants to look does not wait for it.
 const SLACK: Duration = Duration::from_secs(5);
+/// Who has nothing to read, since nothing of an object runs yet, believes that it could be seen for so long.
+const RECENT: Duration = Duration::from_secs(1);
 /// How long a failed look at the catalog stands for all others.
 const RETRY_BLIND: Duration = Duration::from_secs(1);
 
@@ -103,7 +105,7 @@ impl Health {
     /// An empty table.
     pub fn new(client: Client, config: EngineConfig, ports: Ports, readiness: Readiness) -> Self {
         let table = Table { services: BTreeMap::new(), names: BTreeMap::new(), blind: None, since: ports.now() };
-        let (proof, table, changed) = (Proof::default(), Mutex::new(table), Notify::new());
+        let (proof, table, changed) = (Proof::new(ports.clone()), Mutex::new(table), Notify::new());
         Self { client, ports, readiness, config, proof, table, changed }
     }
 
@@ -119,7 +121,9 @@ impl Health {
         self.enlist(object, services);
         self.still_blind()?;
         let due: Vec<String> = services.iter().filter(|name| fresh || self.is_too_old(name)).cloned().collect();
-        if !due.is_empty() || services.is_empty() {
+        if services.is_empty() && lock(&self.table).blind.is_none() {
+            self.proof.lately(RECENT, self.read_own_entry()).await?;
+        } else if services.is_empty() || !due.is_empty() {
             self.round(&due, &Read::consistent()).await?;
         }
         let table = lock(&self.table);

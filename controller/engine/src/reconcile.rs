@@ -170,8 +170,8 @@ impl Reconciler {
     }
 
     /// Plans for a world, and gives the plan with the world that it was made for. A plan that relies on health is made again from
-    /// health read past every cache. One that makes instances is made again in the lane, and its places are taken before the lane
-    /// is left.
+    /// health read past every cache. One that makes instances is made again in the lane, for the places that are free by then, and
+    /// takes its own before the lane is left.
     async fn decide<'a>(
         &'a self,
         object: &'a ObjectKey,
@@ -185,7 +185,10 @@ impl Reconciler {
             if lease.is_some() && relies_on_health(&plan) && !fresh {
                 fresh = true;
             } else if lease.is_some() && places_instances(&plan) && lane.is_none() {
+                // Whoever is in the lane keeps all others waiting, so nothing is read in it.
                 lane = Some(self.lane.lock().await);
+                self.eyes().look_at_places(&mut capture)?;
+                continue;
             } else {
                 let places = lane.map(|_lane| Reserved::of(&plan, object, &self.memory.records));
                 return Ok((plan, capture, places));

@@ -63,12 +63,20 @@ pub fn plan(world: &World) -> Decision {
         let reason = "the status is missing although instances are there: this is no first deploy".to_owned();
         return Decision::Blind { reason };
     }
-    let fleet = fleet.map(|fleet| with_orphans(uid, fleet));
-    Decision::Go(Box::new(draft_plan(world, &fleet)))
+    if all_of(uid, fleet.get()) {
+        return Decision::Go(Box::new(draft_plan(world, fleet)));
+    }
+    Decision::Go(Box::new(draft_plan(world, &fleet.map(|fleet| only_of(uid, fleet)))))
 }
 
-/// The fleet without instances of another object of the same name, and with a record for each assignment that lacks one.
-fn with_orphans(uid: &str, fleet: &Fleet) -> Fleet {
+/// Whether nothing in the fleet belongs to another object of the same name.
+fn all_of(uid: &str, fleet: &Fleet) -> bool {
+    fleet.instances.values().all(|instance| instance.uid == uid)
+        && fleet.assignments.values().all(|assignment| assignment.uid == uid)
+}
+
+/// The fleet without what belongs to another object of the same name.
+fn only_of(uid: &str, fleet: &Fleet) -> Fleet {
     let mut fleet = fleet.clone();
     fleet.instances.retain(|_, instance| instance.uid == uid);
     fleet.assignments.retain(|_, assignment| assignment.uid == uid);
