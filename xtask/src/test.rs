@@ -17,7 +17,7 @@ use crate::{
 const TESTS_AT_ONCE: &str = "4";
 
 /// How many worlds are simulated: what fits into a few minutes of a small machine, and into a short break.
-const SEEDS: &str = "150";
+const SEEDS: &str = "100";
 const QUICK_SEEDS: &str = "10";
 
 /// What is to be run.

@@ -111,7 +111,7 @@ fn go(wanted: &Wanted) -> std::io::Result<bool> {
     }
     if let Some(defect) = wanted.defect {
         if !sum.found {
-            println!("the defect {defect} was not caught");
+            println!("the defect {} was not caught", defect.name());
         }
         return Ok(sum.found);
     }
@@ -228,6 +228,6 @@ fn explain(verdict: &Verdict, defect: Option<Defect>, briefly: bool) {
     for line in &verdict.stands {
         println!("  {line}");
     }
-    let defect = defect.map(|defect| format!(" --defect {defect}")).unwrap_or_default();
+    let defect = defect.map(|defect| format!(" --defect {}", defect.name())).unwrap_or_default();
     println!("again: cargo run -p helium-sim -- --seed {:#x}{defect}", verdict.seed);
 }

@@ -28,6 +28,8 @@ use crate::{
     rng::Rng,
 };
 
+/// A server that stands still answers a long poll only when its wait is over: 25 s and a sixteenth.
+const LONGEST_POLL: Duration = Duration::from_secs(27);
 /// How long at most an answer stays what a controller knows: then it asks again.
 const NEXT_LOOK: Duration = Duration::from_secs(12);
 
@@ -278,6 +280,9 @@ impl Wire {
         behind.restore(old);
         // Rights are looked up as they are now, however old the data is.
         behind.set_acl(self.net.server.acl());
+        if sending.long_poll {
+            self.delay_sight(LONGEST_POLL, LONGEST_POLL + age);
+        }
         let answer = behind.transport_as(&self.node).send(sending.request.clone()).await.ok()?;
         self.delay_sight(NEXT_LOOK, age);
         self.net.tell(&format!("{} is answered from {age:?} ago", self.actor));

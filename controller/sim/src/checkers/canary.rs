@@ -20,7 +20,8 @@ impl Checkers {
         let stable = status.stable.as_ref().map(|stable| &stable.revision);
         let made = commit.created().into_iter().any(|new| new.revision == rollout.revision && !commit.is_adopted(new));
         let live = commit.after.running().filter(|instance| instance.revision == rollout.revision).count();
-        let given_up = matches!(rollout.stage, Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed);
+        // A way back that has failed keeps what runs, and so makes a lost one again.
+        let given_up = matches!(rollout.stage, Stage::RollingBack | Stage::Aborted);
         if made && given_up && stable.is_some() && stable != Some(&rollout.revision) && rollout.hold.is_none() {
             let message =
                 format!("{}: {} was given up, and another one of it was made", commit.object, rollout.version);

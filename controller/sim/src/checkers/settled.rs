@@ -53,8 +53,12 @@ fn problem(state: &State, truth: &Truth) -> Option<String> {
     records_agree(state, truth).or_else(|| phase_is_final(state, deployment, status, truth))
 }
 
-/// However hopeless a version is, no more are there than the surge allows.
+/// However hopeless a version is, no more are there than the surge allows. A way back that has failed keeps what runs, whatever is
+/// wanted since.
 fn too_many(truth: &Truth) -> Option<String> {
+    if truth.status.as_ref().is_some_and(|status| status.reason == Reason::RollbackFailed) {
+        return None;
+    }
     let (_, ceiling) = truth.bounds()?;
     let running = truth.running().count();
     (running > ceiling as usize).then(|| format!("{running} should run, and at most {ceiling} may"))
