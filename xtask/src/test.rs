@@ -18,7 +18,7 @@ const TESTS_AT_ONCE: &str = "4";
 
 /// How many worlds are simulated: what fits into a few minutes of a small machine, and into a short break.
 const SEEDS: &str = "100";
-const QUICK_SEEDS: &str = "10";
+const QUICK_SEEDS: &str = "2";
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
