@@ -69,8 +69,6 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
     if !choice.quick {
         steps.run("sim tests", || step::tests(equipped(sim_tests(project), None)));
-    }
-    if !choice.quick {
         steps.run("crash points", || step::command(crash_points(project)));
     }
     let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };

@@ -141,8 +141,8 @@ impl Sum {
         self.commits += verdict.commits;
         self.simulated += verdict.simulated;
         if !same {
-            println!("seed {seed:#x} gives another trace when it is run again");
-            self.found = true;
+            self.error =
+                Some(std::io::Error::other(format!("seed {seed:#x} gives another trace when it is run again")));
             return false;
         }
         if let Some(violation) = &verdict.violation {

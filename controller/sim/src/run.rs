@@ -27,9 +27,6 @@ const QUIET: Duration = Duration::from_secs(205);
 /// How often one looks whether it does.
 const LOOK: Duration = Duration::from_secs(10);
 
-/// How old what a controller sees may be while nothing delays its sight: a poll of its own keeps a service young.
-pub(crate) const STALENESS: Duration = Duration::from_secs(12);
-
 /// What became of a seed.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -81,7 +78,6 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     let setup = setup(seed, defect);
     let enabled = setup.faults.enabled();
     let world = World::make(&setup).await;
-    world.net.check(|checkers, _| checkers.set_staleness(STALENESS));
     let converged = tokio::select! {
         biased;
         () = world.net.broken.notified() => None,

@@ -138,7 +138,6 @@ struct Teller {
 impl Teller {
     async fn new(setup: &Setup) -> Self {
         let world = World::make(setup).await;
-        world.net.check(|checkers, _| checkers.set_staleness(Duration::from_secs(12)));
         tokio::time::sleep(Duration::from_secs(3)).await;
         let people = world.people(0);
         // If this fails the first line of the story says so.

@@ -33,6 +33,9 @@ pub use ownership::strangers_untouched;
 pub use settled::{settled, unexplained};
 use surplus::Surplus;
 
+/// How old what a controller sees may be while nothing delays its sight: a poll of its own keeps a service young.
+const STALENESS: Duration = Duration::from_secs(12);
+
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -53,7 +56,6 @@ impl fmt::Display for Violation {
 pub struct Checkers {
     violation: Option<Violation>,
     history: History,
-    staleness: Duration,
     delays: Vec<Delay>,
     blind: BTreeMap<Lost, Duration>,
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
@@ -160,11 +162,6 @@ impl Commit<'_> {
 }
 
 impl Checkers {
-    /// How old what a controller sees may be as long as nothing delays its sight.
-    pub fn set_staleness(&mut self, staleness: Duration) {
-        self.staleness = staleness;
-    }
-
     /// Something delays the controllers' sight by so much, now and until a time.
     pub fn delay(&mut self, delay: Delay, now: Duration) {
         self.delays.retain(|known| known.holds(now));
@@ -175,7 +172,7 @@ impl Checkers {
     pub(crate) fn staleness(&self, now: Duration) -> Duration {
         let blind = if self.blind.is_empty() { Duration::ZERO } else { Delay::LONG };
         let delays = self.delays.iter().filter(|delay| delay.holds(now)).map(|delay| delay.by);
-        self.staleness + delays.max().unwrap_or_default().max(blind)
+        STALENESS + delays.max().unwrap_or_default().max(blind)
     }
 
     /// The first violation.
