@@ -48,15 +48,13 @@ fn sorted(value: Value) -> Value {
 
 /// A hash of any text, as `digits` lower-case hex digits: for shard names and the ends of ids.
 pub fn short_hash(text: &str, digits: usize) -> String {
-    let mut hash = hex(&Sha256::digest(text.as_bytes()));
-    hash.truncate(digits);
-    hash
+    let hash = Sha256::digest(text.as_bytes());
+    let mut hex = hex(&hash[..hash.len().min(digits.div_ceil(2))]);
+    hex.truncate(digits);
+    hex
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)]).collect()
 }

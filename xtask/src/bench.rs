@@ -1,4 +1,4 @@
-//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`: the benchmark of helium-bench, on release builds.
+//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`: the benchmark of helium-bench, on what is handed out: builds of the profile `dist`.
 
 use std::process::Command;
 
@@ -15,12 +15,12 @@ pub(crate) fn converge(project: &Project, size: &[&str]) -> Outcome {
         Err(reason) => return Outcome::failed(reason),
     };
     for package in ["helium", "helium-bench"] {
-        let build = step::command(project.cargo(&["build", "--release", "--package", package]));
+        let build = step::command(project.cargo(&["build", "--profile", "dist", "--package", package]));
         if !matches!(build, Outcome::Passed(_)) {
             return build;
         }
     }
-    let binary = |name: &str| project.target.join("release").join(name);
+    let binary = |name: &str| project.target.join("dist").join(name);
     let mut bench = Command::new(binary("helium-bench"));
     bench.args(size).env("HELIUM_BIN", binary("helium")).env("CONSUL_BIN", consul.path);
     step::command(bench)

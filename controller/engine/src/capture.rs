@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use helium_crds::{
@@ -44,7 +44,7 @@ pub struct Capture {
     /// What must be so still at the commit.
     pub guards: Guards,
     /// The records as they were read.
-    pub held: Held,
+    pub held: Arc<Held>,
     /// The names under which the instances are registered.
     pub services: BTreeSet<String>,
     /// Whether their health was read past every cache for this capture.
@@ -60,7 +60,7 @@ pub struct InvalidCapture {
     /// What must be so still at the commit.
     pub guards: Guards,
     /// The records as they were read.
-    pub held: Held,
+    pub held: Arc<Held>,
 }
 
 /// Something that has to be seen cannot be.
@@ -124,7 +124,7 @@ impl Eyes<'_> {
         let (alive, _) = self.sources.nodes().map_err(Blind::of)?;
         let nodes = with_load(alive, &lock(self.records));
         if let Sight::Trusted(fleet) = &mut capture.world.fleet {
-            *fleet = fleet.map(|fleet| Fleet { nodes, ..fleet.clone() });
+            fleet.amend(|fleet| fleet.nodes = nodes);
         }
         Ok(())
     }
@@ -134,7 +134,7 @@ impl Eyes<'_> {
         object: &ObjectKey,
         found: Found<'_>,
         guards: Guards,
-        held: Held,
+        held: Arc<Held>,
         fresh: bool,
     ) -> Result<Capture, Blind> {
         let Found { deployment, specs, status, leading_since } = found;
@@ -144,7 +144,10 @@ impl Eyes<'_> {
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let services = services(&deployment, &assignments);
-        let (fleet, seen_since, fresh) = match self.fleet(object, instances, assignments, &services, fresh).await {
+        let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
+        let assigned = held.assignments.iter().map(|(id, placed)| (id.clone(), placed.node.clone()));
+        let known = Known { nodes: recorded.chain(assigned).collect(), instances, assignments };
+        let (fleet, seen_since, fresh) = match self.fleet(object, known, &services, fresh).await {
             Ok(Seen { fleet, since, fresh }) => (Sight::Trusted(Trusted::vouch(fleet)), since, fresh),
             Err(Blind(reason)) => (Sight::Blind { reason }, self.ports.now(), false),
         };
@@ -167,19 +170,18 @@ impl Eyes<'_> {
     async fn fleet(
         &self,
         object: &ObjectKey,
-        instances: BTreeMap<InstanceId, Instance>,
-        assignments: BTreeMap<InstanceId, Assignment>,
+        known: Known,
         services: &BTreeSet<String>,
         fresh: bool,
     ) -> Result<Seen, Blind> {
+        let Known { nodes: placed, instances, assignments } = known;
         let nowhere = BTreeSet::new();
-        let services = if instances.is_empty() && assignments.is_empty() { &nowhere } else { services };
+        let services = if placed.is_empty() { &nowhere } else { services };
         let mut fresh = fresh;
         let (catalog, reports, reports_since) = loop {
             // The catalog comes first: what the other sources say is then never older than it.
             let look = self.health.look(object, services, fresh).await.map_err(Blind)?;
             fresh = look.fresh;
-            let placed = self.placed(object, &instances);
             let (reports, since) = self.sources.reports_of(placed.iter()).map_err(Blind::of)?;
             let unseen = reports.values().any(|report| runs_unseen(report, &look.entries));
             if !(unseen && have_all_come_up(&placed, &reports)) {
@@ -199,13 +201,14 @@ impl Eyes<'_> {
         let fleet = Fleet { instances, assignments, reports, catalog, nodes };
         Ok(Seen { fleet, since, fresh })
     }
+}
 
-    /// Where each instance is, those included of which only the assignment is there.
-    fn placed(&self, object: &ObjectKey, instances: &BTreeMap<InstanceId, Instance>) -> BTreeMap<InstanceId, NodeName> {
-        let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
-        let assigned = lock(self.records).held(object).assignments;
-        recorded.chain(assigned.into_iter().map(|(id, placed)| (id, placed.node))).collect()
-    }
+/// What the records say of the instances.
+struct Known {
+    /// Where each is, those included of which only the assignment is there.
+    nodes: BTreeMap<InstanceId, NodeName>,
+    instances: BTreeMap<InstanceId, Instance>,
+    assignments: BTreeMap<InstanceId, Assignment>,
 }
 
 /// The fleet as it was seen.

@@ -15,7 +15,10 @@
 //! transaction about it is under way. All keys of a transaction bear its random request id in their flags, so that the log tells
 //! whose write it is that is found.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use consul_client::{Client, Error, TxnOp, TxnResults};
 use helium_crds::{ObjectKey, keys::Keys};
@@ -213,19 +216,25 @@ impl Committer {
 
     /// Takes what was written into the records. Gives the status's new index if it was among it.
     fn take_in(&self, object: &ObjectKey, batch: Batch, results: &TxnResults, records: &Mutex<Records>) -> Option<u64> {
-        let mut records = lock(records);
-        let mut status = None;
+        let indexes: BTreeMap<&str, u64> =
+            results.pairs.iter().map(|pair| (pair.key.as_str(), pair.modify_index)).collect();
+        let (mut status, mut doubtful) = (None, false);
+        let mut written = Vec::with_capacity(batch.writes.len());
         for write in batch.writes {
-            let key = write.slot.key(&self.keys, object);
-            let index = results.pairs.iter().find(|pair| pair.key == key).map(|pair| pair.modify_index);
+            let index = indexes.get(write.slot.key(&self.keys, object).as_str()).copied();
             match (write.value, index) {
-                (None, _) => records.remove(object, &write.slot),
+                (None, _) => written.push((write.slot, None)),
                 (Some(value), Some(index)) => {
                     status = status.or((write.slot == Slot::Status).then_some(index));
-                    records.put(object, write.slot, Raw { value, index });
+                    written.push((write.slot, Some(Raw { value, index })));
                 }
-                (Some(_), None) => records.doubt(object),
+                (Some(_), None) => doubtful = true,
             }
+        }
+        let mut records = lock(records);
+        records.take_in(object, written);
+        if doubtful {
+            records.doubt(object);
         }
         status
     }

@@ -112,9 +112,9 @@ impl Memory {
 
     /// The events of one object, read from the store if they have not been yet.
     pub async fn events(&self, object: &ObjectKey) -> Result<KnownEvents, RereadError> {
-        match lock(&self.records).held(object).events {
-            KnownEvents::Unread => {}
-            known @ KnownEvents::Read(_) => return Ok(known),
+        let held = lock(&self.records).held(object);
+        if held.events != KnownEvents::Unread {
+            return Ok(held.events.clone());
         }
         Ok(KnownEvents::Read(self.reader.events(object).await?))
     }

@@ -164,8 +164,10 @@ impl Reconciler {
         } else {
             self.report(object, &plan.status, &capture.services);
         }
-        // What was just written is itself a change of the world: the next look, after the object's rest, goes on from there.
-        let next = if written > 0 { Some(Duration::ZERO) } else { plan.requeue_after };
+        // What was just written is itself a change of the world: the next look, after the object's rest, goes on from there. Where
+        // there would be nothing to go on with, it can be spared.
+        let goes_on = written > 0 && !plan.comes_to_rest();
+        let next = if goes_on { Some(Duration::ZERO) } else { plan.requeue_after };
         Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
     }
 
@@ -254,14 +256,17 @@ impl Reconciler {
 
     /// What is held, with the events if there are any to add. An object of which nothing is held has none yet; if it does have some,
     /// left by another of its name, the write is refused and the object read again.
-    async fn with_events(&self, object: &ObjectKey, held: Held, events: &[Event]) -> Result<Held, ReconcileError> {
-        if events.is_empty() {
+    async fn with_events(
+        &self,
+        object: &ObjectKey,
+        held: Arc<Held>,
+        events: &[Event],
+    ) -> Result<Arc<Held>, ReconcileError> {
+        if events.is_empty() || held.events != KnownEvents::Unread {
             return Ok(held);
         }
-        if held.is_empty() && held.events == KnownEvents::Unread {
-            return Ok(Held { events: KnownEvents::Read(None), ..held });
-        }
-        Ok(Held { events: self.memory.events(object).await?, ..held })
+        let events = if held.is_empty() { KnownEvents::Read(None) } else { self.memory.events(object).await? };
+        Ok(Arc::new(Held { events, ..Arc::unwrap_or_clone(held) }))
     }
 
     /// Tells the rest of the engine where an object stands.

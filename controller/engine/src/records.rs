@@ -5,7 +5,10 @@
 //! Values stay as the bytes that Consul holds and are decoded by each capture: ten thousand instances then cost a few megabytes,
 //! and a value that cannot be read blinds one object and not the controller.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use helium_crds::{InstanceId, Kind, NodeName, ObjectKey, RevisionId, keys::Keys};
@@ -179,7 +182,7 @@ pub struct Place {
 /// The records of all Deployments.
 #[derive(Debug, Default)]
 pub struct Records {
-    objects: BTreeMap<ObjectKey, Held>,
+    objects: BTreeMap<ObjectKey, Arc<Held>>,
     /// Places that a plan has taken and that are not in the store yet, by the plan's object; see [`places`](crate::places).
     reserved: BTreeMap<ObjectKey, Vec<Place>>,
     loads: BTreeMap<NodeName, NodeLoad>,
@@ -196,8 +199,8 @@ impl Records {
         records
     }
 
-    /// What is held of one Deployment; empty if nothing is.
-    pub fn held(&self, object: &ObjectKey) -> Held {
+    /// What is held of one Deployment; empty if nothing is. What is written later does not change it.
+    pub fn held(&self, object: &ObjectKey) -> Arc<Held> {
         self.objects.get(object).cloned().unwrap_or_default()
     }
 
@@ -209,7 +212,7 @@ impl Records {
     /// The Deployments that have an assignment on `node`.
     pub fn on_node(&self, node: &NodeName) -> Vec<ObjectKey> {
         let there = |held: &Held| held.assignments.values().any(|placed| placed.node == *node);
-        self.objects.iter().filter(|(_, held)| there(held)).map(|(key, _)| key.clone()).collect()
+        self.objects.iter().filter(|(_, held)| there(held.as_ref())).map(|(key, _)| key.clone()).collect()
     }
 
     /// Takes places for `object` in advance: they count as load until they are given up or what is held of it is read again.
@@ -233,7 +236,8 @@ impl Records {
     /// The Deployments that differ from those in `other`, not counting events, which are read only when needed.
     pub fn differences(&self, other: &Self) -> BTreeSet<ObjectKey> {
         let keys: BTreeSet<&ObjectKey> = self.objects.keys().chain(other.objects.keys()).collect();
-        let bare = |records: &Self, key: &ObjectKey| Held { events: KnownEvents::Unread, ..records.held(key) };
+        let bare =
+            |records: &Self, key: &ObjectKey| Held { events: KnownEvents::Unread, ..(*records.held(key)).clone() };
         keys.into_iter().filter(|key| bare(self, key) != bare(other, key)).cloned().collect()
     }
 
@@ -249,21 +253,26 @@ impl Records {
         let before = self.objects.remove(&object).unwrap_or_default();
         self.count(before.places(), false);
         self.count(held.places(), true);
-        let changed = before != held;
+        let changed = *before != held;
         if !held.is_empty() || held.events != KnownEvents::Unread {
-            self.objects.insert(object, held);
+            self.objects.insert(object, Arc::new(held));
         }
         changed
     }
 
-    /// Takes in that a key was written.
-    pub fn put(&mut self, object: &ObjectKey, slot: Slot, raw: Raw) {
-        self.change(object, |held| held.put(slot, raw));
-    }
-
-    /// Takes in that a key was removed.
-    pub fn remove(&mut self, object: &ObjectKey, slot: &Slot) {
-        self.change(object, |held| held.remove(slot));
+    /// Takes in what was written of one Deployment: its keys as they stand now, none for one that was removed.
+    pub fn take_in(&mut self, object: &ObjectKey, written: Vec<(Slot, Option<Raw>)>) {
+        let mut held = self.objects.remove(object).unwrap_or_default();
+        self.count(held.places(), false);
+        let now = Arc::make_mut(&mut held);
+        for (slot, raw) in written {
+            match raw {
+                Some(raw) => now.put(slot, raw),
+                None => now.remove(&slot),
+            }
+        }
+        self.count(held.places(), true);
+        self.objects.insert(object.clone(), held);
     }
 
     /// Takes in that everything of one Deployment was removed.
@@ -284,14 +293,6 @@ impl Records {
     /// Whether what is held of this Deployment has to be read again first.
     pub fn is_doubtful(&self, object: &ObjectKey) -> bool {
         self.doubtful.contains(object)
-    }
-
-    fn change(&mut self, object: &ObjectKey, change: impl FnOnce(&mut Held)) {
-        let mut held = self.objects.remove(object).unwrap_or_default();
-        self.count(held.places(), false);
-        change(&mut held);
-        self.count(held.places(), true);
-        self.objects.insert(object.clone(), held);
     }
 
     /// Adds what is on these nodes to their load, or takes it off.
@@ -334,15 +335,16 @@ mod tests {
         let mut records = Records::default();
         let (one, other) = (ObjectKey::new("default", "one"), ObjectKey::new("default", "other"));
         let slot = |id: &str| Slot::Assignment(NodeName::from("n1"), InstanceId::from(id));
-        records.put(&one, slot("a"), Raw { value: assignment(&one, &[80]), index: 1 });
-        records.put(&one, slot("a"), Raw { value: assignment(&one, &[80]), index: 2 });
-        records.put(&other, slot("b"), Raw { value: assignment(&other, &[443]), index: 3 });
+        let raw = |object, ports: &[u16], index| Some(Raw { value: assignment(object, ports), index });
+        records.take_in(&one, vec![(slot("a"), raw(&one, &[80], 1))]);
+        records.take_in(&one, vec![(slot("a"), raw(&one, &[80], 2))]);
+        records.take_in(&other, vec![(slot("b"), raw(&other, &[443], 3))]);
         let load = records.loads()[&NodeName::from("n1")].clone();
         assert_eq!(load.instances, 2, "written twice is still one instance");
         assert_eq!(load.ports.keys().copied().collect::<Vec<_>>(), [80, 443]);
         assert_eq!(records.on_node(&NodeName::from("n1")), [one.clone(), other.clone()]);
 
-        records.remove(&one, &slot("a"));
+        records.take_in(&one, vec![(slot("a"), None)]);
         records.forget(&other);
         assert!(records.loads().is_empty(), "{:?}", records.loads());
     }
@@ -382,7 +384,7 @@ mod tests {
         let mut records = Records::default();
         let one = ObjectKey::new("default", "one");
         let slot = Slot::Assignment(NodeName::from("n1"), InstanceId::from("a"));
-        records.put(&one, slot, Raw { value: Bytes::from_static(b"{"), index: 1 });
+        records.take_in(&one, vec![(slot, Some(Raw { value: Bytes::from_static(b"{"), index: 1 }))]);
         assert!(records.held(&one).unreadable.is_some());
     }
 }

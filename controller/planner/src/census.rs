@@ -90,9 +90,10 @@ fn min_healthy_time(world: &World) -> jiff::SignedDuration {
 }
 
 impl Census {
-    /// Classifies every instance of the fleet.
-    pub(crate) fn take(world: &World, fleet: &Fleet) -> Self {
-        let members = fleet.instances.iter().map(|(id, instance)| (id.clone(), classify(world, fleet, instance)));
+    /// Classifies every instance of the fleet, and those of which only the assignment was left.
+    pub(crate) fn take(world: &World, fleet: &Fleet, orphans: &[Instance]) -> Self {
+        let members = fleet.instances.values().chain(orphans);
+        let members = members.map(|instance| (instance.id.clone(), classify(world, fleet, instance)));
         Self { members: members.collect() }
     }
 

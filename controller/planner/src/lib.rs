@@ -113,10 +113,8 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
 
 fn take_census(world: &World, fleet: &Trusted<Fleet>) -> Trusted<Census> {
     fleet.map(|fleet| {
-        let mut whole = fleet.clone();
         let orphans = records::adopt_orphans(&world.deployment.metadata.uid, &fleet.assignments, &fleet.instances);
-        whole.instances.extend(orphans.into_iter().map(|orphan| (orphan.id.clone(), orphan)));
-        Census::take(world, &whole)
+        Census::take(world, fleet, &orphans)
     })
 }
 

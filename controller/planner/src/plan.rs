@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use helium_crds::{
-    DeploymentStatus, InstanceId, RevisionId,
+    DeploymentStatus, InstanceId, Phase, RevisionId,
     event::Event,
     instance::{Assignment, Instance},
     revision::Revision,
@@ -35,6 +35,17 @@ pub struct Plan {
     /// Whether this plan promotes, advances, or stops what is healthy on health that must be read again, past every cache, before
     /// it is committed.
     pub needs_fresh_health: bool,
+}
+
+impl Plan {
+    /// Whether the next plan will have nothing to do, unless something happens or `requeue_after` is over: all is as wanted, and this
+    /// plan does no more than say so.
+    pub fn comes_to_rest(&self) -> bool {
+        let says = |action: &Action| matches!(action, Action::Note(_) | Action::RecordRevision(_));
+        let DeploymentStatus { phase, rollout, waiting_on, .. } = &self.status;
+        let all_is_well = *phase == Phase::Healthy && rollout.is_none() && waiting_on.is_empty();
+        all_is_well && self.actions.iter().all(says)
+    }
 }
 
 /// One change of the records.

@@ -114,6 +114,11 @@ impl<T> Trusted<T> {
         &self.0
     }
 
+    /// Enters what was seen of a part of it since, by reads that can be trusted as much.
+    pub fn amend(&mut self, enter: impl FnOnce(&mut T)) {
+        enter(&mut self.0);
+    }
+
     /// What follows from what was seen can be trusted as much.
     pub fn map<U>(&self, conclude: impl FnOnce(&T) -> U) -> Trusted<U> {
         Trusted(conclude(&self.0))

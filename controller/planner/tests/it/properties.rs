@@ -1,7 +1,7 @@
 //! Properties that hold whatever people and the world do, leaders, clocks and nodes included, in every crossing:
 //!
 //! - the bounds of surge and unavailability hold at every commit, and no plan does what no plan may;
-//! - a plan that is made twice changes nothing the second time, and time alone changes nothing before the instant at which the plan
+//! - a plan that is made twice changes nothing the second time, one that says that it comes to rest is the last, and time alone changes nothing before the instant at which the plan
 //!   asked to be made again;
 //! - in the end what is wanted is there, and nothing else.
 
@@ -181,10 +181,15 @@ fn by_hand(model: &mut Model, counts: &[(&str, u8)]) {
 
 /// Plans and commits until a plan changes nothing any more; nobody else acts and no time passes.
 fn come_to_rest(model: &mut Model) -> Plan {
+    let mut last: Option<Plan> = None;
     for _ in 0..12 {
         let before = model.clone();
         let plan = model.reconcile();
         check(&before, model, &plan);
+        if let Some(last) = last.replace(plan.clone()).filter(Plan::comes_to_rest) {
+            assert_eq!((&plan.actions, &plan.events), (&Vec::new(), &Vec::new()), "after what came to rest: {last:#?}");
+            assert_eq!((&plan.status, plan.requeue_after), (&last.status, last.requeue_after));
+        }
         if plan.actions.is_empty() && plan.events.is_empty() && plan.status == *before.status() {
             return plan;
         }
