@@ -47,8 +47,7 @@ pub(crate) fn read(files: &Files, namespace: &str) -> Result<Read, Failure> {
     let mut sources = Vec::new();
     let mut report = Report::default();
     for path in paths(files)? {
-        let (name, bytes) = contents(&path)?;
-        match Source::from_bytes(name, &bytes) {
+        match contents(&path) {
             Ok(source) => sources.push(source),
             Err(problems) => report.problems.extend(problems.problems),
         }
@@ -131,17 +130,18 @@ fn walk(folder: &Path, recursive: bool, all: &mut Vec<PathBuf>) -> Result<(), Fa
     Ok(())
 }
 
-/// The name and the bytes of a file, or of stdin.
-fn contents(path: &Path) -> Result<(String, Vec<u8>), Failure> {
-    if path == Path::new("-") {
+/// The text of a file, or of stdin. One that cannot be read is a problem among others, so that these are told as well.
+fn contents(path: &Path) -> Result<Source, Report> {
+    let (name, bytes) = if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut bytes)
-            .map_err(|error| Failure::usage(format!("cannot read stdin: {error}")))?;
-        return Ok(("<stdin>".to_owned(), bytes));
+        ("<stdin>".to_owned(), std::io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path.display().to_string(), fs::read(path))
+    };
+    match bytes {
+        Ok(bytes) => Source::from_bytes(name, &bytes),
+        Err(error) => Err(Source::unreadable(name, &error)),
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(path, &error))?;
-    Ok((path.display().to_string(), bytes))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Failure {

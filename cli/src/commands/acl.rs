@@ -52,7 +52,7 @@ pub(crate) fn run(command: &AclCommand, session: &Session, console: &mut Console
 fn policy(part: Part, keys: &Keys, node: Option<&str>) -> String {
     let root = keys.root();
     match part {
-        Part::Controller => controller(root),
+        Part::Controller => controller(keys),
         Part::Agent => agent(root, node),
         Part::Deployer => deployer(root),
     }
@@ -63,7 +63,8 @@ fn rule(resource: &str, name: &str, access: &str) -> String {
     format!("{resource} \"{name}\" {{ policy = \"{access}\" }}\n")
 }
 
-fn controller(root: &str) -> String {
+fn controller(keys: &Keys) -> String {
+    let root = keys.root();
     let mut text = "# Helium's controller: reads everything of Helium, and writes its own part.\n".to_owned();
     text += &rule("key_prefix", root, "read");
     text += "# It makes the store ready, and removes objects that were marked and of which nothing is left.\n";
@@ -71,18 +72,18 @@ fn controller(root: &str) -> String {
     for room in ["spec/", "status/", "inst/", "assign/", "revision/", "events/", "lock/"] {
         text += &rule("key_prefix", &format!("{root}{room}"), "write");
     }
-    text += "# Sentinels in what agents write, and the reports of instances whose node is forgotten.\n";
-    text += &rule("key_prefix", &format!("{root}report/"), "write");
-    for room in ["node/", "alive/"] {
-        text += &rule("key", &format!("{root}{room}.keep"), "write");
+    text += "# Sentinels in what agents write.\n";
+    let of_agents =
+        |key: &String| ["report/", "node/", "alive/"].iter().any(|room| key.starts_with(&format!("{root}{room}")));
+    for sentinel in keys.sentinels().into_iter().filter(of_agents) {
+        text += &rule("key", &sentinel, "write");
     }
-    text += "# Its lock, and the service whose check keeps the lock.\n";
+    text += "# Its lock, and its own service, by which it sees whether the catalog shows all.\n";
     text += &rule("session_prefix", "", "write");
     text += &rule("service_prefix", "helium-controller", "write");
     text += "# Health of everything that runs. Without the right to read all nodes, Consul leaves instances out without a word.\n";
     text += &rule("service_prefix", "", "read");
     text += &rule("node_prefix", "", "read");
-    text += &rule("agent_prefix", "", "read");
     text
 }
 

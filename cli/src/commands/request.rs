@@ -54,7 +54,12 @@ pub(super) async fn send(
     if let Some(why) = answer?.refused {
         return Err(Failure::new(Exit::Refused, format!("deployment/{key} was not {done}: {why}")));
     }
-    console.line(format!("deployment/{key} {done}"))?;
+    // An abort that finds nothing to give up is carried out, too: it must not look as if something had been.
+    let status = if verb == Verb::Abort { people.status(&key).await? } else { None };
+    match status.filter(|status| status.rollout.is_none()) {
+        Some(status) => console.line(format!("deployment/{key} unchanged: {}", nothing_to_do(Some(&status))))?,
+        None => console.line(format!("deployment/{key} {done}"))?,
+    }
     Ok(Exit::Ok)
 }
 
@@ -66,6 +71,9 @@ fn nothing_to_do(status: Option<&DeploymentStatus>) -> String {
     let (new, stable) = (&rollout.version, status.stable.as_ref().map(|stable| &stable.version));
     match (rollout.stage, stable) {
         (Stage::RollingBack, Some(stable)) => format!("{new} is aborted already, and {stable} is taking over again"),
+        (Stage::RollbackFailed, Some(stable)) => {
+            format!("{new} is aborted already, and the way back to {stable} failed")
+        }
         (_, Some(stable)) => format!("{new} is aborted already; {stable} serves"),
         (_, None) => format!("{new} is aborted already"),
     }

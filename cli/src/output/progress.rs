@@ -25,12 +25,15 @@ pub(crate) struct Progress {
     seen_whole: bool,
     /// Lines that have been said since the rollout began.
     said: BTreeSet<String>,
+    /// The step about which it has been said what is waited for there.
+    stop_told: Option<u32>,
 }
 
 impl Progress {
     /// Nothing seen, nothing said. `name` is what the person calls the Deployment.
     pub(crate) fn of(name: impl Into<String>) -> Self {
-        Self { name: name.into(), last: None, kind: None, lowest: None, seen_whole: false, said: BTreeSet::new() }
+        let (seen_whole, said, stop_told) = (false, BTreeSet::new(), None);
+        Self { name: name.into(), last: None, kind: None, lowest: None, seen_whole, said, stop_told }
     }
 
     /// What is worth saying now that `status` has been seen.
@@ -40,6 +43,7 @@ impl Progress {
         if let Some(rollout) = &status.rollout {
             if old_rollout.is_none_or(|old| old.id != rollout.id) {
                 self.said.clear();
+                self.stop_told = None;
                 self.lowest = None;
                 self.seen_whole = rollout.abort.is_none();
             }
@@ -50,7 +54,7 @@ impl Progress {
         self.tell(&mut lines, status.waiting_on.iter().filter_map(waiting_line));
         if let Some(rollout) = &status.rollout {
             let old = old_rollout.filter(|old| old.id == rollout.id);
-            let step = self.step_line(old, rollout);
+            let step = self.step_line(old, status, rollout).or_else(|| self.stop_line(status, rollout));
             self.tell(&mut lines, step);
             self.tell(&mut lines, rolling_line(status, rollout));
             self.tell(&mut lines, critical_lines(status, rollout));
@@ -75,7 +79,7 @@ impl Progress {
     }
 
     /// A canary has reached a weight: `canary 25% (1 of 4) healthy, soak 10s`.
-    fn step_line(&self, old: Option<&Rollout>, rollout: &Rollout) -> Option<String> {
+    fn step_line(&mut self, old: Option<&Rollout>, status: &DeploymentStatus, rollout: &Rollout) -> Option<String> {
         if rollout.kind != RolloutKind::Canary || rollout.stage != Stage::Steps {
             return None;
         }
@@ -86,13 +90,27 @@ impl Progress {
             return None;
         }
         let next = rollout.steps.get(present);
+        if next.is_some() || waits_for_a_person(status) {
+            self.stop_told = Some(rollout.step);
+        }
         // While the next step sets a weight of its own, the weight that was reached is the one before it.
         let reached = if next.is_some_and(sets_weight) { old.and_then(|old| old.weight) } else { rollout.weight };
-        Some(format!("{} healthy{}", canary(reached?), self.then(next)))
+        Some(format!("{} healthy{}", canary(reached?), self.then(next, status)))
+    }
+
+    /// A step that no weight came right before, and at which a person is waited for: behind a soak, or before the first instance.
+    fn stop_line(&mut self, status: &DeploymentStatus, rollout: &Rollout) -> Option<String> {
+        let at_steps = rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps;
+        if !at_steps || !waits_for_a_person(status) || self.stop_told == Some(rollout.step) {
+            return None;
+        }
+        self.stop_told = Some(rollout.step);
+        let stands = rollout.weight.filter(|weight| weight.canary > 0).map_or("no canary yet".to_owned(), canary);
+        Some(format!("{stands}{}", self.then(rollout.steps.get(rollout.step as usize), status)))
     }
 
     /// What comes after a weight was reached.
-    fn then(&self, next: Option<&Step>) -> String {
+    fn then(&self, next: Option<&Step>, status: &DeploymentStatus) -> String {
         let promote = format!("`helium canary promote {}`", self.name);
         match next {
             Some(Step::Soak(period)) => format!(", soak {period}"),
@@ -102,7 +120,8 @@ impl Progress {
             }
             Some(Step::Pause(_)) => format!(", waits for {promote}"),
             Some(Step::SetWeight(_) | Step::SetReplicas(_)) => String::new(),
-            None => format!(", all steps done, waits for {promote}"),
+            None if waits_for_a_person(status) => format!(", all steps done, waits for {promote}"),
+            None => ", all steps done".to_owned(),
         }
     }
 
@@ -162,6 +181,10 @@ impl Progress {
             _ => format!("rolled back: {version} is {healthy}/{wanted} healthy"),
         }
     }
+}
+
+fn waits_for_a_person(status: &DeploymentStatus) -> bool {
+    status.waiting_on.iter().any(|waiting| matches!(waiting, WaitingOn::Person { .. }))
 }
 
 fn sets_weight(step: &Step) -> bool {

@@ -217,6 +217,38 @@ fn an_open_pause_says_who_is_waited_for() {
     insta::assert_snapshot!(lines(&[paused]), @"canary 25% (1 of 4) healthy, waits for `helium canary promote hello`");
 }
 
+fn waiting_for_promotion(mut status: DeploymentStatus) -> DeploymentStatus {
+    status.waiting_on = vec![WaitingOn::Person { command: "helium canary promote hello".to_owned() }];
+    status
+}
+
+#[test]
+fn a_person_is_called_behind_a_soak_and_behind_the_last_step_and_each_is_told_once() {
+    let soak = canary(1, 25, (3, 1), (3, 1));
+    let mut paused = waiting_for_promotion(canary(2, 25, (3, 1), (3, 1)));
+    paused.rollout.as_mut().unwrap().steps[2] = Step::Pause(Pause::default());
+    let mut last = canary(4, 50, (2, 2), (2, 2));
+    last.reason = Reason::AwaitingPromotion;
+    let called = waiting_for_promotion(last.clone());
+    insta::assert_snapshot!(lines(&[soak.clone(), paused.clone(), paused]), @r"
+    canary 25% (1 of 4) healthy, soak 10s
+    canary 25% (1 of 4), waits for `helium canary promote hello`
+    ");
+    let second = canary(3, 50, (2, 2), (2, 2));
+    insta::assert_snapshot!(lines(&[soak, second, last, called.clone(), called]), @r"
+    canary 25% (1 of 4) healthy, soak 10s
+    canary 50% (2 of 4) healthy, soak 10s
+    canary 50% (2 of 4), all steps done, waits for `helium canary promote hello`
+    ");
+}
+
+#[test]
+fn a_person_is_called_before_the_first_instance_too() {
+    let mut gate = waiting_for_promotion(canary(0, 0, (3, 0), (3, 0)));
+    gate.rollout.as_mut().unwrap().steps[0] = Step::Pause(Pause::default());
+    insta::assert_snapshot!(lines(&[gate.clone(), gate]), @"no canary yet, waits for `helium canary promote hello`");
+}
+
 #[test]
 fn a_hold_is_told_when_it_begins_and_when_it_ends() {
     let free = canary(1, 25, (3, 1), (3, 1));

@@ -44,7 +44,7 @@ fn meant_for_this(draft: &Draft<'_>, request: &ControlRequest) -> Result<(), Str
 fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
     match request.verb {
         Verb::Restart => return restart(draft),
-        Verb::Abort if draft.status.rollout.is_none() => return Err("no rollout is under way".to_owned()),
+        Verb::Abort if draft.status.rollout.is_none() => return Ok(()), // there is nothing to give up
         _ => {}
     }
     let rollout = draft.status.rollout.as_ref().ok_or("no rollout is under way")?;

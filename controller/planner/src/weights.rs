@@ -111,6 +111,22 @@ mod tests {
     }
 
     #[test]
+    fn a_step_has_a_canary_wherever_anything_is_wanted_and_else_is_the_nearest_whole_counts() {
+        for &(wanted, weights, surge, canary, stable) in TABLE {
+            for &weight in weights {
+                let counts = step_counts(wanted, Percent::new(weight).unwrap(), surge);
+                let (canary, stable) = if canary == 0 && wanted > 0 { (1, wanted - 1) } else { (canary, stable) };
+                let given = format!("{wanted} wanted, {weight}%, surge {surge}");
+                assert_eq!(
+                    (counts.canary, counts.stable, counts.requested),
+                    (canary, stable, u32::from(weight)),
+                    "{given}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_count_of_canaries_uses_the_surge_before_it_takes_from_the_stable_version() {
         for (wanted, number, surge, canary, stable) in
             [(10, 2, 0, 2, 8), (10, 2, 1, 2, 9), (10, 2, 5, 2, 10), (3, 7, 1, 3, 1), (0, 2, 1, 0, 0)]

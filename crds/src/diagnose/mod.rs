@@ -132,6 +132,15 @@ fn draft<'a>(
 }
 
 impl Source {
+    /// The problem of a text that cannot be read at all.
+    pub fn unreadable(name: impl Into<std::sync::Arc<str>>, why: &std::io::Error) -> Report {
+        let source = Self::new(name, "");
+        let message = format!("cannot read `{}`: {why}", source.name);
+        let mut problems = Problems::of(&source);
+        problems.add(0..0, "", Code::Unreadable, message, None);
+        Report { problems: problems.into_sorted() }
+    }
+
     /// A source from the bytes of a file.
     ///
     /// # Errors

@@ -38,6 +38,7 @@ macro_rules! codes {
 
 codes! {
     NotUtf8 = "not-utf8": "The text is not UTF-8.",
+    Unreadable = "unreadable": "The text cannot be read.",
     Syntax = "syntax": "The text is not YAML.",
     Tab = "tab": "A tab in the indentation.",
     TooBig = "too-big": "Too long, too deep, or too many values.",

@@ -12,13 +12,17 @@ const AROUND: usize = 1;
 impl Problem {
     /// The problem for people, without a line break at its end. With `colour` it holds terminal escapes.
     pub fn render(&self, colour: bool) -> String {
+        let title = Level::ERROR.primary_title(self.message.as_str()).id(self.code.as_str());
+        if self.source.text.is_empty() && self.path.is_empty() {
+            return renderer(colour).render(&[Group::with_title(title)]); // there is nothing to show
+        }
         let (text, first_line, offset) = self.excerpt();
         let span = self.one_line();
         let span = span.start - offset..span.end - offset;
         let caret = AnnotationKind::Primary.span(span).label((!self.path.is_empty()).then_some(self.path.as_str()));
         let snippet =
             Snippet::source(text).path(&*self.source.name).line_start(first_line).fold(false).annotation(caret);
-        let mut group = Level::ERROR.primary_title(self.message.as_str()).id(self.code.as_str()).element(snippet);
+        let mut group = title.element(snippet);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }

@@ -203,6 +203,7 @@ fn env_may_use_what_helium_sets_what_agents_pass_on_and_itself() {
 
 #[test]
 fn the_steps_of_a_canary_fit_together() {
+    golden("pause-without-braces", &with(CANARY, "soak: 10s", "pause:"));
     golden("pause-of-two-ends", &with(CANARY, "soak: 10s", "pause: {duration: 1m, promoteAfter: 2m}"));
     golden("soak-before-weight", &with(CANARY, "    - setWeight: 25%\n", ""));
     golden("no-steps", &with(CANARY, "\n    - setWeight: 25%\n    - soak: 10s", " []"));
@@ -252,6 +253,12 @@ fn colour_is_there_only_where_it_is_asked_for() {
 fn bytes_that_are_not_utf_8_are_a_problem_of_their_own() {
     let report = Source::from_bytes("hello.yaml", b"a: 1\nb: \xff\n").unwrap_err();
     golden("not-utf8", &report);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem_among_others() {
+    let gone = std::io::Error::new(std::io::ErrorKind::NotFound, "no such file");
+    golden("unreadable", &Source::unreadable("hello.yaml", &gone));
 }
 
 #[test]

@@ -112,7 +112,7 @@ enum Judgement {
 /// Judges a request while a rollout is at `stage`. Only what is certain is judged here, the rest is the controller's.
 fn judge(verb: Verb, stage: Option<Stage>) -> Judgement {
     match (verb, stage) {
-        (Verb::Abort, None | Some(Stage::RollingBack | Stage::Aborted)) => Judgement::Nothing,
+        (Verb::Abort, None | Some(Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed)) => Judgement::Nothing,
         (Verb::Promote | Verb::PromoteFull | Verb::Retry | Verb::Pause | Verb::Resume, None) => {
             Judgement::Refuse("no rollout is under way")
         }
@@ -133,7 +133,9 @@ mod tests {
     #[test]
     fn an_abort_of_nothing_asks_nothing() {
         assert_eq!(judge(Verb::Abort, None), Judgement::Nothing);
-        assert_eq!(judge(Verb::Abort, Some(Stage::Aborted)), Judgement::Nothing);
+        for given_up in [Stage::RollingBack, Stage::Aborted, Stage::RollbackFailed] {
+            assert_eq!(judge(Verb::Abort, Some(given_up)), Judgement::Nothing, "{given_up:?}");
+        }
         assert_eq!(judge(Verb::Abort, Some(Stage::Steps)), Judgement::Ask);
     }
 

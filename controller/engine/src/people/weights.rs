@@ -33,7 +33,7 @@ pub(super) fn check(deployment: &AnyObject, canary: &AnyObject) -> Result<Vec<St
     if deployment.spec.versions.is_some() || wanted == 0 {
         return Ok(Vec::new());
     }
-    let mut warnings = Vec::new();
+    let mut warnings = too_many(wanted, &canary.spec);
     for (place, weight) in inexact(&deployment.spec, &canary.spec) {
         let (requested, achieved) = (weight.requested, weight.achieved());
         if canary.spec.exact {
@@ -49,6 +49,18 @@ pub(super) fn check(deployment: &AnyObject, canary: &AnyObject) -> Result<Vec<St
         }
     }
     Ok(warnings)
+}
+
+/// Steps that ask for more canaries than there are to be instances.
+fn too_many(wanted: u32, canary: &CanarySpec) -> Vec<String> {
+    let warning = |(place, step): (usize, &Step)| match step {
+        Step::SetReplicas(number) if *number > wanted => Some(format!(
+            "step {} asks for {number} canaries and gets {wanted}: no more than `spec.replicas`",
+            place + 1
+        )),
+        _ => None,
+    };
+    canary.steps.iter().enumerate().filter_map(warning).collect()
 }
 
 #[cfg(test)]
@@ -76,6 +88,13 @@ mod tests {
     fn a_weight_that_comes_out_far_off_is_a_warning_with_its_numbers() {
         let warnings = check(&deployment(3, 1), &canary("10%", false)).unwrap();
         assert_eq!(warnings, ["step 1 asks for 10% and gets 25% (1 of 4)"]);
+    }
+
+    #[test]
+    fn more_canaries_than_replicas_is_a_warning() {
+        let canary = manifest(Kind::Canary, json!({"steps": [{"setReplicas": 3}, {"setReplicas": 7}]}));
+        let warnings = check(&deployment(3, 1), &canary).unwrap();
+        assert_eq!(warnings, ["step 2 asks for 7 canaries and gets 3: no more than `spec.replicas`"]);
     }
 
     #[test]

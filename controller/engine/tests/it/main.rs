@@ -8,5 +8,6 @@ mod crashes;
 mod first_light;
 mod leaders;
 mod long_polls;
+mod second_look;
 mod stage;
 mod unreadable;

@@ -142,6 +142,79 @@ fn a_newer_version_supersedes_a_paused_canary() {
     assert_eq!(counts, (3, 0, 1, Reason::PausedAtStep));
 }
 
+/// The same from a later weight, and of a version that differs in its environment alone: what it had reached counts for nothing.
+#[test]
+fn a_newer_version_begins_at_the_first_step_wherever_the_older_one_was() {
+    for same_label in [false, true] {
+        let steps = vec![weight(25), soak(2), weight(50), open_pause()];
+        let mut model = Model::new(3, 1, 0).with_canary(steps).settled();
+        model.apply_version("v2");
+        model.run(40);
+        assert_eq!((model.live("v1"), model.live("v2"), model.at_step()), (2, 2, Some(3)));
+        let older = model.status().current.revision.clone();
+        if same_label {
+            model.deployment().spec.template.env.insert("GREETING".to_owned(), "hello".to_owned());
+            model.apply_version("v2");
+        } else {
+            model.apply_version("v3");
+        }
+        model.step();
+        assert_eq!((model.at_step(), model.status().current.revision == older), (Some(0), false));
+        model.run_until(40, |model| model.at_step() == Some(3));
+        model.run(20);
+        let of_older = model.fleet.instances.values().filter(|one| one.revision == older).count();
+        assert_eq!((model.live("v1"), of_older, model.total()), (2, 0, 4), "same label: {same_label}");
+    }
+}
+
+/// A count of nothing leaves nothing to try a version beside.
+#[test]
+fn a_version_that_comes_while_no_instance_is_wanted_takes_no_steps() {
+    let mut model = hello();
+    model.scale(0);
+    model.run(20);
+    model.apply_version("v2");
+    model.run(20);
+    assert_eq!(model.status().stable.as_ref().map(|stable| stable.version.as_str()), Some("v2"));
+    model.scale(3);
+    model.run(30);
+    assert_eq!((model.live("v1"), model.live("v2"), model.reason()), (0, 3, Reason::AllHealthy));
+}
+
+#[test]
+fn an_abort_sticks_through_an_edit_of_the_steps_and_without_the_canary() {
+    let mut model = hello();
+    model.apply_bad_version("v2");
+    model.run(30);
+    let aborted = |model: &Model| (model.reason(), model.live("v1"), model.live("v2"));
+    model.world.canary.as_mut().unwrap().spec.steps = vec![weight(50), open_pause()];
+    model.run(20);
+    assert_eq!(aborted(&model), (Reason::RolloutAborted, 3, 0), "with other steps");
+    model.drop_canary();
+    model.run(20);
+    assert_eq!(aborted(&model), (Reason::RolloutAborted, 3, 0), "without a Canary");
+}
+
+/// Two failed samples in a row abort; with a good one between them, none ever does.
+#[test]
+fn a_good_sample_ends_the_row_of_failures() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.apply_version("v2");
+    model.run(20);
+    let canary = model.fleet.instances.values().find(|one| one.version == "v2").unwrap().id.clone();
+    for _ in 0..5 {
+        model.sick.insert(canary.clone());
+        model.step();
+        assert_eq!(model.status().rollout.as_ref().unwrap().analysis.in_row, 1);
+        model.sick.clear();
+        model.step();
+        assert_eq!(model.status().rollout.as_ref().unwrap().analysis.in_row, 0);
+    }
+    assert_eq!(model.reason(), Reason::PausedAtStep);
+    model.sick.insert(canary);
+    model.run_until(10, |model| model.stage() == Some(Stage::RollingBack));
+}
+
 /// Argo Rollouts e2e 9: a pause of 30 s with a deadline of 5 s never fails.
 #[test]
 fn pauses_and_soaks_count_against_no_deadline() {

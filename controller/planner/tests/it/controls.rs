@@ -5,7 +5,7 @@ use helium_crds::{
     status::{AbortCause, Reason, Stage},
 };
 
-use crate::model::{Model, open_pause, weight};
+use crate::model::{Model, open_pause, soak, weight};
 
 fn paused_canary() -> Model {
     let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause(), weight(50), open_pause()]).settled();
@@ -21,26 +21,43 @@ fn an_abort_with_nothing_under_way_changes_nothing() {
     model.ask(Verb::Abort);
     model.run(5);
     assert_eq!((model.reason(), model.live("v1")), (Reason::AllHealthy, 3));
-    assert_eq!(model.last_refusal().as_deref(), Some("no rollout is under way"));
+    assert_eq!((model.status().control.len(), model.last_refusal()), (1, None), "it is answered, and no mistake");
 }
 
 #[test]
 fn an_abort_works_in_every_state_that_is_not_over() {
-    for wait in [0, 1, 2, 5, 20] {
-        let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
-        model.apply_version("v2");
-        model.run(wait);
-        model.step();
-        model.ask(Verb::Abort);
-        model.run(30);
-        assert_eq!(
-            (model.reason(), model.live("v1"), model.live("v2")),
-            (Reason::RolloutAborted, 3, 0),
-            "after {wait} s"
-        );
-        let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
-        assert_eq!((abort.cause, abort.by.as_deref()), (AbortCause::Requested, Some("alice")));
+    let pause_after_weight = vec![weight(25), open_pause()];
+    let gate = vec![open_pause(), weight(25), soak(500)];
+    let long_soak = vec![weight(25), soak(500)];
+    let by_hand_at_the_end = vec![weight(25), soak(2)];
+    let until_last = |wait| [0, 1, 2, 5, wait];
+    let rows = [
+        (pause_after_weight, true, until_last(20), Reason::PausedAtStep),
+        (gate, true, until_last(20), Reason::PausedAtStep),
+        (long_soak, true, until_last(20), Reason::CanaryStep),
+        (by_hand_at_the_end, false, until_last(20), Reason::AwaitingPromotion),
+    ];
+    for (steps, auto_promote, waits, at_last) in rows {
+        for wait in waits {
+            let mut model = Model::new(3, 1, 0).with_canary(steps.clone()).settled();
+            model.world.canary.as_mut().unwrap().spec.auto_promote = auto_promote;
+            model.apply_version("v2");
+            model.run(wait);
+            model.step();
+            if wait == 20 {
+                assert_eq!(model.reason(), at_last);
+            }
+            abort_and_check(model, &format!("{steps:?} after {wait} s"));
+        }
     }
+}
+
+fn abort_and_check(mut model: Model, when: &str) {
+    model.ask(Verb::Abort);
+    model.run(30);
+    assert_eq!((model.reason(), model.live("v1"), model.live("v2")), (Reason::RolloutAborted, 3, 0), "{when}");
+    let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
+    assert_eq!((abort.cause, abort.by.as_deref()), (AbortCause::Requested, Some("alice")));
 }
 
 #[test]

@@ -37,6 +37,19 @@ fn a_count_of_canaries_stays_through_a_rescale() {
     assert_eq!(live(&model), (5, 2));
 }
 
+/// The same with the count in the update itself. Nomad leaves the stable version at 10 until the promotion; here a count is followed at
+/// once, whatever else came with it.
+#[test]
+fn a_count_that_comes_with_the_update_is_followed_beside_the_canaries() {
+    for (replicas, stable) in [(15, 15), (5, 5)] {
+        let mut model = nomad(10, 2, 2);
+        model.apply_version("v2");
+        model.scale(replicas);
+        model.run(30);
+        assert_eq!(live(&model), (stable, 2), "to {replicas}");
+    }
+}
+
 /// Nomad: count 3 with 7 canaries places 7. Here no more than the wanted count is tried, and the surge bounds the rest.
 #[test]
 fn there_are_no_more_canaries_than_instances() {

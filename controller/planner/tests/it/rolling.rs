@@ -66,6 +66,7 @@ fn a_bad_roll_stops_at_its_surge_and_returns_at_the_deadline() {
     model.apply_bad_version("v2");
     model.run(30);
     assert_eq!((model.live("v1"), model.live("v2"), model.reason()), (4, 1, Reason::RollingUpdate));
+    // Argo Rollouts leaves 4 + 1 and says `Degraded`; here the way back is taken, as `onFailure: rollback` says.
     model.run(60);
     assert_eq!((model.live("v1"), model.live("v2"), model.reason()), (4, 0, Reason::RolloutAborted));
     let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
@@ -82,6 +83,10 @@ fn a_fix_follows_an_aborted_roll_at_once() {
     model.apply_bad_version("v3");
     model.run(10);
     assert_eq!((model.live("v1"), model.live("v2"), model.live("v3")), (4, 0, 1));
+    assert_eq!(model.reason(), Reason::RollingUpdate);
+    let mut worse = model.clone();
+    worse.run(80);
+    assert_eq!((worse.reason(), worse.live("v1"), worse.live("v3")), (Reason::RolloutAborted, 4, 0));
     model.apply_version("v4");
     model.run(60);
     assert_eq!((model.reason(), model.live("v4"), model.total()), (Reason::AllHealthy, 4, 4));
