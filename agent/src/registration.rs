@@ -137,6 +137,8 @@ pub(crate) fn leftovers(
 
 #[cfg(test)]
 mod tests {
+    use helium_crds::Period;
+
     use super::*;
     use crate::testing;
 
@@ -154,6 +156,18 @@ mod tests {
         let checks = service.checks.unwrap();
         assert_eq!(checks[0].http, "http://127.0.0.1:20001/health");
         assert_eq!((checks[0].id.as_str(), checks[0].status), ("helium-hello-0:up", Some(CheckStatus::Critical)));
+    }
+
+    #[test]
+    fn a_check_is_registered_with_its_intervals_and_with_how_often_it_must_pass_or_fail() {
+        let mut record = record();
+        let check = &mut record.assignment.template.checks[0];
+        (check.interval, check.timeout) = (Period::from_secs(7), Period::from_secs(3));
+        (check.success_before_passing, check.failures_before_critical) = (2, 4);
+        let definition = wanted(&testing::config(), &record).checks.unwrap().remove(0);
+        let seconds = |time: Option<std::time::Duration>| time.unwrap().as_secs();
+        assert_eq!((seconds(definition.interval), seconds(definition.timeout)), (7, 3));
+        assert_eq!((definition.success_before_passing, definition.failures_before_critical), (2, 4));
     }
 
     #[test]

@@ -132,9 +132,11 @@ fn tags_and_meta_change_in_place() {
     let mut model = Model::new(3, 1, 0).settled();
     let ids: Vec<_> = model.fleet.instances.keys().cloned().collect();
     model.deployment().spec.tags = vec!["blue".to_owned()];
+    model.deployment().spec.meta.insert("team".to_owned(), "shop".to_owned());
     model.run(5);
     assert_eq!(model.fleet.instances.keys().cloned().collect::<Vec<_>>(), ids);
     assert!(model.fleet.assignments.values().all(|assignment| assignment.service.tags == ["blue", "stable"]));
+    assert!(model.fleet.assignments.values().all(|assignment| assignment.service.meta["team"] == "shop"));
 }
 
 #[test]

@@ -70,6 +70,15 @@ fn undo_goes_back_to_the_version_before() {
         (fleet.of_version("1").len() == 2 && fleet.of_version("2").is_empty()).then_some(())
     });
     fleet.await_phase("web", "Healthy");
+    let again = fleet.helium.run_for(ROLLOUT, &["rollout", "undo", "web", "--to-revision", "3", "--wait"]).ok();
+    again.expect("deployment/web unchanged: it is at revision 3 already");
+    fleet
+        .helium
+        .run_for(ROLLOUT, &["rollout", "undo", "web", "--wait"])
+        .ok()
+        .expect("(1 -> 2)")
+        .expect("rolled out 2: 2/2 healthy");
+    assert_eq!((fleet.of_version("1").len(), fleet.of_version("2").len()), (0, 2));
 }
 
 #[test]

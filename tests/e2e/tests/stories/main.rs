@@ -7,6 +7,7 @@ mod specs;
 
 mod counts;
 mod deaths;
+mod described;
 mod doctor;
 mod drift;
 mod ends;

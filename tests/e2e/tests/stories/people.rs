@@ -31,6 +31,11 @@ fn exit_codes_tell_what_went_wrong() {
     fleet.apply(&deployment("web", "1", 1, "")).ok();
     let wait = ["wait", "--for", "phase=Degraded", "deployment/web", "--timeout", "1s"];
     fleet.helium.run(&wait).expect_code(5);
+    let never = fleet.helium.write("never.yaml", &with_flags("never", "1", 1, "--fail-health", ""));
+    let output = fleet.helium.run(&["apply", "-f", &never, "--wait", "--timeout", "2s"]).expect_code(5);
+    output.expect("deployment/never is not there after 2s").expect("helium explain deployment/never");
+    fleet.helium.run(&["rollout", "status", "never", "--timeout", "1s"]).expect_code(5);
+    fleet.helium.run(&["delete", "deployment/never", "--wait"]).ok();
     let file = fleet.helium.write("web.yaml", &deployment("web", "1", 2, ""));
     fleet.helium.run(&["diff", "-f", &file]).expect_code(1);
 }
