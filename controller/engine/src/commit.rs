@@ -26,7 +26,9 @@ use helium_runtime::{leader::Fence, ports::Ports};
 
 use crate::{
     batch::{self, Batch, GUARDS, MAX_TXN_BYTES, Stand},
+    config::EngineConfig,
     draft::Draft,
+    group_commit::GroupCommit,
     metrics::Metrics,
     records::{Held, Raw, Records, Slot},
 };
@@ -114,16 +116,16 @@ impl CommitError {
 
 /// Commits drafts of one store.
 pub struct Committer {
-    client: Client,
+    group: GroupCommit,
     keys: Keys,
     ports: Ports,
     metrics: Metrics,
 }
 
 impl Committer {
-    /// A committer that writes through `client` under `keys`.
-    pub fn new(client: Client, keys: Keys, ports: Ports, metrics: Metrics) -> Self {
-        Self { client, keys, ports, metrics }
+    /// A committer that writes through `client`, in as many transactions at the same time as `config` says.
+    pub fn new(client: Client, config: &EngineConfig, ports: Ports, metrics: Metrics) -> Self {
+        Self { group: GroupCommit::new(client, config.transactions), keys: config.keys.clone(), ports, metrics }
     }
 
     /// Writes all of `draft`, and takes what was written into `records`. Gives how many keys were written.
@@ -155,7 +157,7 @@ impl Committer {
         if draft.remove_object {
             let ops = batch::removal(&self.keys, object, fence, &stand);
             written += ops.len() - GUARDS;
-            self.send(object, &ops, 0, records).await?;
+            self.send(object, ops, 0, 0, records).await?;
             lock(records).forget(object);
         }
         self.metrics.written_keys.inc_by(u64::try_from(written).unwrap_or(u64::MAX));
@@ -166,7 +168,7 @@ impl Committer {
     pub async fn remove_canary(&self, fence: &Fence, object: &ObjectKey, index: u64) -> Result<(), CommitError> {
         let stand = Stand { spec: None, canary: Some(index), remove_canary: true, status: None, requests: Vec::new() };
         let ops = batch::ops(&self.keys, object, fence, &stand, &Batch::default(), 0);
-        self.send(object, &ops, 0, &Mutex::default()).await.map(drop)
+        self.send(object, ops, 0, 0, &Mutex::default()).await.map(drop)
     }
 
     async fn commit_batch(
@@ -179,7 +181,7 @@ impl Committer {
     ) -> Result<(), CommitError> {
         let request = self.ports.entropy.next_u64();
         let ops = batch::ops(&self.keys, object, fence, stand, &batch, request);
-        let results = self.send(object, &ops, request, records).await?;
+        let results = self.send(object, ops, batch.bytes, request, records).await?;
         self.metrics.written_bytes.inc_by(u64::try_from(batch.bytes).unwrap_or(u64::MAX));
         if let Some(index) = self.take_in(object, batch, &results, records) {
             stand.status = Some(index);
@@ -195,12 +197,13 @@ impl Committer {
     async fn send(
         &self,
         object: &ObjectKey,
-        ops: &[TxnOp],
+        ops: Vec<TxnOp>,
+        bytes: usize,
         request: u64,
         records: &Mutex<Records>,
     ) -> Result<TxnResults, CommitError> {
         lock(records).doubt(object);
-        let result = self.client.txn(ops).await.map_err(CommitError::of);
+        let result = self.group.send(ops, bytes).await.map_err(CommitError::of);
         match &result {
             Err(error) if error.leaves_doubt() => {
                 tracing::info!(%object, request = format!("{request:016x}"), %error, "the records are read again");

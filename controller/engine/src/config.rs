@@ -34,6 +34,8 @@ pub struct EngineConfig {
     pub resync: Duration,
     /// How many objects are reconciled at the same time.
     pub concurrency: usize,
+    /// How many transactions are under way at the same time; who has something to write meanwhile shares the next one.
+    pub transactions: usize,
     /// How long one reconcile may take.
     pub reconcile_timeout: Duration,
     /// A source that has not been heard of for this long is stale, and nothing is decided on it.
@@ -59,6 +61,7 @@ impl Default for EngineConfig {
             quick_sweep: Duration::from_secs(2),
             resync: Duration::from_mins(5),
             concurrency: 16,
+            transactions: 4,
             reconcile_timeout: Duration::from_mins(1),
             stale_after: Duration::from_secs(45),
             forget_between_reconciles: false,

@@ -179,12 +179,12 @@ impl Engine {
         let Self { client, config, ports, metrics, readiness, .. } = self;
         let keys = config.keys.clone();
         let reader = Reader::new(client.clone(), keys.clone());
-        let layout = LayoutKeeper::new(client.clone(), keys.clone(), ports.clone());
+        let layout = LayoutKeeper::new(client.clone(), keys, ports.clone());
         Reconciler {
             sources: Sources::watch(client, config, ports, shutdown),
             health: Arc::new(Health::new(client.clone(), config.clone(), ports.clone(), readiness.clone())),
             memory: Memory::new(reader, layout, ports.clone(), metrics.clone()),
-            committer: Committer::new(client.clone(), keys, ports.clone(), metrics.clone()),
+            committer: Committer::new(client.clone(), config, ports.clone(), metrics.clone()),
             config: config.clone(),
             ports: ports.clone(),
             metrics: metrics.clone(),

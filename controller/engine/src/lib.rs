@@ -11,6 +11,7 @@ pub mod commit;
 pub mod config;
 pub mod draft;
 pub mod engine;
+mod group_commit;
 pub mod health;
 pub mod layout;
 pub mod memory;

@@ -26,6 +26,8 @@ pub struct Conduct {
     pub number: usize,
     /// Whether they forget everything between reconciles.
     pub forget: bool,
+    /// How many transactions each has under way at the same time.
+    pub transactions: usize,
     /// How long one stays dead.
     pub dead_for: (Duration, Duration),
 }
@@ -172,6 +174,7 @@ impl Controllers {
             name: format!("c{number}-{}", slot.lives),
             resync: Duration::from_mins(1),
             forget_between_reconciles: self.conduct.forget,
+            transactions: self.conduct.transactions,
             planner: self.net.defect.map_or(helium_planner::plan, defects::planner),
             ..EngineConfig::default()
         };

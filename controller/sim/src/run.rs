@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use helium_engine::EngineConfig;
+
 use crate::{
     checkers::{self, Violation},
     controllers::Conduct,
@@ -46,6 +48,8 @@ pub struct Verdict {
     pub digest: (u64, u64),
     /// How many transactions of controllers were carried out.
     pub commits: u64,
+    /// How many transactions of controllers were about several objects.
+    pub shared: u64,
     /// How long actual took to be desired once all was healed.
     pub converged: Option<Duration>,
     /// How long it all took in simulated time.
@@ -68,6 +72,7 @@ pub fn setup(seed: u64, defect: Option<Defect>) -> Setup {
     let conduct = Conduct {
         number: 1 + usize::try_from(rng.below(3)).unwrap_or(0),
         forget: rng.chance(100),
+        transactions: if rng.child("transactions").chance(500) { 1 } else { EngineConfig::default().transactions },
         dead_for: (Duration::from_secs(1), Duration::from_secs(40)),
     };
     let nodes = 3 + usize::try_from(rng.below(3)).unwrap_or(0);
@@ -85,11 +90,23 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     };
     let net = &world.net;
     let (checkers, trace) = (net.checkers(), net.trace());
-    let (violation, commits) = (checkers.violation().cloned(), checkers.commits());
+    let (violation, commits, shared) = (checkers.violation().cloned(), checkers.commits(), checkers.shared());
     let (digest, trace) = (trace.digest(), trace.last(60));
     let stands = show::everything(&net.server.state());
     let struck = net.faults().struck().clone();
-    Verdict { seed, enabled, struck, violation, trace, stands, digest, commits, converged, simulated: net.now() }
+    Verdict {
+        seed,
+        enabled,
+        struck,
+        violation,
+        trace,
+        stands,
+        digest,
+        commits,
+        shared,
+        converged,
+        simulated: net.now(),
+    }
 }
 
 async fn all_acts(world: &Arc<World>) -> Option<Duration> {

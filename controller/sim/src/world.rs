@@ -9,7 +9,10 @@ use std::{
 use consul_client::{Client, Put, ServiceDefinition};
 use consul_embedded::{Access, AclTable, Config, Rules, Server};
 use helium_crds::keys::Keys;
-use helium_engine::people::{People, Who};
+use helium_engine::{
+    EngineConfig,
+    people::{People, Who},
+};
 use helium_runtime::ports::Ports;
 use jiff::Timestamp;
 use tokio::task::AbortHandle;
@@ -46,10 +49,11 @@ impl Setup {
     /// A world without any faults.
     pub fn calm(seed: u64, nodes: usize, controllers: usize) -> Self {
         let dead_for = (Duration::from_secs(2), Duration::from_secs(3));
+        let transactions = EngineConfig::default().transactions;
         Self {
             seed,
             nodes,
-            conduct: Conduct { number: controllers, forget: false, dead_for },
+            conduct: Conduct { number: controllers, forget: false, transactions, dead_for },
             faults: Faults::none(),
             defect: None,
             crash: None,

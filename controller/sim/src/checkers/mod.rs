@@ -17,7 +17,11 @@ mod settled;
 mod status;
 mod surplus;
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use consul_embedded::state::State;
 use helium_crds::{
@@ -63,6 +67,7 @@ pub struct Checkers {
     surplus: BTreeMap<ObjectKey, Surplus>,
     ticked: Duration,
     commits: u64,
+    shared: u64,
     writes_so_far: u64,
 }
 
@@ -185,6 +190,11 @@ impl Checkers {
         self.commits
     }
 
+    /// How many transactions of controllers were about several objects.
+    pub fn shared(&self) -> u64 {
+        self.shared
+    }
+
     /// How many requests of controllers asked for a change, whatever came of them; heartbeats and renewals aside. One that is refused,
     /// or that puts what is there already, is work for Consul all the same.
     pub fn writes_so_far(&self) -> u64 {
@@ -243,8 +253,8 @@ impl Checkers {
         if (changes_keys || !written.is_txn) && !is_heartbeat(&written.path) {
             self.writes_so_far += 1;
         }
-        let object = object_of(written).filter(|_| changes_keys);
-        if let Some(object) = &object {
+        let objects = if changes_keys { objects_of(written) } else { BTreeSet::new() };
+        for object in &objects {
             self.check_pace(object, net.now());
         }
         if !applied {
@@ -255,9 +265,18 @@ impl Checkers {
             return;
         }
         self.check_fence(written, before);
-        let Some(object) = object else { return };
-        self.commits += 1;
         self.history.note(after, net.now());
+        if objects.len() > 1 {
+            self.shared += 1;
+        }
+        for object in objects {
+            self.commits += 1;
+            self.check_commit(net, object, written, before, after);
+        }
+    }
+
+    /// Looks at what a transaction did about one of the objects that it is about.
+    fn check_commit(&mut self, net: &Net, object: ObjectKey, written: &Written, before: &State, after: &State) {
         let commit = Commit {
             net,
             before: Truth::of(before, &object),
@@ -279,12 +298,13 @@ impl Checkers {
     }
 }
 
-/// The object that a transaction is about: the one whose spec it guards.
-fn object_of(written: &Written) -> Option<ObjectKey> {
+/// The objects that a transaction is about: those whose specs it guards.
+fn objects_of(written: &Written) -> BTreeSet<ObjectKey> {
     let keys = Keys::default();
-    written.ops.iter().find_map(|op| match keys.parse_spec(&op.key)? {
+    let guarded = written.ops.iter().filter_map(|op| match keys.parse_spec(&op.key)? {
         SpecKey::Object(_, object) | SpecKey::Control(_, object) => Some(object),
-    })
+    });
+    guarded.collect()
 }
 
 fn is_heartbeat(path: &str) -> bool {
