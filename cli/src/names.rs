@@ -77,7 +77,8 @@ fn kinds(word: &str) -> Result<Vec<Kind>, Failure> {
 }
 
 fn no_such_kind(word: &str) -> Failure {
-    let known: Vec<&str> = Kind::ALL.into_iter().map(Kind::plural).collect();
+    let known: Vec<String> =
+        Kind::ALL.into_iter().map(|kind| format!("{} ({})", kind.plural(), kind.short())).collect();
     Failure::usage(format!("there is no kind `{word}`")).hint(format!("kinds are {}", known.join(", ")))
 }
 
@@ -97,6 +98,9 @@ mod tests {
     fn kinds_answer_to_every_name_they_have() {
         for name in ["deployment", "deployments", "deploy", "Deployment"] {
             assert_eq!(selection(&words(name), "default").unwrap(), Selection::Kinds(vec![Kind::Deployment]));
+        }
+        for name in ["canary", "canaries", "can", "CANARIES"] {
+            assert_eq!(selection(&words(name), "default").unwrap(), Selection::Kinds(vec![Kind::Canary]));
         }
         let both = Selection::Kinds(vec![Kind::Deployment, Kind::Canary]);
         assert_eq!(selection(&words("all"), "default").unwrap(), both);

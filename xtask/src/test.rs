@@ -19,6 +19,8 @@ const TESTS_AT_ONCE: &str = "4";
 /// How many worlds are simulated: what fits into a few minutes of a small machine, and into a short break.
 const SEEDS: &str = "100";
 const QUICK_SEEDS: &str = "2";
+/// How many random histories of a Deployment the planner is tried on; a plain `cargo test` tries 64.
+const WORLDS: &str = "2000";
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     }
     steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
     if !choice.quick {
+        steps.run("random worlds", || step::tests(random_worlds(project)));
         steps.run("sim tests", || step::tests(equipped(sim_tests(project), None)));
         steps.run("crash points", || step::command(crash_points(project)));
     }
@@ -123,6 +126,13 @@ fn has(project: &Project, arguments: &[&str]) -> bool {
 fn unit_tests(project: &Project) -> Command {
     let mut cargo = project.cargo(&["test", "--workspace", "--features", "xtask/schemas", "--no-fail-fast"]);
     cargo.args(["--exclude", "helium-e2e", "--exclude", "helium-sim"]);
+    cargo
+}
+
+/// The planner's property again, on so many more worlds than each test run has time for.
+fn random_worlds(project: &Project) -> Command {
+    let mut cargo = project.cargo(&["test", "--profile", "sim", "--package", "helium-planner", "--test", "it"]);
+    cargo.args(["--", "whatever_happens"]).env("PROPTEST_CASES", WORLDS);
     cargo
 }
 

@@ -141,6 +141,41 @@ fn objects_are_described_and_their_events_told() {
     AGE Normal deployment/web InstancesMade 2 of 1
     AGE Normal deployment/web RolloutComplete 1: 2/2 healthy
     ");
+    for object in ["deployment/web", "canary/web"] {
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(said(&["explain", object]), @"Healthy: 1: 2/2 healthy.");
+        }
+    }
+    insta::assert_snapshot!(said(&["describe", "canary/web"]), @r"
+    Kind: Canary
+    Name: web
+    Namespace: default
+    Uid: UID
+    Generation: 1
+    Age: AGE
+    Written by: SOMEBODY with helium-apply at INSTANT
+    Status:
+      Healthy (AllHealthy): 1: 2/2 healthy
+      2 of 2 healthy; answers generation 1
+      Available: true (HealthyInstances) 2 healthy, at least 2 needed
+      Progressing: false (AllHealthy) 1: 2/2 healthy
+    Spec:
+      analysis:
+        health:
+          failuresInARow: 2
+          interval: 2s
+          minPassing: 100%
+      autoPromote: true
+      exact: false
+      steps:
+      - setWeight: 50%
+      - soak: 2s
+    Events:
+      AGE TYPE REASON MESSAGE
+      AGE Normal RolloutStarted first rollout to 1
+      AGE Normal InstancesMade 2 of 1
+      AGE Normal RolloutComplete 1: 2/2 healthy
+    ");
     insta::assert_snapshot!(said(&["rollout", "history", "web"]), @r"
     NUMBER VERSION REVISION STATE AGE
     1 1 HASH stable AGE
@@ -193,7 +228,7 @@ fn words_of_the_language_are_explained_and_wrong_ones_are_wrong_command_lines() 
     insta::assert_snapshot!(helium.run(&["get", "pods"]).expect_code(2).stderr, @r"
     error: there is no kind `pods`
 
-    hint: kinds are deployments, canaries
+    hint: kinds are deployments (deploy), canaries (can)
     ");
     helium.run(&["version"]).ok().expect("helium ");
 }
