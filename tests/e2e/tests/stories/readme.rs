@@ -25,19 +25,11 @@ fn story(helium: &Helium, consul: &Http, running: &dyn Fn() -> Vec<Instance>) {
 
     let watch = Availability::of(consul.clone(), "hello");
     let second = apply(helium, "hello/v2.yaml").ok();
-    for line in [
-        "deployment/hello configured (1.0.0 -> 2.0.0)",
-        "canary 25% (1 of 4) healthy, soak 10s",
-        "canary 50% (2 of 4) healthy, soak 10s",
-        "promoted 2.0.0: 3/3 healthy",
-    ] {
-        assert!(second.says(line), "{line:?} is missing\n{second}");
-    }
+    assert_eq!(second.stdout, in_readme("hello/v2.yaml"));
     assert_eq!((count("1.0.0"), count("2.0.0")), (0, 3));
 
     let third = apply(helium, "hello/v3-broken.yaml").expect_code(6);
-    assert!(third.says("canary 25% (1 of 4) critical: GET /health -> 500"), "{third}");
-    assert!(third.says("rolled back: 2.0.0 kept 3/3 healthy throughout"), "{third}");
+    assert_eq!(third.stdout, in_readme("hello/v3-broken.yaml"));
     assert_eq!((count("2.0.0"), count("3.0.0")), (3, 0));
     let seen = watch.seen();
     assert!(seen.fewest_passing >= 3, "{seen:?}");
@@ -45,8 +37,17 @@ fn story(helium: &Helium, consul: &Http, running: &dyn Fn() -> Vec<Instance>) {
     assert!(seen.most_registered <= 5, "{seen:?}");
 
     let why = helium.run(&["explain", "deployment/hello"]).ok();
-    let why = why.expect("Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1)");
-    why.expect("Next: apply a fix, or helium canary retry hello");
+    assert_eq!(why.stdout, in_readme("helium explain deployment/hello"));
+}
+
+/// What the README shows below the command of terminal 2 that holds these words.
+fn in_readme(words: &str) -> String {
+    let readme = std::fs::read_to_string(Helium::source().join("README.md")).unwrap();
+    let commands = readme.lines().skip_while(|line| !(line.starts_with("$ helium") && line.contains(words)));
+    let answer = commands.skip(1).take_while(|line| !line.starts_with("$ ") && !line.starts_with("```"));
+    let answer: String = answer.map(|line| line.to_owned() + "\n").collect();
+    assert!(!answer.is_empty(), "the README shows nothing below {words:?}");
+    answer
 }
 
 #[test]
