@@ -5,7 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use helium_crds::{AnyObject, Kind, Parsed, Source, parse};
+use helium_crds::{
+    Amount, AnyObject, Kind, Parsed, Source,
+    deployment::{OnFailure, StopSignal, Strategy},
+    parse,
+};
 
 use crate::here;
 
@@ -55,6 +59,22 @@ fn the_versions_of_hello_differ_in_their_template_only() {
         assert_eq!(first, &next);
         assert_eq!(one[1].object, other[1].object);
     }
+}
+
+#[test]
+fn what_a_deployment_leaves_out_has_the_documented_defaults() {
+    let text = "apiVersion: helium.dev/v1\nkind: Deployment\nmetadata: {name: a}\nspec:\n  template:\n    version: \"1\"\n    \
+                exec: {command: [a]}\n";
+    let AnyObject::Deployment(object) = parse(&Source::new("a", text)).unwrap().remove(0).object else { panic!() };
+    let spec = object.spec;
+    let Strategy::Rolling(rolling) = spec.strategy else { panic!("{:?}", spec.strategy) };
+    let bounds = (rolling.max_surge.rounded_up(4), rolling.max_surge.rounded_up(40));
+    assert_eq!((object.metadata.namespace.as_str(), spec.wanted(), bounds), ("default", 1, (1, 10)));
+    assert_eq!(rolling.max_unavailable, Amount::Count(0));
+    let seconds =
+        [spec.min_healthy_time, spec.progress_deadline, spec.stop_grace_period].map(|one| one.as_duration().as_secs());
+    assert_eq!((seconds, spec.revision_history_limit), ([10, 600, 30], 10));
+    assert_eq!((spec.on_failure, spec.stop_signal), (OnFailure::Rollback, StopSignal::Term));
 }
 
 #[test]

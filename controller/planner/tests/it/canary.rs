@@ -215,6 +215,20 @@ fn a_good_sample_ends_the_row_of_failures() {
     model.run_until(10, |model| model.stage() == Some(Stage::RollingBack));
 }
 
+/// A canary that fails all the time is given up when two samples have been taken, which is one interval after the first.
+#[test]
+fn samples_are_taken_an_interval_apart() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), open_pause()]).settled();
+    model.world.canary.as_mut().unwrap().spec.analysis.health.interval = Period::from_secs(20);
+    model.apply_version("v2");
+    model.run(20);
+    model.bad.insert("v2".to_owned());
+    model.run(18);
+    let analysis = model.status().rollout.as_ref().unwrap().analysis.clone();
+    assert_eq!((analysis.in_row, model.reason()), (1, Reason::PausedAtStep));
+    model.run_until(5, |model| model.stage() == Some(Stage::RollingBack));
+}
+
 /// Argo Rollouts e2e 9: a pause of 30 s with a deadline of 5 s never fails.
 #[test]
 fn pauses_and_soaks_count_against_no_deadline() {

@@ -24,8 +24,8 @@ fn a_roll_keeps_every_instance_s_worth_of_service() {
 #[test]
 fn scale_changes_the_count_and_touches_nothing_else() {
     let fleet = Fleet::of(2);
-    fleet.apply(&deployment("hello", "1", 2, "")).ok();
-    fleet.apply(&deployment("world", "1", 1, "")).ok();
+    let both = fleet.apply(&(deployment("hello", "1", 2, "") + "---\n" + &deployment("world", "1", 1, ""))).ok();
+    both.expect("deployment/hello: rolled out 1: 2/2 healthy").expect("deployment/world: rolled out 1: 1/1 healthy");
     let before = fleet.pids();
     fleet.helium.run(&["scale", "hello=4", "world=3"]).ok();
     eventually("seven run", ROLLOUT, || (fleet.instances().len() == 7).then_some(()));
