@@ -53,7 +53,8 @@ impl Server {
     }
 
     /// A server that keeps its data in a folder, which is made if it does not exist. After a restart everything is as
-    /// it was, sessions and TTL checks get their whole time anew, and lock delays are over. Writes go to disk while
+    /// it was, except that sessions and TTL checks get their whole time anew, lock delays are over, and the checks of the
+    /// server's own agent that ask something are critical and say nothing until they were asked again. Writes go to disk while
     /// they are made, on the calling thread. Must be called inside a tokio runtime.
     ///
     /// # Errors
@@ -68,13 +69,7 @@ impl Server {
 
     fn start(shared: Shared, config: &Config) -> Self {
         let server = Self { shared: Arc::new(shared) };
-        let here = |state: &State| {
-            state.agent(&config.node).is_ok_and(|agent| agent.is_connected() && agent.node().address == config.address)
-        };
-        // A node that is there already is left alone: its checks keep what they said last until they are run again.
-        if server.with_state(here) != Some(true) {
-            server.join(&config.node, &config.address);
-        }
+        server.join(&config.node, &config.address);
         server.register_itself(config);
         tokio::spawn(drive(Arc::downgrade(&server.shared)));
         server
@@ -116,7 +111,7 @@ impl Server {
     }
 
     /// Adds a node with an agent, or brings one back as after a restart of its Consul: it registers itself and what
-    /// its agent knows, and checks that ask something count as critical until they were asked again.
+    /// its agent knows, and checks that ask something are critical and say nothing until they were asked again.
     pub fn join(&self, node: &str, address: &str) {
         let known = self.shared.look(|state| state.agent(node).map(|agent| agent.node().id.clone()));
         let id = known.ok().and_then(Result::ok).unwrap_or_else(|| self.shared.uuid());

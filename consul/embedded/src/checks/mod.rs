@@ -19,7 +19,7 @@ use tokio::task::{AbortHandle, JoinSet};
 pub use net::NetProber;
 
 use crate::Server;
-use crate::state::{AgentCheck, CheckDefinition, CheckKind, Command, State};
+use crate::state::{CheckDefinition, Command, State};
 
 /// A new check is asked for the first time within this.
 const FIRST_PROBE: Duration = Duration::from_millis(200);
@@ -73,10 +73,9 @@ impl Server {
 
 /// The checks that ask something, of all agents that run.
 fn askable(state: &State) -> BTreeMap<Key, CheckDefinition> {
-    let asks = |own: &AgentCheck| matches!(own.definition.kind, CheckKind::Http { .. } | CheckKind::Tcp(_));
     let agents = state.agents().iter().filter(|(_, agent)| agent.is_connected());
     let checks = agents.flat_map(|(node, agent)| agent.checks().iter().map(move |(id, own)| (node, id, own)));
-    let checks = checks.filter(|(_, _, own)| asks(own));
+    let checks = checks.filter(|(_, _, own)| own.definition.kind.asks());
     checks.map(|(node, id, own)| ((node.clone(), id.clone()), own.definition.clone())).collect()
 }
 
@@ -140,6 +139,7 @@ impl Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::CheckKind;
 
     #[test]
     fn results_are_reported_when_enough_came_in_a_row() {

@@ -59,6 +59,11 @@ pub enum CheckKind {
 }
 
 impl CheckKind {
+    /// Whether the agent asks something, and is not told.
+    pub fn asks(&self) -> bool {
+        matches!(self, Self::Http { .. } | Self::Tcp(_))
+    }
+
     /// As Consul names it.
     pub fn name(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::catalog::{Catalog, Registration};
-use super::checks::{AgentCheck, CheckKind};
+use super::checks::AgentCheck;
 use super::commands::Applied;
 use super::records::{Check, Meta, Node};
 use super::timers::Timer;
@@ -18,17 +18,21 @@ const CONSUL: &str = "consul";
 
 impl State {
     /// A node joins; if its agent was here before, it comes back as after a restart: what must be asked counts as
-    /// critical until it was asked again.
+    /// critical and has nothing to say until it was asked again.
     pub(super) fn join(&mut self, node: &Node, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
         let agent = self.agents.entry(node.node.clone()).or_default();
+        let before = agent.clone();
         agent.node = node.clone();
         agent.connected = true;
-        for own in agent.checks.values_mut() {
-            if matches!(own.definition.kind, CheckKind::Http { .. } | CheckKind::Tcp(_)) {
-                own.check.status = "critical".into();
+        let asking = agent.checks.values_mut().filter(|own| own.definition.kind.asks());
+        let forgotten: Vec<String> = asking.map(forget_answer).collect();
+        touched.agents |= *agent != before;
+        for id in forgotten {
+            // The clocks of an agent end with it.
+            for timer in [Timer::CheckOutput, Timer::CheckReap] {
+                self.timers.cancel(&timer(node.node.clone(), id.clone()));
             }
         }
-        touched.agents = true;
         self.rearm_agent(&node.node, now);
         self.set_reachable(&node.node, true, now, touched)?;
         self.sync_node(&node.node, now, touched)
@@ -135,6 +139,14 @@ impl State {
         }
         Ok(Applied::Done)
     }
+}
+
+/// Makes a check one that was not asked yet, and gives its id.
+fn forget_answer(own: &mut AgentCheck) -> String {
+    "critical".clone_into(&mut own.check.status);
+    own.check.output.clear();
+    own.held_back = false;
+    own.check.check_id.clone()
 }
 
 /// A check as the catalog is to hold it: an output that is still held back stays so.

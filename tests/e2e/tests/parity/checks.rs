@@ -28,7 +28,7 @@ cases![
 ];
 
 /// A very small HTTP server that answers as it is told, and keeps what it was asked.
-struct Sample {
+pub(crate) struct Sample {
     address: String,
     answer: Arc<Mutex<String>>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -36,7 +36,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn start(status: &str) -> Self {
+    pub(crate) fn start(status: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let sample = Self {
@@ -48,6 +48,7 @@ impl Sample {
         let (answer, asked, count) = (sample.answer.clone(), sample.asked.clone(), sample.count.clone());
         // It ends with the process; the cases are few.
         std::thread::spawn(move || {
+            let mut unanswered = Vec::new();
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let mut request = [0; 4096];
@@ -55,18 +56,27 @@ impl Sample {
                 asked.lock().unwrap().push(String::from_utf8_lossy(&request[..length]).into_owned());
                 count.fetch_add(1, Ordering::Relaxed);
                 let status = answer.lock().unwrap().clone();
+                if status.is_empty() {
+                    unanswered.push(stream);
+                    continue;
+                }
                 let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
             }
         });
         sample
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/health?x=1", self.address)
     }
 
     fn answers(&self, status: &str) {
         status.clone_into(&mut self.answer.lock().unwrap());
+    }
+
+    /// From now on it takes what it is asked, and answers nothing.
+    pub(crate) fn falls_silent(&self) {
+        self.answers("");
     }
 }
 

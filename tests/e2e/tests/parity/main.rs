@@ -67,7 +67,7 @@ fn main() -> ExitCode {
         for case in whole::cases() {
             let runtime = Arc::clone(&runtime);
             let run = move || {
-                runtime.block_on(async { (case.run)(Rig::start(kind, case.needs)).await });
+                runtime.block_on(async { (case.run)(Rig::start(kind, case.needs).await).await });
                 Ok(())
             };
             trials.push(Trial::test(format!("{name}: {}", case.name.replace('_', " ")), run).with_ignored_flag(absent));

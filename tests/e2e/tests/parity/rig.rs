@@ -4,14 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use consul_embedded::checks::NetProber;
 use consul_embedded::state::State;
-use consul_embedded::{Access, AclTable, Config, Durability, Rules, Server, seeded_entropy};
+use consul_embedded::{Access, AclTable, Config, Durability, OpenError, Rules, Server, seeded_entropy};
 use futures::future::BoxFuture;
 use helium_e2e::{Consul, Options};
 use tempfile::TempDir;
 use tokio::task::{JoinSet, block_in_place};
+use tokio::time::Instant;
 
 use crate::world::{World, over_http};
 
@@ -72,12 +74,12 @@ fn with_root(table: &AclTable) -> AclTable {
 
 impl Rig {
     /// Starts a server. The real one is the harness's, which blocks.
-    pub(crate) fn start(kind: Kind, needs: Needs) -> Self {
+    pub(crate) async fn start(kind: Kind, needs: Needs) -> Self {
         let mut tasks = JoinSet::new();
         let backend = match kind {
             Kind::Embedded => {
                 let folder = tempfile::tempdir().unwrap();
-                let server = open(&folder, needs.durable, &mut tasks);
+                let server = open(&folder, needs.durable, &mut tasks).await;
                 if needs.rights {
                     server.set_acl(Some(with_root(&AclTable::new())));
                 }
@@ -146,9 +148,7 @@ impl Rig {
             Backend::Embedded { server, folder, .. } => {
                 self.tasks.shutdown().await;
                 *server = Server::in_memory(&embedded());
-                // The last handles of the old one are those of its tasks; its folder is locked until they are gone.
-                tokio::task::yield_now().await;
-                *server = open(folder, true, &mut self.tasks);
+                *server = open(folder, true, &mut self.tasks).await;
             }
             Backend::Consul { consul, .. } => block_in_place(|| {
                 consul.kill();
@@ -199,15 +199,22 @@ impl Rig {
     }
 }
 
-fn open(folder: &TempDir, durable: bool, tasks: &mut JoinSet<()>) -> Server {
-    let server = if durable {
-        Server::open(folder.path(), &embedded(), Durability::OperatingSystem).unwrap()
-    } else {
-        Server::in_memory(&embedded())
-    };
+async fn open(folder: &TempDir, durable: bool, tasks: &mut JoinSet<()>) -> Server {
+    let server = if durable { reopen(folder).await } else { Server::in_memory(&embedded()) };
     let runner = server.clone();
     tasks.spawn(async move { runner.run_checks(Arc::new(NetProber)).await });
     server
+}
+
+/// The folder is locked until the last handle of a server before is gone: those of its checks go a moment after it.
+async fn reopen(folder: &TempDir) -> Server {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Server::open(folder.path(), &embedded(), Durability::OperatingSystem) {
+            Err(OpenError::Locked(_)) if Instant::now() < deadline => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// The rules of a real Consul that come to the same.

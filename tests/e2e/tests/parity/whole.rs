@@ -7,6 +7,7 @@ use consul_client::{CheckStatus, Read};
 use consul_embedded::{Access, Rules};
 use serde_json::{Value, json};
 
+use crate::checks::Sample;
 use crate::rig::{Case, Needs, Rig};
 use crate::world::World;
 
@@ -29,6 +30,8 @@ cases![
     DURABLE => a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_back,
         a_restored_snapshot_ends_the_sessions_that_it_does_not_know,
         a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on,
+        a_check_that_its_restarted_agent_has_not_asked_yet_is_critical_and_says_nothing,
+        a_check_that_a_returned_client_has_not_asked_yet_is_critical_and_says_nothing,
         a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_its_services_back,
         a_session_without_node_checks_outlives_its_node_falling_silent;
 ];
@@ -170,6 +173,54 @@ async fn a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on(mut 
     w.until_status("web-alive", CheckStatus::Passing).await;
     w.set("b", "2").await;
     assert!(w.entry("b").await["ModifyIndex"].as_u64() > before["ModifyIndex"].as_u64());
+}
+
+/// Registers a service of which the only check passes and says so in the catalog.
+async fn with_passing_check(w: &World, sample: &Sample) {
+    // Whoever is not answered waits long enough for a case to look at what there is before any answer.
+    let check = json!({"CheckID": "up", "HTTP": sample.url(), "Interval": "1s", "Timeout": "60s"});
+    w.register(&json!({"Name": "web", "Check": check})).await;
+    w.until("it passes and says so", || async {
+        let (status, output) = health_of_web(w).await;
+        status == "passing" && output.ends_with("hello")
+    })
+    .await;
+}
+
+/// Status and output of the only check of `web`, as the catalog has them; empty while there is none.
+async fn health_of_web(w: &World) -> (String, String) {
+    let checks = w.get("health/checks/web").await.json();
+    let text = |field: &str| checks[0][field].as_str().unwrap_or("").to_owned();
+    (text("Status"), text("Output"))
+}
+
+const UNASKED: (&str, &str) = ("critical", "");
+
+async fn a_check_that_its_restarted_agent_has_not_asked_yet_is_critical_and_says_nothing(mut rig: Rig) {
+    let w = rig.world().await;
+    let sample = Sample::start("200 OK");
+    with_passing_check(&w, &sample).await;
+    sample.falls_silent();
+    drop(w);
+    let w = rig.restart().await;
+    let own = w.get("agent/checks").await.json()["up"].clone();
+    assert_eq!((own["Status"].as_str(), own["Output"].as_str()), (Some(UNASKED.0), Some(UNASKED.1)));
+    w.until("the catalog has heard of it", || async { health_of_web(&w).await.0 == "critical" }).await;
+    assert_eq!(health_of_web(&w).await.1, UNASKED.1);
+}
+
+async fn a_check_that_a_returned_client_has_not_asked_yet_is_critical_and_says_nothing(mut rig: Rig) {
+    let w = rig.world().await;
+    let client = rig.join("n1").await;
+    let sample = Sample::start("200 OK");
+    with_passing_check(&client, &sample).await;
+    sample.falls_silent();
+    rig.leave("n1");
+    w.until("the service is gone", || async { w.get("catalog/service/web").await.json() == json!([]) }).await;
+    rig.come_back("n1");
+    w.until("the service is back", || async { !health_of_web(&w).await.0.is_empty() }).await;
+    let (status, output) = health_of_web(&w).await;
+    assert_eq!((status.as_str(), output.as_str()), UNASKED);
 }
 
 async fn a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_its_services_back(mut rig: Rig) {
