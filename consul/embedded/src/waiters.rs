@@ -28,6 +28,8 @@ pub(crate) enum Interest {
     NodesAndServices,
     /// Any change of a check.
     Checks,
+    /// A change of a check that was in a state or is in it now.
+    ChecksIn(String),
     /// A change that moves one service.
     Service(String),
     /// Any change of the catalog.
@@ -45,6 +47,7 @@ impl Interest {
             Self::Services => touched.services,
             Self::NodesAndServices => touched.nodes || touched.services,
             Self::Checks => touched.checks,
+            Self::ChecksIn(state) => touched.check_states.contains(state),
             Self::Service(name) => touched.service_names.contains(name),
             Self::Catalog => touched.nodes || touched.services || touched.checks,
         }

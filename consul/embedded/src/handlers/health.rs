@@ -28,7 +28,7 @@ pub(crate) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
         }
         "checks" => call.read(|state| Ok(checks(call, state, |check| check.service_name == rest))).await,
         "node" => call.read(|state| Ok(checks(call, state, |check| check.node == rest))).await,
-        _ => call.read(|state| Ok(checks(call, state, |check| rest == "any" || check.status == rest))).await,
+        _ => call.read(|state| Ok(in_state(call, state, rest))).await,
     }
 }
 
@@ -55,6 +55,15 @@ fn service(call: &Call<'_>, state: &State, name: &str, passing: bool) -> Page {
         }
     }
     page(catalog.service_index(name), service_interest(state, name), &seen)
+}
+
+/// A state that no check is in is waited for by watching all checks.
+fn in_state(call: &Call<'_>, state: &State, wanted: &str) -> Page {
+    let mut page = checks(call, state, |check| wanted == "any" || check.status == wanted);
+    if state.catalog().all_checks().any(|check| check.status == wanted) {
+        page.interest = Interest::ChecksIn(wanted.to_owned());
+    }
+    page
 }
 
 fn checks(call: &Call<'_>, state: &State, fits: impl Fn(&Check) -> bool) -> Page {

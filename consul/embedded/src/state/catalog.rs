@@ -253,6 +253,7 @@ impl Catalog {
         if existing == Some(&check) {
             return;
         }
+        touched.check_states.extend(existing.map(|check| check.status.clone()));
         check.modify_index = index;
         self.touch_check(node, &check, index, touched);
         self.checks.entry(node.to_owned()).or_default().insert(check.check_id.clone(), check);
@@ -264,16 +265,18 @@ impl Catalog {
         let Some(service) = self.services.get_mut(node).and_then(|services| services.remove(id)) else {
             return consequences;
         };
-        let checks: Vec<String> =
-            self.checks_of(node).filter(|check| check.service_id == id).map(|check| check.check_id.clone()).collect();
-        for check in checks {
-            self.checks.get_mut(node).and_then(|checks| checks.remove(&check));
-            consequences.failed_checks.push((node.to_owned(), check));
+        let checks = self.checks.get_mut(node).into_iter();
+        let checks = checks.flat_map(|checks| checks.extract_if(.., |_, check| check.service_id == id));
+        for (_, check) in checks {
+            touched.checks = true;
+            touched.check_states.insert(check.status);
+            consequences.failed_checks.push((node.to_owned(), check.check_id));
         }
         self.touch_service(&service.service, index, touched);
         self.indexes.services = index;
+        // Of its checks too, even if it had none, and then nobody who waits for a check wakes.
         self.indexes.checks = index;
-        (touched.services, touched.checks) = (true, true);
+        touched.services = true;
         if self.drop_place(&service.service, &(node.to_owned(), id.to_owned())) {
             self.indexes.by_service.remove(&service.service);
             self.indexes.last_extinction = Some(index);
@@ -305,9 +308,10 @@ impl Catalog {
         for id in services {
             self.remove_service(node, &id, index, touched);
         }
-        if self.checks.remove(node).is_some_and(|checks| !checks.is_empty()) {
+        for check in self.checks.remove(node).unwrap_or_default().into_values() {
             self.indexes.checks = index;
             touched.checks = true;
+            touched.check_states.insert(check.status);
         }
         self.services.remove(node);
         self.nodes.remove(node);
@@ -350,5 +354,6 @@ impl Catalog {
         }
         self.indexes.checks = index;
         touched.checks = true;
+        touched.check_states.insert(check.status.clone());
     }
 }

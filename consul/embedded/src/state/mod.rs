@@ -77,6 +77,8 @@ pub struct Touched {
     pub services: bool,
     /// Any check.
     pub checks: bool,
+    /// The states that a check was in before or is in now, of those that changed.
+    pub check_states: BTreeSet<String>,
     /// The names of services whose index moved.
     pub service_names: BTreeSet<String>,
     /// What agents know of their own services and checks.

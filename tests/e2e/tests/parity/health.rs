@@ -22,6 +22,9 @@ cases![
     a_value_of_passing_that_is_none_is_refused;
     quiet
     checks_in_a_state_sleep_through_an_instance_without_checks,
+    checks_in_a_state_sleep_through_checks_in_other_states,
+    checks_in_a_state_wake_when_one_enters_it_changes_or_leaves_it,
+    a_state_that_no_check_is_in_wakes_on_any_check,
     the_index_of_a_renamed_service_is_that_of_the_last_extinction,
 ];
 
@@ -192,7 +195,39 @@ async fn checks_in_a_state_sleep_through_an_instance_without_checks(w: World) {
     let (node, service, _) = one(&w).await;
     let more = json!({"Service": {"ID": "b", "Service": service}});
     assert!(!w.wakes("health/state/critical", node.with(more)).await);
+    assert!(!w.wakes("health/state/critical", node.without(json!({"ServiceID": "b"}))).await);
     assert!(w.wakes("health/state/critical", node.check("c-a", "a", "critical")).await);
+}
+
+async fn checks_in_a_state_sleep_through_checks_in_other_states(w: World) {
+    let (node, service, _) = one(&w).await;
+    node.check("bad", "", "critical").await;
+    let critical = "health/state/critical";
+    assert!(!w.wakes(critical, node.check("n", "", "passing")).await);
+    assert!(!w.wakes(critical, node.has(&service, "b", "passing")).await, "with an instance");
+    assert!(!w.wakes(critical, node.check("n", "", "warning")).await);
+    assert!(!w.wakes(critical, node.without(json!({"ServiceID": "b"}))).await);
+    let before = w.index(critical).await;
+    node.check("n", "", "passing").await;
+    assert!(w.index(critical).await > before, "the index is that of all checks");
+}
+
+async fn checks_in_a_state_wake_when_one_enters_it_changes_or_leaves_it(w: World) {
+    let (node, _, _) = one(&w).await;
+    node.check("bad", "", "critical").await;
+    let critical = "health/state/critical";
+    assert!(w.wakes(critical, node.check("c-a", "a", "critical")).await);
+    let said = json!({"CheckID": "c-a", "Name": "c", "Status": "critical", "ServiceID": "a", "Output": "worse"});
+    assert!(w.wakes(critical, node.with(json!({"Check": said}))).await);
+    assert!(w.wakes(critical, node.check("c-a", "a", "passing")).await);
+    assert!(w.wakes(critical, node.without(json!({"CheckID": "bad"}))).await);
+}
+
+async fn a_state_that_no_check_is_in_wakes_on_any_check(w: World) {
+    let (node, _, _) = one(&w).await;
+    let nobody = "health/state/no-such-state";
+    assert!(w.wakes(nobody, node.check("n", "", "passing")).await);
+    assert!(w.wakes("health/state/any", node.check("n", "", "warning")).await);
 }
 
 async fn the_index_of_a_renamed_service_is_that_of_the_last_extinction(w: World) {
