@@ -48,7 +48,12 @@ pub struct Server {
 impl Server {
     /// A server that forgets everything at its end. Must be called inside a tokio runtime, which drives its timers.
     pub fn in_memory(config: &Config) -> Self {
-        let state = State::new(&config.datacenter);
+        Self::from_state(State::new(&config.datacenter), config)
+    }
+
+    /// A server [in memory](Server::in_memory) that goes on from a state, agents and all.
+    pub fn from_state(mut state: State, config: &Config) -> Self {
+        state.rearm(std::time::Duration::ZERO);
         Self::start(Shared::new(state, config.node.clone(), None, Arc::clone(&config.entropy)), config)
     }
 
@@ -94,6 +99,11 @@ impl Server {
         self.apply(&command);
     }
 
+    /// The node that the server runs on.
+    pub fn own_node(&self) -> &str {
+        &self.shared.node
+    }
+
     /// A transport to the agent of the server's own node.
     pub fn transport(&self) -> Arc<dyn Transport> {
         self.transport_as(&self.shared.node)
@@ -122,6 +132,12 @@ impl Server {
     /// its agent answers nobody until it [joins](Server::join) again.
     pub fn leave(&self, node: &str) {
         self.apply(&Command::Leave { node: node.to_owned() });
+    }
+
+    /// The agent of a node dies without a farewell: it answers nobody, its `serfHealth` is critical and its sessions end, and its entries stay
+    /// in the catalog as they were until it [joins](Server::join) again.
+    pub fn crash(&self, node: &str) {
+        self.apply(&Command::Crash { node: node.to_owned() });
     }
 
     /// Says whether a node answers its peers: when not, its `serfHealth` is critical and its sessions end.
@@ -158,7 +174,7 @@ impl Server {
     }
 
     /// Puts an older state back, as restoring a snapshot does: readers see older indexes, and those who are blocked are
-    /// sent away with what they saw last.
+    /// sent away with what they saw last. What agents know stays, and they put the catalog right within a minute.
     pub fn restore(&self, older: State) {
         if let Err(failure) = self.shared.replace(older) {
             tracing::warn!(words = failure.words, "the state was not restored");

@@ -7,7 +7,6 @@ mod losses;
 use std::{sync::Arc, time::Duration};
 
 use consul_client::Client;
-use consul_embedded::state::State;
 use helium_crds::keys::Keys;
 
 use crate::{
@@ -135,22 +134,9 @@ impl Nemesis {
         let age = self.rng.between(seconds(2), seconds(25));
         let Some(state) = self.world.net.past(age) else { return false };
         self.world.net.server.restore(state);
-        self.return_clients();
         self.world.net.check(|checkers, _| checkers.restored());
         self.delay_sight(self.world.net.now());
         true
-    }
-
-    /// A snapshot is of the servers. The past state holds the Consul clients too, as they were; those that have returned since run.
-    fn return_clients(&self) {
-        let nodes = (0..self.world.nodes()).map(|number| (node_name(number).as_str().to_owned(), "10.0.0.1"));
-        let controllers = (1..self.world.controllers.number()).map(|number| (consul_node(number), "10.0.1.1"));
-        for (name, address) in nodes.chain(controllers) {
-            let away = |state: &State| state.agent(&name).is_ok_and(|agent| !agent.is_connected());
-            if self.world.net.server.with_state(away) == Some(true) {
-                self.world.net.server.join(&name, address);
-            }
-        }
     }
 
     async fn end_session(&self) -> bool {

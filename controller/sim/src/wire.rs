@@ -276,8 +276,8 @@ impl Wire {
         let age = lock(&self.rng).between(Duration::from_secs(1), Duration::from_secs(10));
         let old = self.net.past(age)?;
         let entropy = consul_embedded::seeded_entropy(lock(&self.rng).draw());
-        let behind = Server::in_memory(&Config { node: "behind".to_owned(), entropy, ..Config::default() });
-        behind.restore(old);
+        let node = self.net.server.own_node().to_owned();
+        let behind = Server::from_state(old, &Config { node, entropy, ..Config::default() });
         // Rights are looked up as they are now, however old the data is.
         behind.set_acl(self.net.server.acl());
         if sending.long_poll {

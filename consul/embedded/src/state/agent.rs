@@ -30,6 +30,9 @@ pub struct Agent {
     pub(super) node: Node,
     /// Whether it is part of the cluster. One that is not keeps what it knows and answers nobody.
     pub(super) connected: bool,
+    /// Whether its peers get no answer from it: its `serfHealth` is critical.
+    #[serde(default)]
+    pub(super) failed: bool,
     pub(super) services: BTreeMap<String, Service>,
     pub(super) checks: BTreeMap<String, AgentCheck>,
 }

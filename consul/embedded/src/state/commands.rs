@@ -51,6 +51,11 @@ pub enum Command {
         /// The node.
         node: String,
     },
+    /// The agent of a node dies without a farewell.
+    Crash {
+        /// The node.
+        node: String,
+    },
     /// A node stops answering (false), or answers again (true).
     Reachable {
         /// The node.
@@ -194,6 +199,7 @@ impl State {
         match command {
             Command::Join(node) => self.join(node, now, touched),
             Command::Leave { node } => self.leave(node, now, touched),
+            Command::Crash { node } => self.crash(node, now, touched),
             Command::Reachable { node, alive } => self.set_reachable(node, *alive, now, touched),
             Command::AgentRegister { node, service, checks, replace_checks } => {
                 self.agent_register(node, service, checks, *replace_checks, now, touched)

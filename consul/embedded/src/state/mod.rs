@@ -224,19 +224,30 @@ impl State {
     }
 
     /// Puts an older state in the place of this one, as restoring a snapshot does in Consul: what readers see goes
-    /// back, and the next change still takes an index that was never used.
+    /// back, and the next change still takes an index that was never used. A snapshot is of the servers: agents go on with what they know,
+    /// and put the catalog right when they look next.
     pub fn replace_with(&mut self, older: Self, now: Duration) {
-        let (index, sequence) = (self.index.max(older.index), self.sequence.max(older.sequence));
-        *self = older;
-        (self.index, self.sequence) = (index, sequence);
-        self.rearm(now);
+        self.index = self.index.max(older.index);
+        self.sequence = self.sequence.max(older.sequence);
+        (self.kv, self.sessions, self.catalog) = (older.kv, older.sessions, older.catalog);
+        self.timers.keep_those_of_agents();
+        self.rearm_store(now);
+        self.expect_all(now);
     }
 
     /// Rebuilds what is derived, and starts every clock anew.
     pub fn rearm(&mut self, now: Duration) {
+        self.timers = Timers::default();
+        self.rearm_store(now);
+        let nodes: Vec<String> = self.agents.keys().cloned().collect();
+        for node in nodes {
+            self.rearm_agent(&node, now);
+        }
+    }
+
+    fn rearm_store(&mut self, now: Duration) {
         self.catalog.rebuild();
         self.kv.rearm(now);
-        self.timers = Timers::default();
         for session in self.sessions.all() {
             if let Some(lifetime) = session.lifetime() {
                 self.timers.set(Timer::Session(session.id.clone()), now + lifetime);
@@ -244,10 +255,6 @@ impl State {
         }
         if let Some(at) = self.kv.next_reap() {
             self.timers.set(Timer::Tombstones, at);
-        }
-        let nodes: Vec<String> = self.agents.keys().cloned().collect();
-        for node in nodes {
-            self.rearm_agent(&node, now);
         }
     }
 

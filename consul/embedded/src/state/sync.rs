@@ -39,12 +39,19 @@ impl State {
     }
 
     pub(super) fn leave(&mut self, node: &str, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
-        self.agent_mut(node)?.connected = false;
+        let agent = self.agent_mut(node)?;
+        (agent.connected, agent.failed) = (false, false);
         touched.agents = true;
         self.timers.cancel(&Timer::AntiEntropy(node.to_owned()));
         let consequences = self.catalog.remove_node(node, self.index + 1, touched);
         self.follow(&consequences, now, touched);
         Ok(Applied::Done)
+    }
+
+    pub(super) fn crash(&mut self, node: &str, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
+        self.agent_mut(node)?.connected = false;
+        touched.agents = true;
+        self.set_reachable(node, false, now, touched)
     }
 
     pub(super) fn set_reachable(
@@ -55,18 +62,33 @@ impl State {
         touched: &mut Touched,
     ) -> Result<Applied, Refusal> {
         let agent = self.agent_mut(node)?;
-        let registration =
-            Registration { node: agent.node.clone(), checks: vec![serf_check(node, alive)], ..Registration::default() };
-        self.carry(&registration, now, touched)
+        touched.agents |= agent.failed == alive;
+        agent.failed = !alive;
+        self.tell_liveness(node, now, touched)
     }
 
-    /// Makes the catalog's entries of a node what its agent knows.
+    /// Writes to the catalog what the cluster knows of a node: whether it answers; one that left is in it no more.
+    fn tell_liveness(&mut self, node: &str, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
+        let (agent, index) = (self.agent(node)?, self.index + 1);
+        let consequences = if agent.connected || agent.failed {
+            let checks = vec![serf_check(node, !agent.failed)];
+            let registration = Registration { node: agent.node.clone(), checks, ..Registration::default() };
+            self.catalog.register(&registration, index, touched)?
+        } else {
+            self.catalog.remove_node(node, index, touched)
+        };
+        self.follow(&consequences, now, touched);
+        Ok(Applied::Done)
+    }
+
+    /// Makes the catalog's entries of a node what the cluster knows of it, and its agent.
     pub(super) fn anti_entropy(
         &mut self,
         node: &str,
         now: Duration,
         touched: &mut Touched,
     ) -> Result<Applied, Refusal> {
+        self.tell_liveness(node, now, touched)?;
         let agent = self.agent(node)?;
         if !agent.connected {
             return Ok(Applied::Done);
@@ -99,6 +121,13 @@ impl State {
     pub(super) fn expect_anti_entropy(&mut self, node: &str, now: Duration, touched: &Touched) {
         if touched.takes_index() && self.agents.get(node).is_some_and(|agent| agent.connected) {
             self.timers.set_if_idle(Timer::AntiEntropy(node.to_owned()), now + ANTI_ENTROPY);
+        }
+    }
+
+    /// The catalog is another: every agent will look, and whoever keeps the list of nodes.
+    pub(super) fn expect_all(&mut self, now: Duration) {
+        for node in self.agents.keys() {
+            self.timers.set_if_idle(Timer::AntiEntropy(node.clone()), now + ANTI_ENTROPY);
         }
     }
 

@@ -54,6 +54,13 @@ impl Timers {
         }
     }
 
+    /// Disarms the timers of what the servers keep, and leaves those of the agents.
+    pub(super) fn keep_those_of_agents(&mut self) {
+        let of_agents = |timer: &Timer| !matches!(timer, Timer::Session(_) | Timer::Tombstones);
+        self.by_time.retain(|(_, timer)| of_agents(timer));
+        self.at.retain(|timer, _| of_agents(timer));
+    }
+
     /// When the next timer is due.
     pub(super) fn next(&self) -> Option<Duration> {
         self.by_time.first().map(|(at, _)| *at)

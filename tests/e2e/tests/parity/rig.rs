@@ -56,6 +56,7 @@ enum Backend {
 }
 
 /// A state to go back to.
+#[derive(Clone)]
 pub(crate) enum Snapshot {
     Embedded(Box<State>),
     Consul(Vec<u8>),
@@ -182,7 +183,15 @@ impl Rig {
         }
     }
 
-    /// A client agent that left is started again.
+    /// A client agent is killed.
+    pub(crate) fn crash(&mut self, node: &str) {
+        match &mut self.backend {
+            Backend::Embedded { server, .. } => server.crash(node),
+            Backend::Consul { clients, .. } => block_in_place(|| clients.get_mut(node).unwrap().kill()),
+        }
+    }
+
+    /// A client agent that left or was killed is started again.
     pub(crate) fn come_back(&mut self, node: &str) {
         match &mut self.backend {
             Backend::Embedded { server, .. } => server.join(node, "127.0.0.1"),

@@ -28,11 +28,17 @@ cases![
         an_unknown_token_is_refused_and_no_token_sees_nothing,
         rights_that_are_lost_during_a_poll_are_missed_at_the_next_read_only_and_leave_the_index;
     DURABLE => a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_back,
+        a_reader_that_is_blocked_when_a_snapshot_is_restored_has_its_old_page_at_once,
+        an_index_from_before_a_restored_snapshot_is_refused_by_whatever_compares_it,
         a_restored_snapshot_ends_the_sessions_that_it_does_not_know,
+        a_restored_snapshot_takes_nothing_from_agents_and_they_put_the_catalog_right,
+        after_a_restored_snapshot_the_nodes_are_soon_those_that_are_there,
+        a_service_that_others_took_out_of_the_catalog_is_put_back_by_its_agent,
         a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on,
         a_check_that_its_restarted_agent_has_not_asked_yet_is_critical_and_says_nothing,
         a_check_that_a_returned_client_has_not_asked_yet_is_critical_and_says_nothing,
         a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_its_services_back,
+        a_client_that_is_killed_leaves_its_services_in_the_catalog_and_takes_them_up_again,
         a_session_without_node_checks_outlives_its_node_falling_silent;
 ];
 
@@ -138,6 +144,47 @@ async fn a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_
     assert!(w.index("kv/p/?recurse").await > new, "the next write lies above all that was before");
 }
 
+async fn a_reader_that_is_blocked_when_a_snapshot_is_restored_has_its_old_page_at_once(rig: Rig) {
+    let w = rig.world().await;
+    w.set("p/a", "old").await;
+    w.register(&json!({"Name": "web"})).await;
+    let snapshot = rig.snapshot();
+    w.set("p/a", "new").await;
+    w.register(&json!({"Name": "web", "Tags": ["new"]})).await;
+    for path in ["kv/p/a", "kv/p/?recurse", "health/service/web"] {
+        let seen = w.get(path).await;
+        let blocked = w.block(path, seen.index.unwrap(), async { rig.restore(snapshot.clone()) }).await;
+        assert!(blocked.woke(), "{path}: {blocked:?}");
+        assert_eq!((&blocked.raw.body, blocked.raw.index), (&seen.body, seen.index), "{path}");
+        assert!(w.index(path).await < seen.index.unwrap(), "{path}: what is read after it is the old one");
+        // What is lost is made anew for the next path.
+        w.set("p/a", "new").await;
+        w.register(&json!({"Name": "web", "Tags": [path]})).await;
+    }
+}
+
+async fn an_index_from_before_a_restored_snapshot_is_refused_by_whatever_compares_it(rig: Rig) {
+    let w = rig.world().await;
+    w.set("p/a", "old").await;
+    let old = w.entry("p/a").await["ModifyIndex"].as_u64().unwrap();
+    let snapshot = rig.snapshot();
+    w.set("p/a", "new").await;
+    let lost = w.entry("p/a").await["ModifyIndex"].as_u64().unwrap();
+    rig.restore(snapshot);
+    let check = |index: u64| {
+        json!([{"KV": {"Verb": "check-index", "Key": "p/a", "Index": index}},
+               {"KV": {"Verb": "set", "Key": "p/b", "Value": "dg=="}}])
+        .to_string()
+    };
+    assert_eq!(w.put(&format!("kv/p/a?cas={lost}"), "x").await.says(), (200, "false".to_owned()));
+    assert_eq!(w.raw("DELETE", &format!("kv/p/a?cas={lost}"), "").await.says(), (200, "false".to_owned()));
+    let refused = w.put("txn", check(lost)).await;
+    assert_eq!((refused.status, refused.json()["Errors"][0]["OpIndex"].clone()), (409, json!(0)));
+    assert_eq!(w.get("kv/p/b").await.status, 404);
+    assert_eq!(w.put("txn", check(old)).await.status, 200);
+    assert_eq!(w.put(&format!("kv/p/a?cas={old}"), "x").await.says(), (200, "true".to_owned()));
+}
+
 async fn a_restored_snapshot_ends_the_sessions_that_it_does_not_know(rig: Rig) {
     let w = rig.world().await;
     let kept = w.session(&json!({"TTL": "60s"})).await;
@@ -151,6 +198,79 @@ async fn a_restored_snapshot_ends_the_sessions_that_it_does_not_know(rig: Rig) {
     assert!(w.lives(&kept).await);
     assert_eq!(w.entry("kept").await["Session"], Value::from(kept));
     assert_eq!(w.put(&format!("session/renew/{young}"), "").await.status, 404);
+}
+
+/// Who puts things right looks every minute, and a moment of its own later.
+const PUT_RIGHT: Duration = Duration::from_mins(3);
+
+async fn a_restored_snapshot_takes_nothing_from_agents_and_they_put_the_catalog_right(rig: Rig) {
+    let w = rig.world().await;
+    let service = |name: &str| json!({"Name": name, "Check": {"CheckID": name, "TTL": "600s"}});
+    let names = |w: &World, path: &'static str| {
+        let answer = w.clone();
+        async move { answer.get(path).await.json().as_object().unwrap().keys().cloned().collect::<Vec<_>>() }
+    };
+    w.register(&service("kept")).await;
+    w.register(&service("ended")).await;
+    let snapshot = rig.snapshot();
+    w.register(&service("young")).await;
+    assert_eq!(w.put("agent/service/deregister/ended", "").await.status, 200);
+    assert_eq!(w.put("agent/check/pass/kept", "").await.status, 200);
+    w.until_status("kept", CheckStatus::Passing).await;
+    w.until("the catalog follows", || async { names(&w, "catalog/services").await == ["consul", "kept", "young"] })
+        .await;
+
+    rig.restore(snapshot);
+    assert_eq!(names(&w, "catalog/services").await, ["consul", "ended", "kept"]);
+    assert_eq!(w.status_of("kept").await, Some(CheckStatus::Critical));
+    assert_eq!(names(&w, "agent/services").await, ["kept", "young"]);
+    assert_eq!(w.get("agent/checks").await.json()["kept"]["Status"], "passing");
+    w.until_within(PUT_RIGHT, "the catalog is what the agent knows", || async {
+        names(&w, "catalog/services").await == ["consul", "kept", "young"]
+            && w.status_of("kept").await == Some(CheckStatus::Passing)
+    })
+    .await;
+}
+
+async fn after_a_restored_snapshot_the_nodes_are_soon_those_that_are_there(mut rig: Rig) {
+    let w = rig.world().await;
+    let nodes = || async {
+        let nodes = w.get("catalog/nodes").await.json();
+        nodes.as_array().unwrap().iter().map(|node| node["Node"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let client = rig.join("leaver").await;
+    client.register(&json!({"Name": "web"})).await;
+    let snapshot = rig.snapshot();
+    rig.leave("leaver");
+    w.until("one is gone", || async { nodes().await == ["server"] }).await;
+    let comer = rig.join("comer").await;
+    comer.register(&json!({"Name": "db"})).await;
+
+    rig.restore(snapshot);
+    assert_eq!(nodes().await, ["leaver", "server"]);
+    w.until_within(PUT_RIGHT, "who left is gone", || async { w.get("catalog/node/leaver").await.text() == "null" })
+        .await;
+    w.until_within(PUT_RIGHT, "who came is there with its service", || async {
+        w.get("health/service/db").await.json()[0]["Checks"][0]["Status"] == "passing"
+    })
+    .await;
+    assert_eq!(w.get("catalog/service/web").await.json(), json!([]));
+}
+
+async fn a_service_that_others_took_out_of_the_catalog_is_put_back_by_its_agent(rig: Rig) {
+    let w = rig.world().await;
+    w.register(&json!({"Name": "web", "Check": {"CheckID": "alive", "TTL": "600s"}})).await;
+    assert_eq!(w.put("agent/check/pass/alive", "").await.status, 200);
+    w.until_status("alive", CheckStatus::Passing).await;
+    let gone = json!({"Node": w.node, "ServiceID": "web"}).to_string();
+    assert_eq!(w.put("catalog/deregister", gone).await.says(), (200, "true".to_owned()));
+    assert_eq!(w.get("health/service/web").await.json(), json!([]));
+    assert!(w.get("agent/services").await.json()["web"].is_object());
+    w.until_within(PUT_RIGHT, "it is back with its check", || async {
+        w.status_of("alive").await == Some(CheckStatus::Passing)
+            && w.get("catalog/service/web").await.json()[0]["ServiceID"] == "web"
+    })
+    .await;
 }
 
 async fn a_server_that_restarts_keeps_keys_sessions_and_locks_and_counts_on(mut rig: Rig) {
@@ -243,6 +363,36 @@ async fn a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_i
     let own = checks.iter().find(|check| check.check_id == "web-up").unwrap();
     assert_eq!(own.status, CheckStatus::Critical, "what has to be asked counts as critical until it was");
     assert!(!w.lives(&session).await);
+}
+
+async fn a_client_that_is_killed_leaves_its_services_in_the_catalog_and_takes_them_up_again(mut rig: Rig) {
+    let w = rig.world().await;
+    let client = rig.join("n1").await;
+    let sample = Sample::start("200 OK");
+    with_passing_check(&client, &sample).await;
+    let session = client.session(&json!({"TTL": "86400s"})).await;
+    let before = w.get("catalog/service/web").await.json();
+    rig.crash("n1");
+    let serf = |status: CheckStatus| {
+        let w = &w;
+        move || async move {
+            let checks = w.client.health_node("n1", &Read::default()).await.unwrap().value;
+            checks.iter().any(|check| check.check_id == "serfHealth" && check.status == status)
+        }
+    };
+    w.until_within(Duration::from_secs(40), "it is known to be dead", serf(CheckStatus::Critical)).await;
+    w.until("its session ends", || async { !w.lives(&session).await }).await;
+    assert_eq!(w.get("catalog/service/web").await.json(), before);
+    assert_eq!(health_of_web(&w).await.0, "passing", "nobody asks, and nobody says otherwise");
+    sample.falls_silent();
+    rig.come_back("n1");
+    w.until_within(Duration::from_secs(40), "it is alive", serf(CheckStatus::Passing)).await;
+    w.until("its check was not asked", || async {
+        let (status, output) = health_of_web(&w).await;
+        (status.as_str(), output.as_str()) == UNASKED
+    })
+    .await;
+    assert_eq!(client.get("agent/services").await.json()["web"]["Service"], "web");
 }
 
 async fn a_session_without_node_checks_outlives_its_node_falling_silent(mut rig: Rig) {
