@@ -20,6 +20,9 @@ pub(crate) fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
     if reads {
         return read(call, &parts);
     }
+    if let ["check", "update" | "pass" | "warn" | "fail", id] = parts[..] {
+        require_known(call, id)?;
+    }
     call.require_agent_write()?;
     match parts[..] {
         ["service", "register"] => register_service(call),
@@ -38,6 +41,12 @@ pub(crate) fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
         ["check", "fail", id] => say(call, id, "critical", call.param("note").unwrap_or("")),
         _ => Err(Failure::no_such_path()),
     }
+}
+
+/// Whose check it is decides who may tell it, so where there are rights a check that is not there is refused first.
+fn require_known(call: &Call<'_>, id: &str) -> Result<(), Failure> {
+    let known = call.look(|state| state.agent(call.node).is_ok_and(|agent| agent.checks().contains_key(id)))?;
+    if known || !call.shared.acl_enabled() { Ok(()) } else { Err(Failure::internal(format!("Unknown check {id:?}"))) }
 }
 
 fn node(call: &Call<'_>) -> String {
@@ -72,8 +81,8 @@ fn read(call: &Call<'_>, parts: &[&str]) -> Result<Reply, Failure> {
             let shown: BTreeMap<&String, Value> = known.map(|(id, own)| (id, own.check.view())).collect();
             Ok(Reply::json(&shown))
         })?,
-        ["service", id] => call.look(|state| match state.agent(call.node)?.services().get(*id).filter(|_| sees) {
-            Some(service) => Ok(Reply::json(&service.agent_view())),
+        ["service", id] => call.look(|state| match state.agent(call.node)?.services().get(*id) {
+            Some(service) => require(sees).map(|()| Reply::json(&service.agent_view())),
             None => Err(Failure::new(StatusCode::NOT_FOUND, format!("unknown service ID: {id}"))),
         })?,
         _ => Err(Failure::no_such_path()),

@@ -38,7 +38,7 @@ pub(crate) fn view(entry: &Entry) -> Value {
 async fn get(call: &Call<'_>) -> Result<Reply, Failure> {
     if call.param("keys").is_some() {
         let separator = call.param("separator").unwrap_or("");
-        return call.read(|state| Ok(tree(call, state, |seen| names(&seen, &call.path, separator)))).await;
+        return call.read(|state| Ok(listing(call, state, separator))).await;
     }
     if call.param("recurse").is_some() {
         return call.read(|state| Ok(tree(call, state, |seen| seen.into_iter().map(view).collect()))).await;
@@ -73,6 +73,15 @@ fn tree<'s>(call: &'s Call<'_>, state: &'s State, show: impl FnOnce(Vec<&'s Entr
     let seen: Vec<&Entry> = state.kv().under(prefix).filter(|entry| call.rights.reads_key(&entry.key)).collect();
     let reply = if seen.is_empty() { Reply::empty(StatusCode::NOT_FOUND) } else { Reply::json(&show(seen)) };
     Page { index, interest, reply, shows_consistency: false }
+}
+
+/// The keys under a prefix; of the root, none at all is a list too.
+fn listing(call: &Call<'_>, state: &State, separator: &str) -> Page {
+    let mut page = tree(call, state, |seen| names(&seen, &call.path, separator));
+    if call.path.is_empty() && page.reply.status == StatusCode::NOT_FOUND {
+        page.reply = Reply::json(&[""; 0]);
+    }
+    page
 }
 
 /// The keys alone; with a separator, each only up to the first one after the prefix.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::checks::Sample;
 use crate::rig::{Case, Needs, Rig};
-use crate::world::World;
+use crate::world::{Raw, World};
 
 const RIGHTS: Needs = Needs { rights: true, durable: false };
 const DURABLE: Needs = Needs { rights: false, durable: true };
@@ -26,6 +26,10 @@ cases![
     RIGHTS => a_token_without_rights_sees_lists_as_empty_and_is_refused_single_keys_and_writes,
         a_transaction_without_rights_is_refused_whole_and_names_the_operation,
         an_unknown_token_is_refused_and_no_token_sees_nothing,
+        a_token_that_lost_its_rights_is_refused_what_it_did_to_its_session_and_checks,
+        a_token_that_lost_its_rights_sees_nothing_of_its_agent_and_of_the_checks,
+        a_consistent_read_without_rights_is_cut_and_refused_as_any_other,
+        a_recursive_list_is_cut_to_what_the_token_may_see,
         rights_that_are_lost_during_a_poll_are_missed_at_the_next_read_only_and_leave_the_index;
     DURABLE => a_restored_snapshot_sends_readers_away_with_the_old_page_and_the_index_back,
         a_reader_that_is_blocked_when_a_snapshot_is_restored_has_its_old_page_at_once,
@@ -110,6 +114,83 @@ async fn an_unknown_token_is_refused_and_no_token_sees_nothing(rig: Rig) {
     let anonymous = root.with_token("");
     assert_eq!(anonymous.get("kv/a/?recurse").await.status, 404);
     assert_eq!(anonymous.get("health/service/web").await.json(), json!([]));
+}
+
+/// A session and a service with a TTL check, both of a token that then may do nothing any more.
+async fn dispossessed(rig: &mut Rig) -> (World, String) {
+    let root = rig.world().await;
+    let owner = root.with_token(&rig.token("owner", &Rules::all()));
+    let session = owner.session(&json!({"TTL": "600s"})).await;
+    owner.register(&json!({"Name": "web", "Check": {"CheckID": "alive", "TTL": "600s"}})).await;
+    owner.set("a/1", "v").await;
+    rig.set_rights("owner", &Rules::default());
+    root.until("the rights are gone", || async { owner.get("kv/a/1").await.status == 403 }).await;
+    (owner, session)
+}
+
+async fn a_token_that_lost_its_rights_is_refused_what_it_did_to_its_session_and_checks(mut rig: Rig) {
+    let (owner, session) = dispossessed(&mut rig).await;
+    let denied = (403, "Permission denied".to_owned());
+    assert_eq!(owner.put(&format!("session/renew/{session}"), "").await.says(), denied);
+    assert_eq!(owner.put(&format!("session/destroy/{session}"), "").await.says(), denied);
+    assert!(rig.world().await.lives(&session).await);
+    // Of a session that is not there nobody's rights are asked.
+    let nobody = "11111111-2222-3333-4444-555555555555";
+    let gone = (404, format!("Session id '{nobody}' not found"));
+    assert_eq!(owner.put(&format!("session/renew/{nobody}"), "").await.says(), gone);
+    assert_eq!(owner.put(&format!("session/destroy/{nobody}"), "").await.says(), (200, "true".to_owned()));
+    for (path, body) in [("agent/check/update/alive", r#"{"Status": "passing"}"#), ("agent/check/pass/alive", "")] {
+        let (status, words) = owner.put(path, body).await.says();
+        assert!(status == 403 && words.starts_with("Permission denied"), "{path}: {status} {words}");
+    }
+    let unknown = owner.put("agent/check/update/nobody", r#"{"Status": "passing"}"#).await.says();
+    assert_eq!(unknown, (500, "Unknown check \"nobody\"".to_owned()));
+}
+
+async fn a_token_that_lost_its_rights_sees_nothing_of_its_agent_and_of_the_checks(mut rig: Rig) {
+    let (owner, session) = dispossessed(&mut rig).await;
+    let denied = (403, "Permission denied".to_owned());
+    for path in ["agent/self", "agent/service/web"] {
+        assert_eq!(owner.get(path).await.says(), denied, "{path}");
+    }
+    for (path, nothing) in [
+        ("agent/services", json!({})),
+        ("agent/checks", json!({})),
+        ("agent/members", json!([])),
+        ("health/state/critical", json!([])),
+        (&format!("session/info/{session}"), json!([])),
+    ] {
+        let raw = owner.get(path).await;
+        assert_eq!((raw.status, raw.json()), (200, nothing), "{path}");
+    }
+}
+
+async fn a_consistent_read_without_rights_is_cut_and_refused_as_any_other(mut rig: Rig) {
+    let (owner, _) = dispossessed(&mut rig).await;
+    assert_eq!(owner.get("kv/a/1?consistent").await.says(), (403, "Permission denied".to_owned()));
+    assert_eq!(owner.get("kv/a/?recurse&consistent").await.says(), (404, String::new()));
+    for path in ["health/service/web?consistent", "catalog/nodes?consistent"] {
+        let raw = owner.get(path).await;
+        assert_eq!((raw.status, raw.json()), (200, json!([])), "{path}");
+    }
+}
+
+async fn a_recursive_list_is_cut_to_what_the_token_may_see(mut rig: Rig) {
+    let root = furnished(&rig).await;
+    let some = root.with_token(&rig.token("some", &some()));
+    let whole = root.get("kv/?recurse").await;
+    let keys = |raw: &Raw| -> Vec<Value> {
+        raw.json().as_array().into_iter().flatten().map(|entry| entry["Key"].clone()).collect()
+    };
+    assert_eq!(keys(&whole), ["a/1", "a/b/1", "c/1"]);
+    for path in ["kv/?recurse", "kv/?recurse&consistent", "kv/?recurse&stale"] {
+        let cut = some.get(path).await;
+        assert_eq!((keys(&cut), cut.index), (vec![json!("a/1"), json!("a/b/1")], whole.index), "{path}");
+    }
+    // The names of keys are cut too; of the root none at all is a list, of any other prefix none is not found.
+    let none = root.with_token(&rig.token("none", &Rules::default()));
+    assert_eq!(none.get("kv/?keys").await.says(), (200, "[]".to_owned()));
+    assert_eq!(none.get("kv/a/?keys").await.says(), (404, String::new()));
 }
 
 async fn rights_that_are_lost_during_a_poll_are_missed_at_the_next_read_only_and_leave_the_index(mut rig: Rig) {
