@@ -1,12 +1,15 @@
 //! The HTTP face: the same answers over TCP, so that the `consul` program and anything else can speak to the server.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, VARY};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -75,10 +78,30 @@ async fn serve_connection(server: Server, stream: TcpStream) {
 
 async fn answer(server: &Server, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
+    let zips = parts.headers.get(ACCEPT_ENCODING).and_then(|codings| codings.to_str().ok()).is_some_and(takes_gzip);
     let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
         let mut response = Response::new(Full::new(Bytes::from_static(b"Request body too large")));
         *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
         return response;
     };
-    server.answer(Request::from_parts(parts, body.to_bytes())).await.map(Full::new)
+    let answer = server.answer(Request::from_parts(parts, body.to_bytes())).await;
+    if zips { zipped(answer) } else { answer }.map(Full::new)
+}
+
+fn takes_gzip(codings: &str) -> bool {
+    codings.split(',').any(|coding| coding.split(';').next().is_some_and(|name| name.trim() == "gzip"))
+}
+
+/// An answer packed for whoever asked for it; one of nothing stays as it is.
+fn zipped(mut answer: Response<Bytes>) -> Response<Bytes> {
+    answer.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if answer.body().is_empty() {
+        return answer;
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(answer.body());
+    let Ok(packed) = written.and_then(|()| encoder.finish()) else { return answer };
+    *answer.body_mut() = packed.into();
+    answer.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    answer
 }

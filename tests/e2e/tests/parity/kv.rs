@@ -1,6 +1,9 @@
 //! Single keys: CAS, flags, values, names, refusals.
 
+use consul_client::{Address, Client, Config, HttpTransport, Read};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::world::{World, cases};
 
@@ -22,7 +25,8 @@ cases![
     what_is_no_number_is_500,
     a_key_needs_a_name,
     other_methods_are_refused,
-    double_slashes_are_moved;
+    double_slashes_are_moved,
+    an_answer_is_packed_for_whoever_asks_for_it_over_http;
     quiet
 ];
 
@@ -178,4 +182,37 @@ async fn other_methods_are_refused(w: World) {
 async fn double_slashes_are_moved(w: World) {
     assert_eq!(w.get("kv/a//b").await.status, 301);
     assert_eq!(w.get("kv/a//b").await.json(), Value::Null);
+}
+
+/// Headers and body of an answer as they come over the wire.
+async fn on_the_wire(address: &str, path: &str, more: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /v1/{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{more}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    (String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase(), bytes[end..].to_vec())
+}
+
+async fn an_answer_is_packed_for_whoever_asks_for_it_over_http(w: World) {
+    let Some(address) = w.address.clone() else { return };
+    let key = format!("{}a", w.prefix());
+    let value = "x".repeat(3000);
+    w.set(&key, &value).await;
+    let (path, asks, packed) = (format!("kv/{key}?raw"), "Accept-Encoding: gzip\r\n", "\r\ncontent-encoding: gzip\r\n");
+    let (head, body) = on_the_wire(&address, &path, asks).await;
+    assert!(head.contains(packed) && head.contains("\r\nvary: accept-encoding\r\n"), "{head}");
+    assert!(body.starts_with(&[0x1f, 0x8b]) && body.len() < 1000, "{} bytes", body.len());
+    let (head, body) = on_the_wire(&address, &path, "").await;
+    assert!(!head.contains(packed) && body == value.as_bytes(), "{head}");
+    let (head, body) = on_the_wire(&address, &format!("kv/{key}-missing"), asks).await;
+    assert!(head.starts_with("http/1.1 404") && !head.contains(packed) && body.is_empty(), "{head}");
+
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let place = Address::Http { host: host.to_owned(), port: port.parse().unwrap() };
+    let config = Config { gzip: Some(true), ..Config::at(place) };
+    let client = Client::over(std::sync::Arc::new(HttpTransport::new(&config).unwrap()), None);
+    let read = client.kv_get(&key, &Read::default()).await.unwrap();
+    assert_eq!(read.value.unwrap().value, value.as_bytes());
 }
