@@ -11,7 +11,10 @@ cases![
     the_program_lists_nodes_and_services,
     the_program_registers_a_service,
     the_program_holds_a_lock_while_it_runs_a_command,
-    the_program_exports_and_imports_keys;
+    the_program_exports_and_imports_keys,
+    the_program_lists_keys_by_their_folders_and_shows_flags,
+    the_program_deletes_trees_and_by_index,
+    the_program_finds_nodes_by_service_and_services_by_node;
     quiet
 ];
 
@@ -90,4 +93,59 @@ async fn the_program_exports_and_imports_keys(w: World) {
     assert_eq!(consul(&w, &["kv", "import", &import]).await, done(&format!("Imported: {p}a\n")));
     let wanted = format!("[\n\t{{\n\t\t\"key\": \"{p}a\",\n\t\t\"flags\": 3,\n\t\t\"value\": \"YmFy\"\n\t}}\n]\n");
     assert_eq!(consul(&w, &["kv", "export", &p]).await, done(&wanted));
+}
+
+async fn the_program_lists_keys_by_their_folders_and_shows_flags(w: World) {
+    let p = w.prefix();
+    for (key, flags) in [("t/1", "-flags=42"), ("t/2", "-flags=0"), ("z", "-flags=7")] {
+        assert!(consul(&w, &["kv", "put", flags, &format!("{p}{key}"), "x"]).await.0);
+    }
+    // Without a separator the program takes a slash.
+    for arguments in [&["kv", "get", "-keys", &p][..], &["kv", "get", "-keys", "-separator=/", &p]] {
+        assert_eq!(consul(&w, arguments).await, done(&format!("{p}t/\n{p}z\n")));
+    }
+    let whole = done(&format!("{p}t/1\n{p}t/2\n{p}z\n"));
+    assert_eq!(consul(&w, &["kv", "get", "-keys", "-separator=", &p]).await, whole);
+    assert_eq!(w.entry(&format!("{p}t/1")).await["Flags"], 42);
+    let (_, said) = consul(&w, &["kv", "get", "-detailed", &format!("{p}z")]).await;
+    assert!(said.lines().any(|line| line.split_whitespace().eq(["Flags", "7"])), "{said}");
+}
+
+async fn the_program_deletes_trees_and_by_index(w: World) {
+    let p = w.prefix();
+    for key in ["t/1", "t/2", "z"] {
+        w.set(&format!("{p}{key}"), "x").await;
+    }
+    let tree = format!("{p}t");
+    let deleted = |what: &str| done(&format!("Success! Deleted keys with prefix: {what}\n"));
+    assert_eq!(consul(&w, &["kv", "delete", "-recurse", &tree]).await, deleted(&tree));
+    assert_eq!(consul(&w, &["kv", "get", "-recurse", &p]).await, done(&format!("{p}z:x\n")));
+    assert_eq!(consul(&w, &["kv", "delete", "-recurse", &tree]).await, deleted(&tree), "nothing is left to delete");
+    let z = format!("{p}z");
+    let (gone, said) = consul(&w, &["kv", "delete", "-cas", "-modify-index=1", &z]).await;
+    assert_eq!((gone, said), (false, format!("Error! Did not delete key {z}: CAS failed\n")));
+    let index = format!("-modify-index={}", w.entry(&z).await["ModifyIndex"]);
+    assert_eq!(consul(&w, &["kv", "delete", "-cas", &index, &z]).await, done(&format!("Success! Deleted key: {z}\n")));
+}
+
+async fn the_program_finds_nodes_by_service_and_services_by_node(w: World) {
+    let name = w.name();
+    w.register(&serde_json::json!({"Name": name, "Tags": ["b", "a"]})).await;
+    let own = w.client.agent_self().await.unwrap();
+    let has = |said: &str, wanted: &[&str]| said.lines().any(|line| line.split_whitespace().eq(wanted.iter().copied()));
+    let (_, nodes) = consul(&w, &["catalog", "nodes", &format!("-service={name}")]).await;
+    assert!(has(&nodes, &[&own.node_name, &own.node_id[..8], "127.0.0.1", "dc1"]), "{nodes}");
+    assert_eq!(nodes.lines().count(), 2, "a heading and one node: {nodes}");
+    let (_, nodes) = consul(&w, &["catalog", "nodes", "-detailed"]).await;
+    let whole = nodes.lines().find(|line| line.contains(&own.node_id)).unwrap_or_default();
+    for part in ["lan=127.0.0.1, lan_ipv4=127.0.0.1, wan=127.0.0.1", "consul-network-segment="] {
+        assert!(whole.contains(part), "{part:?} in {nodes}");
+    }
+    let node = format!("-node={}", own.node_name);
+    let (_, services) = consul(&w, &["catalog", "services", &node]).await;
+    assert!(has(&services, &[&name]) && has(&services, &["consul"]), "{services}");
+    let (_, services) = consul(&w, &["catalog", "services", &node, "-tags"]).await;
+    assert!(has(&services, &[&name, "a,b"]), "{services}");
+    let (found, said) = consul(&w, &["catalog", "nodes", "-service=no-such-service"]).await;
+    assert_eq!((found, said.trim()), (true, "No nodes match the given query - try expanding your search."));
 }
