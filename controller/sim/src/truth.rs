@@ -184,6 +184,18 @@ pub fn assignment(state: &State, instance: &Instance) -> Option<Assignment> {
     value(state, &Keys::default().assignment(&instance.node, &instance.id))
 }
 
+/// Whether an instance without an assignment still runs and is registered, with every check that it has passing.
+pub fn serves_unassigned(state: &State, instance: &Instance) -> bool {
+    let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);
+    let id = service_id(&instance.id);
+    let node = instance.node.as_str();
+    let checks = state.catalog().checks_for(node, &id);
+    runs && assignment(state, instance).is_none()
+        && heartbeat(state, &instance.node)
+        && state.catalog().service(node, &id).is_some()
+        && checks.iter().all(|check| check.status == "passing")
+}
+
 /// Whether an instance is healthy by all that the store says: heartbeat, report, and every check of its assignment.
 pub fn is_healthy(state: &State, instance: &Instance) -> bool {
     let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);

@@ -25,7 +25,11 @@ impl Checkers {
         let surely_healthy = |instance: &&&Instance| self.history.healthy_for(&instance.id, now) > self.staleness(now);
         let stopped = commit.stopped();
         let Some(victim) = stopped.iter().find(surely_healthy) else { return };
-        let left = |instance: &&Instance| self.history.was_healthy(&instance.id, self.staleness(now), now);
+        // One whose assignment somebody deleted is not stopped by it: it serves, and is worth as much as before.
+        let left = |instance: &&Instance| {
+            self.history.was_healthy(&instance.id, self.staleness(now), now)
+                || truth::serves_unassigned(commit.state_after, instance)
+        };
         let left = commit.after.running().filter(left).count();
         if left < floor as usize {
             let message = format!(
