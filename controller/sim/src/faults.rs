@@ -29,7 +29,7 @@ pub enum FaultKind {
     Duplicate,
     /// F5: the leader's session ends while it works.
     SessionLost,
-    /// F5: the leader is cut off, another takes over, and the first comes back with writes in its hands.
+    /// F5: the leader is cut off, another takes over, and the first comes back with writes in its hands. It counts if another took over.
     CutOff,
     /// F8: a token loses rights: lists are empty, and nothing says so.
     Denied,
@@ -117,6 +117,8 @@ impl fmt::Display for FaultKind {
 pub struct Faults {
     enabled: BTreeMap<FaultKind, u64>,
     struck: BTreeMap<FaultKind, u64>,
+    /// How many writes of controllers the fence has refused.
+    fenced: u64,
     /// Until when an actor's requests wait, and whether only its long polls do.
     held: BTreeMap<Actor, (Duration, bool)>,
     healed: bool,
@@ -163,6 +165,16 @@ impl Faults {
     /// How often each has struck.
     pub fn struck(&self) -> &BTreeMap<FaultKind, u64> {
         &self.struck
+    }
+
+    /// Counts a write that the fence refused.
+    pub fn refuse(&mut self) {
+        self.fenced += 1;
+    }
+
+    /// How many writes of controllers the fence has refused.
+    pub fn fenced(&self) -> u64 {
+        self.fenced
     }
 
     /// Has an actor's requests wait.

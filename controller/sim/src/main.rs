@@ -88,6 +88,7 @@ struct Sum {
     struck: BTreeMap<FaultKind, u64>,
     commits: u64,
     shared: u64,
+    fenced: u64,
     simulated: Duration,
     /// Whether any failed, or the planted defect was caught.
     found: bool,
@@ -119,7 +120,8 @@ fn go(wanted: &Wanted) -> std::io::Result<bool> {
     let hours = sum.simulated.as_secs_f64() / 3600.0;
     println!("{} seeds, {} commits of controllers, {hours:.1} simulated hours", sum.seeds, sum.commits);
     println!("{} transactions were shared by several objects", sum.shared);
-    let idle = report(&sum.struck) || sum.shared == 0;
+    println!("{} writes of deposed leaders refused by the fence", sum.fenced);
+    let idle = report(&sum.struck) || sum.shared == 0 || sum.fenced == 0;
     let enough = wanted.only.is_none() && sum.seeds as u64 >= ENOUGH;
     Ok(!(sum.found || enough && idle))
 }
@@ -142,6 +144,7 @@ impl Sum {
         self.seeds += 1;
         self.commits += verdict.commits;
         self.shared += verdict.shared;
+        self.fenced += verdict.fenced;
         self.simulated += verdict.simulated;
         if !same {
             self.error =

@@ -40,6 +40,8 @@ pub struct Nemesis {
     users: Arc<Users>,
     client: Client,
     rng: Rng,
+    /// Until when a leader is cut off, and the session by which it led.
+    cut_off: Option<(Duration, String)>,
 }
 
 fn seconds(number: u64) -> Duration {
@@ -54,6 +56,7 @@ impl Nemesis {
             users: Arc::clone(users),
             client: world.client(Actor::Operator),
             rng: world.net.rng.child("nemesis"),
+            cut_off: None,
         }
     }
 
@@ -64,6 +67,7 @@ impl Nemesis {
         while self.world.net.now() < end {
             let pause = self.rng.between(seconds(2), seconds(20));
             tokio::time::sleep(pause).await;
+            self.count_take_over();
             if let Some(kind) = self.rng.pick(&kinds).copied() {
                 self.strike(kind).await;
             }
@@ -73,7 +77,8 @@ impl Nemesis {
     async fn strike(&mut self, kind: FaultKind) {
         let net = Arc::clone(&self.world.net);
         let controllers = Arc::clone(&self.world.controllers);
-        let leader = controllers.leader().unwrap_or(0);
+        let leading = controllers.leader();
+        let leader = leading.unwrap_or(0);
         net.tell(&format!("nemesis: {kind}"));
         let struck = match kind {
             // These are counted when they strike.
@@ -81,12 +86,11 @@ impl Nemesis {
             FaultKind::CrashAfter => return controllers.crash_in(leader, 1 + self.rng.below(25), true),
             FaultKind::Stall => {
                 let until = net.now() + self.rng.between(seconds(20), seconds(150));
-                self.hold(leader, until, true)
+                self.hold(leader, until, true);
+                leading.is_some()
             }
-            FaultKind::CutOff => {
-                let until = net.now() + self.rng.between(seconds(3), seconds(50));
-                self.hold(leader, until, false)
-            }
+            // Counted when another takes over.
+            FaultKind::CutOff => return self.cut_off(leader),
             FaultKind::Restore => self.restore(),
             FaultKind::SessionLost => self.end_session().await,
             FaultKind::Denied => self.deny().await,
@@ -107,10 +111,26 @@ impl Nemesis {
     }
 
     /// A controller's requests wait until a time, or its long polls do.
-    fn hold(&self, leader: usize, until: Duration, long_polls_only: bool) -> bool {
+    fn hold(&self, leader: usize, until: Duration, long_polls_only: bool) {
         self.world.net.faults().hold(Actor::Controller(leader), until, long_polls_only);
         self.delay_sight(until);
-        true
+    }
+
+    fn cut_off(&mut self, leader: usize) {
+        let until = self.world.net.now() + self.rng.between(seconds(3), seconds(50));
+        self.cut_off = self.holder().map(|session| (until, session));
+        self.hold(leader, until, false);
+    }
+
+    /// A leader that is cut off is struck once somebody else leads while it is.
+    fn count_take_over(&mut self) {
+        let now = self.world.net.now();
+        let Some((until, session)) = self.cut_off.take().filter(|(until, _)| *until > now) else { return };
+        if self.holder().is_some_and(|holder| holder != session) {
+            self.world.net.faults().strike(FaultKind::CutOff);
+        } else {
+            self.cut_off = Some((until, session));
+        }
     }
 
     /// What the controllers see is old until a time, and gets young only after it.

@@ -38,6 +38,8 @@ pub struct Verdict {
     pub enabled: BTreeSet<FaultKind>,
     /// How often each struck.
     pub struck: BTreeMap<FaultKind, u64>,
+    /// How many writes of controllers the fence refused.
+    pub fenced: u64,
     /// What was wrong, if anything.
     pub violation: Option<Violation>,
     /// The last lines of the trace.
@@ -94,10 +96,12 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
     let (digest, trace) = (trace.digest(), trace.last(60));
     let stands = show::everything(&net.server.state());
     let struck = net.faults().struck().clone();
+    let fenced = net.faults().fenced();
     Verdict {
         seed,
         enabled,
         struck,
+        fenced,
         violation,
         trace,
         stands,

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use consul_client::{LongPoll, Transport, TransportError};
-use consul_embedded::{Config, Server};
+use consul_embedded::{Config, Server, state::State};
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Method, Request, Response};
 use tokio::sync::Notify;
@@ -330,6 +330,10 @@ impl Wire {
         let answer = self.inner.send(sending.request.clone()).await;
         let applied = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
         if let Some(before) = before {
+            if !applied && answer.is_ok() && deposed(written, &before) {
+                self.net.faults().refuse();
+                self.net.tell(&format!("{} is refused by the fence", self.actor));
+            }
             let after = self.net.server.state();
             self.net.check(|checkers, net| {
                 checkers.controller_wrote(net, self.actor, written, applied, &before, &after);
@@ -337,6 +341,12 @@ impl Wire {
         }
         answer
     }
+}
+
+/// Whether a transaction is one of a leader whose lock is another's by now, or nobody's.
+fn deposed(written: &ops::Written, state: &State) -> bool {
+    let held = |op: &ops::Op| state.kv().get(&op.key).is_some_and(|entry| entry.session.as_ref() == Some(&op.session));
+    written.ops.iter().any(|op| op.verb == "check-session" && !held(op))
 }
 
 impl Transport for Wire {
