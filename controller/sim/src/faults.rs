@@ -53,11 +53,13 @@ pub enum FaultKind {
     ProcessKilled,
     /// A controller is asked to stop, and hands over.
     HandOver,
+    /// F11: a Consul client dies without a farewell, and returns; what runs on its node runs on.
+    ConsulCrash,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Stall,
@@ -79,6 +81,7 @@ impl FaultKind {
         Self::NodeLost,
         Self::ProcessKilled,
         Self::HandOver,
+        Self::ConsulCrash,
     ];
 
     /// The name of its class.
@@ -91,7 +94,7 @@ impl FaultKind {
             Self::SessionLost | Self::CutOff => "F5",
             Self::Denied | Self::Wiped | Self::SentinelLost | Self::SpecsVanish => "F8",
             Self::UserRace | Self::TwoApply => "F10",
-            Self::ConsulLeft => "F11",
+            Self::ConsulLeft | Self::ConsulCrash => "F11",
             Self::AgentCrash | Self::NodeLost | Self::ProcessKilled | Self::HandOver => "world",
         }
     }

@@ -7,6 +7,7 @@ mod losses;
 use std::{sync::Arc, time::Duration};
 
 use consul_client::Client;
+use consul_embedded::Server;
 use helium_crds::keys::Keys;
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
 };
 
 /// The kinds that strike at times of their own.
-const TIMED: [FaultKind; 16] = [
+const TIMED: [FaultKind; 17] = [
     FaultKind::CrashBefore,
     FaultKind::CrashAfter,
     FaultKind::Stall,
@@ -32,6 +33,7 @@ const TIMED: [FaultKind; 16] = [
     FaultKind::ProcessKilled,
     FaultKind::HandOver,
     FaultKind::TwoApply,
+    FaultKind::ConsulCrash,
 ];
 
 /// Who strikes.
@@ -97,7 +99,8 @@ impl Nemesis {
             FaultKind::Wiped => self.wipe().await,
             FaultKind::SentinelLost => self.lose_sentinel().await,
             FaultKind::SpecsVanish => self.lose_specs().await,
-            FaultKind::ConsulLeft => self.consul_leaves().await,
+            FaultKind::ConsulLeft => self.consul_goes(Server::leave, "leaves", seconds(80)).await,
+            FaultKind::ConsulCrash => self.consul_goes(Server::crash, "dies", seconds(120)).await,
             FaultKind::AgentCrash => self.agent_crashes().await,
             FaultKind::NodeLost => self.node_dies().await,
             FaultKind::ProcessKilled => self.kill_process(),
@@ -164,7 +167,8 @@ impl Nemesis {
         self.client.session_destroy(&session).await.is_ok()
     }
 
-    async fn consul_leaves(&mut self) -> bool {
+    /// A Consul client goes in some way, what runs beside it runs on, and the client returns.
+    async fn consul_goes(&mut self, go: fn(&Server, &str), word: &str, longest: Duration) -> bool {
         let (nodes, controllers) = (self.world.nodes() as u64, self.world.controllers.number() as u64);
         let drawn = self.rng.below(nodes + controllers - 1);
         let place = usize::try_from(drawn).unwrap_or(0);
@@ -174,9 +178,9 @@ impl Nemesis {
         } else {
             (consul_node(place + 1 - self.world.nodes()), "10.0.1.1")
         };
-        self.world.net.tell(&format!("the Consul client of {name} leaves"));
-        self.world.net.server.leave(&name);
-        let pause = self.rng.between(seconds(2), seconds(80));
+        self.world.net.tell(&format!("the Consul client of {name} {word}"));
+        go(&self.world.net.server, &name);
+        let pause = self.rng.between(seconds(2), longest);
         self.delay_sight(self.world.net.now() + pause);
         tokio::time::sleep(pause).await;
         self.world.net.server.join(&name, address);

@@ -11,7 +11,7 @@
 //! | `promote`, `promote-full`, `abort`, `retry`, `pause`, `resume`, `restart`, `undo`, `delete` NAME | what people ask for |
 //! | `delete-canary NAME`, `scale NAME N`, `versions NAME V=N..` | more of it |
 //! | `crash`, `hand-over`, `end-session` | what happens to the leader |
-//! | `agent-stops nN`, `agent-starts nN`, `lose-node nN`, `return-node nN`, `consul-leaves nN`, `consul-returns nN` | to a node |
+//! | `agent-stops nN`, `agent-starts nN`, `lose-node nN`, `return-node nN`, `consul-leaves nN`, `consul-crashes nN`, `consul-returns nN` | to a node |
 //! | `kill NAME`, `unrecord NAME`, `unassign NAME`, `deregister NAME` | to its oldest instance |
 //! | `snapshot`, `restore`, `deny WHAT`, `allow` | to Consul |
 
@@ -209,7 +209,8 @@ impl Teller {
             "snapshot" => *lock(&self.snapshot) = Some(self.world.net.server.state()),
             "restore" | "deny" | "allow" => self.consul(verb, name)?,
             "crash" | "hand-over" | "end-session" => self.leader(verb).await,
-            "agent-stops" | "agent-starts" | "lose-node" | "return-node" | "consul-leaves" | "consul-returns" => {
+            "agent-stops" | "agent-starts" | "lose-node" | "return-node" | "consul-leaves" | "consul-crashes"
+            | "consul-returns" => {
                 self.node(verb, name)?;
             }
             "kill" | "unrecord" | "unassign" | "deregister" => self.instance(verb, name).await?,
@@ -324,6 +325,7 @@ impl Teller {
                 self.world.start_agent(number);
             }
             "consul-leaves" => server.leave(name),
+            "consul-crashes" => server.crash(name),
             _ => server.join(name, "10.0.0.1"),
         }
         Ok(())
