@@ -35,7 +35,8 @@ impl State {
         }
         self.rearm_agent(&node.node, now);
         self.set_reachable(&node.node, true, now, touched)?;
-        self.sync_node(&node.node, now, touched)
+        // It looks at all there is, and takes out what it does not know.
+        self.anti_entropy(&node.node, now, touched)
     }
 
     pub(super) fn leave(&mut self, node: &str, now: Duration, touched: &mut Touched) -> Result<Applied, Refusal> {
