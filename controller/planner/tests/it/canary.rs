@@ -224,7 +224,7 @@ fn samples_are_taken_an_interval_apart() {
     model.run(20);
     model.bad.insert("v2".to_owned());
     model.run(18);
-    let analysis = model.status().rollout.as_ref().unwrap().analysis.clone();
+    let analysis = model.status().rollout.as_ref().unwrap().analysis;
     assert_eq!((analysis.in_row, model.reason()), (1, Reason::PausedAtStep));
     model.run_until(5, |model| model.stage() == Some(Stage::RollingBack));
 }

@@ -148,6 +148,17 @@ fn an_instance_that_dies_while_consul_is_away_is_started_again_by_its_agent() {
 
 #[test]
 fn a_client_agent_of_consul_that_leaves_and_returns_has_nothing_replaced() {
+    a_client_agent_goes_and_returns(Consul::terminate);
+}
+
+/// The others find out by themselves, and call the node's own check critical.
+#[test]
+fn a_client_agent_of_consul_that_is_killed_and_started_again_has_nothing_replaced() {
+    a_client_agent_goes_and_returns(Consul::kill);
+}
+
+#[track_caller]
+fn a_client_agent_goes_and_returns(go: fn(&mut Consul)) {
     let server = durable();
     let mut client = server.client("host-1");
     let mut fleet = Fleet::empty(server);
@@ -156,8 +167,8 @@ fn a_client_agent_of_consul_that_leaves_and_returns_has_nothing_replaced() {
     fleet.await_ready();
     fleet.apply(&deployment("web", "1", 3, "")).ok();
     let before = fleet.pids();
-    client.terminate();
-    eventually("its services are gone", Duration::from_secs(30), || (fleet.consul.passing("web") == 0).then_some(()));
+    go(&mut client);
+    eventually("its services pass no more", ROLLOUT, || (fleet.consul.passing("web") == 0).then_some(()));
     nothing_moves(&fleet, "nothing is replaced while it is away", Duration::from_secs(10));
     client.start_again();
     eventually("all pass again", ROLLOUT, || (fleet.consul.passing("web") == 3).then_some(()));
