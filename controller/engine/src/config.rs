@@ -60,7 +60,7 @@ impl Default for EngineConfig {
             sweep_interval: Duration::from_mins(1),
             quick_sweep: Duration::from_secs(2),
             resync: Duration::from_mins(5),
-            concurrency: 16,
+            concurrency: 32,
             transactions: 4,
             reconcile_timeout: Duration::from_mins(1),
             stale_after: Duration::from_secs(45),
