@@ -198,9 +198,10 @@ impl World {
         self.until(&format!("{check} is {status}"), || async { self.status_of(check).await == Some(status) }).await;
     }
 
-    /// Waits for a condition, at most 10 s: agents carry their changes to the catalog a moment later.
+    /// Waits for a condition, at most a minute: agents carry their changes to the catalog a moment later, and on a machine with much to do
+    /// the farewell of a client takes its time.
     pub(crate) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
-        self.until_within(Duration::from_secs(10), what, holds).await;
+        self.until_within(Duration::from_mins(1), what, holds).await;
     }
 
     /// Waits for a condition that may take longer.
