@@ -6,9 +6,9 @@
 //! transaction: if it is refused, nothing of it was written, and each member is sent again by itself, so that a refusal is always its
 //! own. Members never share a key, since each is about another object.
 
-use std::{collections::VecDeque, sync::Mutex, time::Duration};
+use std::{collections::VecDeque, sync::Mutex};
 
-use consul_client::{Client, Error, MAX_TXN_OPS, TxnOp, TxnResults};
+use consul_client::{Client, Error, MAX_TXN_OPS, TransportError, TxnOp, TxnResults};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{batch::MAX_TXN_BYTES, commit::lock};
@@ -72,8 +72,9 @@ impl GroupCommit {
     }
 
     async fn carry(&self, group: Vec<Member>) {
-        let mut ops: Vec<TxnOp> = group.iter().flat_map(|member| member.ops.iter().take(1)).take(1).cloned().collect();
-        ops.extend(group.iter().flat_map(|member| member.ops.iter().skip(1)).cloned());
+        let fence = group.iter().take(1).flat_map(|first| first.ops.first());
+        let rest = group.iter().flat_map(|member| member.ops.iter().skip(1));
+        let ops: Vec<TxnOp> = fence.chain(rest).cloned().collect();
         let result = self.client.txn(&ops).await;
         let each_alone = group.len() > 1 && result.as_ref().is_err_and(is_of_one_member);
         for member in group {
@@ -95,7 +96,8 @@ fn is_of_one_member(error: &Error) -> bool {
 
 /// Whoever carried the group was stopped in the midst of it.
 fn unknown() -> Error {
-    Error::Timeout { call: "PUT /v1/txn".to_owned(), after: Duration::ZERO }
+    let source = TransportError::Lost("whoever sent it with others was stopped".to_owned());
+    Error::Transport { call: "PUT /v1/txn".to_owned(), source }
 }
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use consul_client::{SessionRequest, Transport, TransportError};
+    use consul_client::{SessionRequest, Transport};
     use consul_embedded::Server;
     use futures::future::{BoxFuture, FutureExt, join_all};
     use http::{Request, Response};

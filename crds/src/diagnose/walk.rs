@@ -268,7 +268,7 @@ impl Walker<'_, '_> {
         let message = format!("`{}` has no value", place.path.name());
         let help = match &shape.kind {
             ShapeKind::Object(object) if object.fields.is_empty() => format!("write `{}: {{}}`", place.path.name()),
-            ShapeKind::Object(object) if object.fields.iter().all(|field| !field.required) => {
+            ShapeKind::Object(object) if object.may_be_empty() => {
                 format!("write `{}: {{}}`, or give it a mapping", place.path.name())
             }
             kind => format!("give it {}, or leave it out", words::wanted(kind)),

@@ -98,6 +98,11 @@ impl ObjectShape {
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(|field| !field.read_only).map(|field| field.name.as_str())
     }
+
+    /// Whether `{}` is one.
+    pub(crate) fn may_be_empty(&self) -> bool {
+        self.exactly_one.is_empty() && !self.fields.iter().any(|field| field.required)
+    }
 }
 
 /// The shape of a whole object of a kind.

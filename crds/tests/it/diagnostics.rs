@@ -203,6 +203,8 @@ fn env_may_use_what_helium_sets_what_agents_pass_on_and_itself() {
 
 #[test]
 fn the_steps_of_a_canary_fit_together() {
+    golden("step-without-anything", &with(CANARY, "- soak: 10s", "-"));
+    golden("strategy-without-either", &with(SOUND, "replicas: 3", "replicas: 3\n  strategy:"));
     golden("pause-without-braces", &with(CANARY, "soak: 10s", "pause:"));
     golden("pause-of-two-ends", &with(CANARY, "soak: 10s", "pause: {duration: 1m, promoteAfter: 2m}"));
     golden("soak-before-weight", &with(CANARY, "    - setWeight: 25%\n", ""));

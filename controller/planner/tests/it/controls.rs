@@ -30,15 +30,14 @@ fn an_abort_works_in_every_state_that_is_not_over() {
     let gate = vec![open_pause(), weight(25), soak(500)];
     let long_soak = vec![weight(25), soak(500)];
     let by_hand_at_the_end = vec![weight(25), soak(2)];
-    let until_last = |wait| [0, 1, 2, 5, wait];
     let rows = [
-        (pause_after_weight, true, until_last(20), Reason::PausedAtStep),
-        (gate, true, until_last(20), Reason::PausedAtStep),
-        (long_soak, true, until_last(20), Reason::CanaryStep),
-        (by_hand_at_the_end, false, until_last(20), Reason::AwaitingPromotion),
+        (pause_after_weight, true, Reason::PausedAtStep),
+        (gate, true, Reason::PausedAtStep),
+        (long_soak, true, Reason::CanaryStep),
+        (by_hand_at_the_end, false, Reason::AwaitingPromotion),
     ];
-    for (steps, auto_promote, waits, at_last) in rows {
-        for wait in waits {
+    for (steps, auto_promote, at_last) in rows {
+        for wait in [0, 1, 2, 5, 20] {
             let mut model = Model::new(3, 1, 0).with_canary(steps.clone()).settled();
             model.world.canary.as_mut().unwrap().spec.auto_promote = auto_promote;
             model.apply_version("v2");
