@@ -72,9 +72,9 @@ impl GroupCommit {
     }
 
     async fn carry(&self, group: Vec<Member>) {
-        let fence = group.iter().take(1).flat_map(|first| first.ops.first());
+        let fence = group.first().and_then(|first| first.ops.first());
         let rest = group.iter().flat_map(|member| member.ops.iter().skip(1));
-        let ops: Vec<TxnOp> = fence.chain(rest).cloned().collect();
+        let ops: Vec<TxnOp> = fence.into_iter().chain(rest).cloned().collect();
         let result = self.client.txn(&ops).await;
         let each_alone = group.len() > 1 && result.as_ref().is_err_and(is_of_one_member);
         for member in group {
