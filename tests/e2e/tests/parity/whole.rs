@@ -326,7 +326,7 @@ async fn after_a_restored_snapshot_the_nodes_are_soon_those_that_are_there(mut r
     client.register(&json!({"Name": "web"})).await;
     let snapshot = rig.snapshot();
     rig.leave("leaver");
-    w.until("one is gone", || async { nodes().await == ["server"] }).await;
+    w.until_within(PUT_RIGHT, "one is gone", || async { nodes().await == ["server"] }).await;
     let comer = rig.join("comer").await;
     comer.register(&json!({"Name": "db"})).await;
 
@@ -421,7 +421,10 @@ async fn a_check_that_a_returned_client_has_not_asked_yet_is_critical_and_says_n
     with_passing_check(&client, &sample).await;
     sample.falls_silent();
     rig.leave("n1");
-    w.until("the service is gone", || async { w.get("catalog/service/web").await.json() == json!([]) }).await;
+    w.until_within(PUT_RIGHT, "the service is gone", || async {
+        w.get("catalog/service/web").await.json() == json!([])
+    })
+    .await;
     rig.come_back("n1");
     w.until("the service is back", || async { !health_of_web(&w).await.0.is_empty() }).await;
     let (status, output) = health_of_web(&w).await;
@@ -438,7 +441,7 @@ async fn a_client_that_leaves_takes_its_services_and_sessions_along_and_brings_i
     assert!(w.lives(&session).await);
     rig.leave("n1");
     let gone = || async { w.get("catalog/node/n1").await.text() == "null" };
-    w.until("the node is gone", gone).await;
+    w.until_within(PUT_RIGHT, "the node is gone", gone).await;
     assert_eq!(w.get("health/service/web").await.json(), json!([]));
     assert!(!w.lives(&session).await, "a session goes with its node, whatever its checks are");
     rig.come_back("n1");

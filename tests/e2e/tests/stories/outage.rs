@@ -168,7 +168,9 @@ fn a_client_agent_goes_and_returns(go: fn(&mut Consul)) {
     fleet.apply(&deployment("web", "1", 3, "")).ok();
     let before = fleet.pids();
     go(&mut client);
-    eventually("its services pass no more", ROLLOUT, || (fleet.consul.passing("web") == 0).then_some(()));
+    eventually("its services pass no more", Duration::from_secs(100), || {
+        (fleet.consul.passing("web") == 0).then_some(())
+    });
     nothing_moves(&fleet, "nothing is replaced while it is away", Duration::from_secs(10));
     client.start_again();
     eventually("all pass again", ROLLOUT, || (fleet.consul.passing("web") == 3).then_some(()));
