@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{object::Object, period::Period, quantity::Percent};
+use crate::{metric::Metric, object::Object, period::Period, quantity::Percent, step::Step};
 
 /// Says how a new template of the Deployment of the same name is tried out.
 pub type Canary = Object<CanarySpec>;
@@ -26,41 +26,24 @@ pub struct CanarySpec {
     pub exact: bool,
 }
 
-/// One step of a canary: exactly one of the names below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Step {
-    /// Run this share of the instances on the new version, `1%` to `100%`: the nearest whole count, at least one.
-    SetWeight(#[schemars(extend("x-min" = "1%"))] Percent),
-    /// Run this many instances on the new version.
-    SetReplicas(#[schemars(range(min = 1, max = 10_000))] u32),
-    /// Go on when at least `minPassing` of the canary instances are healthy, and each of these has been for this long without a break.
-    Soak(#[schemars(extend("x-min" = "1ms", "x-max" = "30d"))] Period),
-    /// Wait for this long, or for a person.
-    Pause(Pause),
-}
-
-/// A wait within a canary. Without `duration` and `promoteAfter` it is open: it ends when a person promotes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pause {
-    /// How long to wait. Default: until a person promotes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-min" = "1ms", "x-max" = "30d", "x-default" = "until a person promotes"))]
-    pub duration: Option<Period>,
-    /// Ends an open pause after this long, but only while at least `minPassing` of the canary instances are healthy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-min" = "1ms", "x-max" = "30d"))]
-    pub promote_after: Option<Period>,
-}
-
 /// What is looked at while the canary runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Analysis {
     /// The health of the canary instances in Consul.
     #[serde(default)]
     pub health: HealthAnalysis,
+    /// Metrics: measured while the canary runs, through all steps or in steps of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20))]
+    pub metrics: Vec<Metric>,
+}
+
+impl CanarySpec {
+    /// The metric of a name.
+    pub fn metric(&self, name: &str) -> Option<&Metric> {
+        self.analysis.metrics.iter().find(|metric| metric.name == name)
+    }
 }
 
 /// When the health of the canary instances is bad enough to abort.

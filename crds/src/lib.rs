@@ -1,7 +1,7 @@
 //! What people can say to Helium, and what Helium writes down.
 //!
 //! - from text to objects, or to a report of everything that is wrong: [`diagnose`], guided by [`schema`];
-//! - the kinds: [`Deployment`] and [`Canary`], in [`deployment`], [`template`] and [`canary`];
+//! - the kinds: [`Deployment`] and [`Canary`], in [`deployment`], [`template`], [`canary`], [`step`], [`metric`] and [`gate`];
 //! - the records kept in Consul KV: [`status`], [`instance`], [`revision`], [`control`], [`node`], [`event`];
 //! - where each of them lives: [`keys`].
 //!
@@ -13,17 +13,22 @@ pub mod control;
 pub mod deployment;
 pub mod diagnose;
 pub mod event;
+pub mod gate;
 pub mod ids;
 pub mod instance;
 pub mod keys;
+pub mod measurement;
+pub mod metric;
 pub mod node;
 pub mod object;
 pub mod period;
 pub mod quantity;
 pub mod revision;
 pub mod schema;
+pub mod secret;
 pub mod source;
 pub mod status;
+pub mod step;
 pub mod template;
 pub mod variables;
 mod yaml;
@@ -35,6 +40,6 @@ pub use diagnose::{Code, Parsed, Problem, Report, parse, parse_all, parse_all_in
 pub use ids::{InstanceId, NodeName, ObjectKey, RevisionId};
 pub use object::{API_VERSION, Kind, Metadata, Object};
 pub use period::Period;
-pub use quantity::{Amount, Percent};
+pub use quantity::{Amount, Number, Percent};
 pub use source::{Location, Source};
 pub use status::{DeploymentStatus, Phase};

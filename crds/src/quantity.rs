@@ -1,4 +1,4 @@
-//! Counts and percentages: `25%`, and "1 or 25%".
+//! Counts, percentages and measured numbers: `25%`, "1 or 25%", `0.995`.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -143,6 +143,63 @@ impl JsonSchema for Amount {
     }
 }
 
+/// A measured or compared number: finite, so that it can be compared and ordered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(f64);
+
+impl Number {
+    /// A number, if `value` is finite.
+    pub fn new(value: f64) -> Option<Self> {
+        value.is_finite().then_some(Self(value))
+    }
+
+    /// Its value.
+    pub const fn value(self) -> f64 {
+        self.0
+    }
+}
+
+/// No number is the special one that differs from itself.
+impl Eq for Number {}
+
+impl fmt::Display for Number {
+    /// With at most four digits behind the point, and in powers of ten where it is small: `0.25`, `12.3457`, `1.23e-5`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0;
+        if value != 0.0 && value.abs() < 0.001 {
+            return write!(f, "{value:.2e}");
+        }
+        let text = format!("{value:.4}");
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[allow(clippy::cast_possible_truncation, reason = "whole, and far below the bounds of an i64")]
+        if self.0.fract() == 0.0 && self.0.abs() < 1e15 {
+            return serializer.serialize_i64(self.0 as i64);
+        }
+        serializer.serialize_f64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(f64::deserialize(deserializer)?).ok_or_else(|| de::Error::custom("a number must be finite"))
+    }
+}
+
+impl JsonSchema for Number {
+    fn schema_name() -> Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "description": "A number." })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +209,17 @@ mod tests {
         let quarter = Amount::Share(Percent(25));
         assert_eq!((quarter.rounded_up(3), quarter.rounded_down(3)), (1, 0));
         assert_eq!((quarter.rounded_up(8), quarter.rounded_down(8)), (2, 2));
+    }
+
+    #[test]
+    fn a_number_is_shown_as_people_write_it_and_is_never_infinite() {
+        for (value, shown) in [(1.0, "1"), (0.25, "0.25"), (12.345_67, "12.3457"), (0.000_012_3, "1.23e-5"), (0.0, "0")]
+        {
+            assert_eq!(Number(value).to_string(), shown);
+        }
+        assert_eq!(Number::new(f64::NAN), None);
+        assert_eq!(Number::new(f64::INFINITY), None);
+        assert_eq!(serde_json::to_string(&Number(2.0)).unwrap(), "2");
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub const INHERITED: [&str; 13] = [
 /// What comes before a port's name in the variable that holds its number: `PORT_http`.
 pub const PORT_PREFIX: &str = "PORT_";
 
+/// The names in queries to metric sources.
+pub const IN_QUERIES: [&str; 8] =
+    ["SERVICE", "DEPLOYMENT", "NAMESPACE", "VERSION", "REVISION", "ROLE", "INSTANCES", "WINDOW"];
+
 /// Why a text cannot be expanded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {

@@ -139,7 +139,10 @@ impl Walker<'_, '_> {
 
     fn exactly_one(&mut self, place: &Place<'_>, object: &ObjectShape, entries: &[Entry], meant: &[String]) {
         let group = &object.exactly_one;
-        let given: Vec<&Entry> = entries.iter().filter(|entry| group.contains(&entry.key)).collect();
+        let mut given: Vec<&Entry> = entries.iter().filter(|entry| group.contains(&entry.key)).collect();
+        if given.len() > 1 {
+            given.retain(|entry| object.beside.as_ref() != Some(&entry.key));
+        }
         let mistyped = meant.iter().any(|name| group.contains(name));
         let choice = words::either(group);
         match given.as_slice() {
@@ -188,6 +191,7 @@ impl Walker<'_, '_> {
             ShapeKind::Period { min, max } => self.accept(place, words::period(text, *min, *max)),
             ShapeKind::Percent { min } => self.accept(place, words::percent(text, *min)),
             ShapeKind::Integer { min, max } => self.accept(place, words::integer(text, plain, *min, *max)),
+            ShapeKind::Number => self.accept(place, words::number(text, plain)),
             ShapeKind::Amount { max } => self.accept(place, words::amount(text, plain, *max)),
             ShapeKind::Boolean => match scalar::resolve(text) {
                 Plain::Boolean(value) if plain => Json::Bool(value),

@@ -115,6 +115,23 @@ pub(super) fn integer(text: &str, plain: bool, min: u64, max: u64) -> Result<Jso
     }
 }
 
+/// Reads a number.
+pub(super) fn number(text: &str, plain: bool) -> Result<Json, Complaint> {
+    let wrong = |help: Option<String>| {
+        let shown = if plain { format!("`{text}`") } else { format!("text: {text:?}") };
+        Complaint::new(Code::WrongType, format!("must be a number, but is {shown}"), help)
+    };
+    let digits = |text: &str| text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    match text.parse::<f64>().ok().filter(|value| value.is_finite() && digits(text)).map(|value| (value, plain)) {
+        Some((value, true)) => Ok(json!(value)),
+        Some((_, false)) => Err(wrong(Some(format!("leave the quotes out: {text}")))),
+        None => {
+            let share = text.strip_suffix('%').and_then(|digits| digits.parse::<f64>().ok());
+            Err(wrong(share.map(|share| format!("write {} or {share}, whichever the metric counts in", share / 100.0))))
+        }
+    }
+}
+
 /// `1_000` is 1000 and `3.0` is 3 to who wrote them.
 fn misread_number(text: &str) -> Option<u64> {
     let whole = text.strip_suffix(".0").unwrap_or(text).replace('_', "");
@@ -161,6 +178,7 @@ pub(super) fn wanted(kind: &ShapeKind) -> String {
         ShapeKind::Percent { .. } => "a percentage such as `25%`".to_owned(),
         ShapeKind::Integer { .. } => "a whole number".to_owned(),
         ShapeKind::Amount { .. } => "a number or a percentage such as `25%`".to_owned(),
+        ShapeKind::Number => "a number".to_owned(),
         ShapeKind::Boolean => "true or false".to_owned(),
         ShapeKind::Anything => "anything".to_owned(),
     }
@@ -190,8 +208,8 @@ pub(super) fn places_of(root: &Shape, name: &str) -> Vec<String> {
 
 /// What to do where a list's item has two fields of which only one may be there; items are often run together by mistake.
 pub(super) fn one_an_item(path: &Path, object: &ObjectShape, first: &str, second: &str) -> Option<String> {
-    let all_exclude_each_other = object.exactly_one.len() == object.fields.len();
-    (all_exclude_each_other && path.to_string().ends_with(']'))
+    let nothing_is_shared = !object.fields.iter().any(|field| field.required);
+    (nothing_is_shared && path.to_string().ends_with(']'))
         .then(|| format!("for one after the other write two items: `- {first}: ...` and `- {second}: ...`"))
 }
 

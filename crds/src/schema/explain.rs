@@ -183,6 +183,7 @@ pub(super) fn type_name(kind: &ShapeKind) -> String {
         ShapeKind::Integer { max, .. } if *max >= u64::from(u32::MAX) => "whole number".to_owned(),
         ShapeKind::Integer { min, max } => format!("whole number, {min} to {max}"),
         ShapeKind::Amount { .. } => "whole number or percentage".to_owned(),
+        ShapeKind::Number => "number".to_owned(),
         ShapeKind::Boolean => "true or false".to_owned(),
         ShapeKind::Anything => "anything".to_owned(),
     }

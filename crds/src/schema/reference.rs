@@ -66,6 +66,10 @@ const CANARY_RULES: &str = "\
   instance to go back to quickly.
 - A `soak`, and a `pause` with `promoteAfter`, look at canary instances, and so come after the first `setWeight` or `setReplicas`.
 - A `pause` has `duration` or `promoteAfter`, not both.
+- The names of metrics are each given once; `analysis` and `criteria` of a step name metrics that there are.
+- A criterion sets a bound, its `min` is not above its `max`, and `marginal` reaches further than what is good.
+- `${NAME}` in a query, `url` or `body` is one of `SERVICE`, `DEPLOYMENT`, `NAMESPACE`, `VERSION`, `REVISION`, `ROLE`, `INSTANCES`, `WINDOW`.
+- A metric with `background: false` is named by an `analysis` step, and an `analysis` step has a metric to wait for.
 - Whether a weight can be had with `exact: true` hangs on the Deployment's count; `helium apply` says it.
 ";
 

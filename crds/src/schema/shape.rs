@@ -39,6 +39,8 @@ pub(crate) enum ShapeKind {
     Percent { min: Percent },
     /// A whole number.
     Integer { min: u64, max: u64 },
+    /// Any number.
+    Number,
     /// A whole number or a percentage.
     Amount { max: u64 },
     /// True or false.
@@ -54,6 +56,8 @@ pub(crate) struct ObjectShape {
     pub(crate) fields: Vec<Field>,
     /// Names of which exactly one must be given; empty if there is no such rule.
     pub(crate) exactly_one: Vec<String>,
+    /// One of these that may also stand beside another of them.
+    pub(crate) beside: Option<String>,
 }
 
 /// One field of a mapping.
@@ -159,6 +163,7 @@ impl Builder<'_> {
             Some("integer") => {
                 ShapeKind::Integer { min: number(schema, "minimum", 0), max: number(schema, "maximum", u64::MAX) }
             }
+            Some("number") => ShapeKind::Number,
             Some("boolean") => ShapeKind::Boolean,
             _ => choice(schema),
         }
@@ -172,7 +177,7 @@ impl Builder<'_> {
                     most: size(schema, "maxProperties", usize::MAX),
                     value: Box::new(self.shape(value)),
                 },
-                _ => ShapeKind::Object(ObjectShape { fields: Vec::new(), exactly_one: Vec::new() }),
+                _ => ShapeKind::Object(ObjectShape { fields: Vec::new(), exactly_one: Vec::new(), beside: None }),
             };
         };
         let required: Vec<&str> = strings(schema.get("required"));
@@ -182,7 +187,11 @@ impl Builder<'_> {
             None if schema.contains_key("maxProperties") => fields.iter().map(|field| field.name.clone()).collect(),
             None => Vec::new(),
         };
-        ShapeKind::Object(ObjectShape { fields, exactly_one })
+        let groups = schema.get("oneOf").and_then(Value::as_array);
+        // The group that names what it excludes: without the others it is enough by itself.
+        let beside = groups.into_iter().flatten().find(|group| group.get("properties").is_some());
+        let beside = beside.and_then(|group| strings(group.get("required")).first().map(|name| (*name).to_owned()));
+        ShapeKind::Object(ObjectShape { fields, exactly_one, beside })
     }
 
     fn field(&self, name: &str, schema: &Value, required: &[&str]) -> Field {

@@ -131,7 +131,7 @@ fn wrong_types_are_named() {
 fn exactly_one_of_a_group_is_given() {
     golden("check-of-two-sorts", &with(SOUND, "http: {path: /health}", "http: {path: /health}\n        tcp: {}"));
     golden("check-of-no-sort", &with(SOUND, "        http: {path: /health}\n", ""));
-    golden("steps-run-together", &with(CANARY, "    - soak: 10s", "      soak: 10s"));
+    golden("steps-run-together", &with(CANARY, "    - soak: 10s", "      pause: {}"));
     golden("two-strategies", &with(SOUND, "replicas: 3", "strategy: {rolling: {}, recreate: {}}"));
 }
 

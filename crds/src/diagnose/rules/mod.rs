@@ -5,6 +5,7 @@
 
 mod canary;
 mod deployment;
+mod metric;
 mod template;
 
 use std::fmt;
