@@ -1,10 +1,13 @@
 //! A plan in the making: the world it is made from, and what it says so far.
 
+use std::collections::BTreeMap;
+
 use helium_crds::{
     DeploymentStatus, RevisionId,
     canary::CanarySpec,
     deployment::{DeploymentSpec, Strategy},
     event::{Event, Severity},
+    measurement::{Probe, Question},
     status::{Rollout, VersionRef, WaitingOn},
 };
 use jiff::Timestamp;
@@ -30,6 +33,8 @@ pub(crate) struct Draft<'w> {
     pub(crate) status: DeploymentStatus,
     pub(crate) events: Vec<Event>,
     pub(crate) waiting: Vec<WaitingOn>,
+    /// What is to be asked of metric sources and gates now.
+    pub(crate) questions: BTreeMap<Probe, Question>,
     /// The earliest instant at which time alone changes the answer.
     pub(crate) wake: Option<Timestamp>,
     /// Whether the plan goes on because instances are healthy.
@@ -107,10 +112,12 @@ impl<'w> Draft<'w> {
 
     /// Notes what is waited for, and wakes when it can be over.
     pub(crate) fn wait_for(&mut self, waiting: WaitingOn) {
-        if let WaitingOn::MinHealthyTime { until, .. } | WaitingOn::Soak { until } | WaitingOn::Pause { until } =
-            &waiting
-        {
-            self.wake_at(*until);
+        match &waiting {
+            WaitingOn::MinHealthyTime { until, .. }
+            | WaitingOn::Soak { until }
+            | WaitingOn::Pause { until }
+            | WaitingOn::Gate { until: Some(until), .. } => self.wake_at(*until),
+            _ => {}
         }
         self.waiting.push(waiting);
     }

@@ -3,8 +3,8 @@
 //! [`plan()`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
 //! knows no clock, and has no memory: the same World always gives the same Plan. Read on in this order:
 //!
-//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `progress`: how far the rollout
-//!    is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
+//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `analysis`, `gate`, `progress`:
+//!    how far the rollout is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
 //! 6. `act`: the moves as changes of records. 7. `phase`: the same for people.
 //!
 //! Two branch off: `manual`, where people set the counts, and `unfollowed`, where the spec cannot be followed.
@@ -14,6 +14,7 @@ mod analysis;
 mod census;
 mod deletion;
 mod draft;
+mod gate;
 mod history;
 mod manual;
 mod phase;
@@ -100,6 +101,7 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
         status,
         events: Vec::new(),
         waiting: Vec::new(),
+        questions: BTreeMap::new(),
         wake: None,
         relies_on_health: false,
     };
@@ -186,9 +188,11 @@ fn finish(mut draft: Draft<'_>, actions: Vec<Action>, wanted: Option<Wanted>, re
     let by_hand = draft.spec().versions.is_some();
     phase::conditions(&mut draft, by_hand);
     draft.status.waiting_on = std::mem::take(&mut draft.waiting);
+    analysis::ask(&mut draft);
+    gate::ask(&mut draft);
     let requeue_after = draft.wake.map(|wake| until(draft.world.now, wake));
-    let Draft { status, events, relies_on_health, .. } = draft;
-    Plan { status, actions, events, requeue_after, needs_fresh_health: relies_on_health }
+    let Draft { status, events, questions, relies_on_health, .. } = draft;
+    Plan { status, actions, events, questions, requeue_after, needs_fresh_health: relies_on_health }
 }
 
 /// The time from `now` to `wake`, never none: a millisecond on top makes sure that the instant has passed then.

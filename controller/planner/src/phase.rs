@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     DeploymentStatus, Phase, RevisionId,
-    canary::Step,
     status::{
         Condition, ConditionKind, HoldKind, Reason, Rollout, RolloutKind, Stage, VersionStatus, WaitingOn, Weight,
     },
+    step::StepKind,
 };
 
 use crate::{
@@ -25,6 +25,8 @@ pub(crate) fn reason(draft: &Draft<'_>) -> Reason {
     match act::hold_kind(draft) {
         Some(HoldKind::Person) => return Reason::PausedByPerson,
         Some(HoldKind::Failure) => return Reason::PausedOnFailure,
+        Some(HoldKind::Inconclusive) => return Reason::Inconclusive,
+        Some(HoldKind::Gate) => return Reason::AtGate,
         None => {}
     }
     match (rollout.stage, rollout.kind) {
@@ -40,8 +42,9 @@ pub(crate) fn reason(draft: &Draft<'_>) -> Reason {
 }
 
 fn step_reason(draft: &Draft<'_>, rollout: &Rollout) -> Reason {
-    match rollout.steps.get(rollout.step as usize) {
-        Some(Step::Pause(_)) => Reason::PausedAtStep,
+    match rollout.steps.get(rollout.step as usize).map(|step| &step.kind) {
+        Some(StepKind::Pause(_)) => Reason::PausedAtStep,
+        Some(StepKind::Gate(_)) => Reason::AtGate,
         None if draft.canary().is_some_and(|canary| !canary.auto_promote) => Reason::AwaitingPromotion,
         _ => Reason::CanaryStep,
     }
@@ -98,13 +101,14 @@ pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
         Reason::ManualCountsHeld | Reason::ManualCountsInProgress => format!("counts by hand: {healthy}"),
         Reason::NoAgents => "no agent has joined; start `helium agent` on a machine".to_owned(),
         Reason::NoPlace => "no node can take an instance".to_owned(),
-        Reason::CanaryStep | Reason::PausedAtStep | Reason::AwaitingPromotion => {
+        Reason::AtGate if rollout.is_some_and(|rollout| rollout.hold.is_some()) => held(rollout),
+        Reason::CanaryStep | Reason::PausedAtStep | Reason::AtGate | Reason::AwaitingPromotion => {
             rollout.map(|rollout| at_step(draft, rollout)).unwrap_or_default()
         }
         Reason::RolloutAborted | Reason::ProgressDeadlineExceeded | Reason::RollbackFailed | Reason::RollingBack => {
             rollout.map(|rollout| given_up(rollout, stable)).unwrap_or_default()
         }
-        Reason::PausedByPerson | Reason::PausedOnFailure => held(rollout),
+        Reason::PausedByPerson | Reason::PausedOnFailure | Reason::Inconclusive => held(rollout),
         Reason::DeletionRequested => format!("{} instances are left", draft.census().members.len()),
         Reason::ReturningToStable => format!("back to {version}: {healthy}"),
         Reason::FirstRollout | Reason::RollingUpdate | Reason::Promoting => format!("{version}: {healthy}"),

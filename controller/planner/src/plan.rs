@@ -1,11 +1,12 @@
 //! What the planner answers: a plan is data.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use helium_crds::{
     DeploymentStatus, InstanceId, Phase, RevisionId,
     event::Event,
     instance::{Assignment, Instance},
+    measurement::{Probe, Question},
     revision::Revision,
 };
 
@@ -30,6 +31,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// What to tell people.
     pub events: Vec<Event>,
+    /// What to ask of metric sources and gates. What is asked already is not asked twice.
+    pub questions: BTreeMap<Probe, Question>,
     /// When to look again even if nothing happens.
     pub requeue_after: Option<Duration>,
     /// Whether this plan promotes, advances, or stops what is healthy on health that must be read again, past every cache, before

@@ -20,7 +20,14 @@ use crate::{
 pub(crate) fn bring_to_present(rollout: &mut Rollout, now: Timestamp) {
     rollout.step_started_at = rollout.step_started_at.min(now);
     rollout.progress_at = rollout.progress_at.min(now);
+    rollout.ramped_at = rollout.ramped_at.map(|ramped| ramped.min(now));
     rollout.analysis.last_failure = rollout.analysis.last_failure.map(|last| last.min(now));
+    for sample in rollout.analysis.metrics.values_mut().flat_map(|state| state.samples.iter_mut()) {
+        sample.at = sample.at.min(now);
+    }
+    if let Some(gate) = rollout.analysis.gate.as_mut() {
+        gate.at = gate.at.min(now);
+    }
     if let Some(hold) = rollout.hold.as_mut() {
         hold.since = hold.since.min(now);
     }

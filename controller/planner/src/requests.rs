@@ -8,7 +8,7 @@ use helium_crds::{
     status::{AbortCause, Hold, HoldKind, Rollout, Stage, WaitingOn},
 };
 
-use crate::{draft::Draft, rollout, steps};
+use crate::{analysis, draft::Draft, rollout, steps};
 
 /// Answers every request that has not been answered yet, oldest first.
 pub(crate) fn answer_all(draft: &mut Draft<'_>) {
@@ -86,7 +86,7 @@ fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
         return Err("it is being promoted already".to_owned());
     };
     let behind_last = rollout.step as usize >= rollout.steps.len();
-    if !steps::is_gate(rollout) {
+    if !steps::runs_none(rollout) {
         evidence(draft)?;
     }
     end_hold(draft);
@@ -148,8 +148,7 @@ fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
         return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
     };
     rollout.progress_at += now.duration_since(hold.since.min(now));
-    rollout.analysis.in_row = 0;
-    rollout.analysis.last_failure = None;
+    analysis::forget_failures(&mut rollout.analysis);
     if hold.kind == HoldKind::Failure {
         rollout.progress_at = now;
     }

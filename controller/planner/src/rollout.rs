@@ -16,10 +16,10 @@
 
 use helium_crds::{
     Percent, RevisionId,
-    canary::Step,
     deployment::{OnFailure, Strategy},
     revision::short_hash,
     status::{Abort, AbortCause, AnalysisState, Hold, HoldKind, Rollout, RolloutKind, Stage, VersionRef},
+    step::Step,
 };
 use jiff::Timestamp;
 
@@ -76,6 +76,7 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
         step: 0,
         steps,
         step_started_at: now,
+        ramped_at: None,
         started_at: now,
         weight: None,
         analysis: AnalysisState::default(),
@@ -134,7 +135,8 @@ pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
         draft.rollout_mut().filter(|rollout| matches!(rollout.stage, Stage::Steps | Stage::Promoting))
     {
         rollout.deadline_at = None;
-        return analysis::sample(draft);
+        analysis::sample(draft);
+        return analysis::take_in(draft);
     }
     advance(draft);
 }
@@ -146,6 +148,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
     progress::bring_to_present(rollout, now);
     progress::note_progress(draft);
     analysis::sample(draft);
+    analysis::take_in(draft);
     progress::check_deadline(draft);
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.hold.is_none()) else { return };
     match rollout.stage {
@@ -233,16 +236,21 @@ pub(crate) fn give_up(draft: &mut Draft<'_>, cause: AbortCause, message: &str) {
     if draft.spec().on_failure == OnFailure::Rollback {
         return abort(draft, cause, message, None);
     }
+    hold(draft, HoldKind::Failure, message);
+}
+
+/// Holds the rollout until a person decides.
+pub(crate) fn hold(draft: &mut Draft<'_>, kind: HoldKind, message: &str) {
     let since = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
     let rescaled = rollout.hold.as_ref().is_some_and(|hold| hold.rescaled);
-    rollout.hold = Some(Hold { kind: HoldKind::Failure, since, by: None, reason: Some(message.to_owned()), rescaled });
+    rollout.hold = Some(Hold { kind, since, by: None, reason: Some(message.to_owned()), rescaled });
     draft.warn("RolloutPaused", message.to_owned());
 }
 
 /// What the first unhealthy instance of the new version complains of, to follow a sentence.
-fn first_complaint(draft: &Draft<'_>) -> String {
+pub(crate) fn first_complaint(draft: &Draft<'_>) -> String {
     let Some(rollout) = draft.status.rollout.as_ref() else { return String::new() };
     let complaint = draft.census().of(&rollout.revision).find_map(|member| match &member.state {
         State::Unhealthy(why) => Some(format!(": {} {why}", member.id())),

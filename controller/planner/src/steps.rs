@@ -3,26 +3,33 @@
 //! | step | is over when |
 //! |---|---|
 //! | `setWeight`, `setReplicas` | so many canaries are there, all available, and no stable instance is beyond its share |
-//! | `soak: t` | at least `minPassing` of the canaries are healthy, each of these for `t` without a break, from the step's begin at the earliest |
+//! | `soak: t` | at least `minPassing` of the canaries are healthy, each of these for `t` without a break, from the step's begin at the earliest, and each metric has its good samples |
 //! | `pause: {duration: t}` | `t` has passed |
-//! | `pause: {promoteAfter: t}` | `t` has passed and at least `minPassing` of the canaries are healthy, or a person promotes |
+//! | `pause: {promoteAfter: t}` | `t` has passed, at least `minPassing` of the canaries are healthy, and each metric has its good samples; or a person promotes |
 //! | `pause: {}` | a person promotes |
+//! | `analysis` | each metric that it names has its good samples since the step began |
+//! | `gate` | it is open, or a person promotes |
+//!
+//! A step with a `soak`, samples or criteria beside what it does is over when that is done, and then these hold too.
 
 use helium_crds::{
-    canary::{Pause, Step},
     quantity::Percent,
-    status::{Rollout, Stage, WaitingOn, Weight},
+    status::{AbortCause, HoldKind, Rollout, Stage, WaitingOn, Weight},
+    step::{InlineAnalysis, Pause, Step, StepKind},
 };
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
+    analysis,
     census::{Member, count},
     draft::Draft,
-    rollout, weights,
+    gate, rollout, weights,
 };
 
 /// Goes through the steps as far as they are over, and promotes behind the last.
 pub(crate) fn advance(draft: &mut Draft<'_>) {
+    gate::take_in(draft);
+    gate::act_on_timeout(draft);
     // Each round ends a step or returns, so there are at most as many rounds as steps, and the promotion.
     while let Some((rollout, step)) = present(draft) {
         let Some(step) = step else {
@@ -31,48 +38,125 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
         match is_over(draft, rollout, step) {
             Ok(()) => next(draft),
             Err(waiting) => {
+                note_ramp(draft);
                 for one in waiting {
                     draft.wait_for(one);
                 }
-                return;
+                return act_on_too_long(draft);
             }
         }
     }
 }
 
-fn present<'d>(draft: &'d Draft<'_>) -> Option<(&'d Rollout, Option<Step>)> {
-    let rollout = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps)?;
-    Some((rollout, rollout.steps.get(rollout.step as usize).copied()))
+fn present<'d>(draft: &'d Draft<'_>) -> Option<(&'d Rollout, Option<&'d Step>)> {
+    let rollout =
+        draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps && rollout.hold.is_none())?;
+    Some((rollout, rollout.steps.get(rollout.step as usize)))
 }
 
 /// Ends the present step.
 pub(crate) fn next(draft: &mut Draft<'_>) {
     let now = draft.now();
+    note_ramp(draft);
     let Some(rollout) = draft.rollout_mut() else { return };
     let (done, all) = (rollout.step + 1, rollout.steps.len());
     let what = rollout.steps.get(rollout.step as usize).map(describe).unwrap_or_default();
     rollout.step = done;
     rollout::came_forward(rollout, now);
+    begin_step(draft);
     draft.relies_on_health = true;
     draft.tell("CanaryStepDone", format!("step {done}/{all} ({what}) is done"));
 }
 
-/// A step in words: `setWeight 25%`.
-pub(crate) fn describe(step: &Step) -> String {
-    match step {
-        Step::SetWeight(weight) => format!("setWeight {weight}"),
-        Step::SetReplicas(number) => format!("setReplicas {number}"),
-        Step::Soak(period) => format!("soak {period}"),
-        Step::Pause(Pause { duration: Some(duration), .. }) => format!("pause {duration}"),
-        Step::Pause(_) => "pause".to_owned(),
+/// What begins anew with a step: what is known of a gate, the samples that an analysis waits for, and with another weight all of them.
+fn begin_step(draft: &mut Draft<'_>) {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return };
+    let step = rollout.steps.get(rollout.step as usize).cloned();
+    let anew: Vec<String> = match step.as_ref().map(|step| &step.kind) {
+        Some(StepKind::Analysis(_)) => {
+            analysis::of_step(draft, step.as_ref()).iter().map(|metric| metric.name.clone()).collect()
+        }
+        _ => Vec::new(),
+    };
+    let sets_weight = step.as_ref().is_some_and(sets_weight);
+    let Some(rollout) = draft.rollout_mut() else { return };
+    rollout.analysis.gate = None;
+    if sets_weight {
+        rollout.ramped_at = None;
     }
+    analysis::start_anew(&mut rollout.analysis, anew.iter().map(String::as_str));
+}
+
+/// Notes when the present weight was reached: from then on samples are taken of it.
+fn note_ramp(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let Some((rollout, Some(step))) = present(draft) else { return };
+    let reached =
+        sets_weight(step) && rollout.ramped_at.is_none() && counts_reached(draft, weight(draft, rollout)).is_ok();
+    let Some(rollout) = draft.rollout_mut().filter(|_| reached) else { return };
+    rollout.ramped_at = Some(now);
+    let names: Vec<String> = rollout.analysis.metrics.keys().cloned().collect();
+    analysis::start_anew(&mut rollout.analysis, names.iter().map(String::as_str));
+}
+
+/// A step that is not over within its deadline has failed, and an analysis of too many samples waits for a person.
+fn act_on_too_long(draft: &mut Draft<'_>) {
+    let Some((rollout, Some(step))) = present(draft) else { return };
+    let place = format!("step {}/{} ({})", rollout.step + 1, rollout.steps.len(), describe(step));
+    if let Some(deadline) = step.deadline {
+        let at = rollout.step_started_at.max(draft.world.watching_since) + deadline.as_signed();
+        if at <= draft.now() {
+            let message = format!("{place} was not over within {deadline}{}", what_lacks(draft, rollout));
+            return rollout::give_up(draft, AbortCause::StepDeadlineExceeded, &message);
+        }
+        return draft.wake_at(at);
+    }
+    let StepKind::Analysis(InlineAnalysis { max_samples: Some(most), .. }) = step.kind else { return };
+    let taken = |name: &str| rollout.analysis.metrics.get(name).map_or(0, |state| state.taken);
+    let spent = analysis::missing(draft, rollout).into_iter().find_map(|waiting| match waiting {
+        WaitingOn::Metric { name, good, needed, .. } if taken(&name) >= most => Some((name, good, needed)),
+        _ => None,
+    });
+    if let Some((name, good, needed)) = spent {
+        let message = format!("{place}: {name} has {good} of {needed} good samples after {most}");
+        rollout::hold(draft, HoldKind::Inconclusive, &message);
+    }
+}
+
+/// What the present step lacks first, to follow a sentence.
+fn what_lacks(draft: &Draft<'_>, rollout: &Rollout) -> String {
+    let missing = analysis::missing(draft, rollout).into_iter().next();
+    match missing.filter(|_| canaries_healthy(draft).is_ok()) {
+        Some(WaitingOn::Metric { name, good, needed, last, .. }) => {
+            let last = last.map_or_else(|| "none was taken".to_owned(), |last| format!("the last one was {last}"));
+            format!(": {name} has {good} of {needed} good samples, {last}")
+        }
+        _ => rollout::first_complaint(draft),
+    }
+}
+
+/// A step in words: `setWeight 25%, soak 5m`.
+pub(crate) fn describe(step: &Step) -> String {
+    let what = match &step.kind {
+        StepKind::SetWeight(weight) => format!("setWeight {weight}"),
+        StepKind::SetReplicas(number) => format!("setReplicas {number}"),
+        StepKind::Soak(period) => format!("soak {period}"),
+        StepKind::Pause(Pause { duration: Some(duration), .. }) => format!("pause {duration}"),
+        StepKind::Pause(_) => "pause".to_owned(),
+        StepKind::Analysis(InlineAnalysis { metrics, .. }) if metrics.is_empty() => "analysis".to_owned(),
+        StepKind::Analysis(InlineAnalysis { metrics, .. }) => format!("analysis of {}", metrics.join(", ")),
+        StepKind::Gate(gate) => format!("gate: {}", gate::in_words(gate)),
+    };
+    step.soak.map(|soak| format!("{what}, soak {soak}")).unwrap_or(what)
 }
 
 /// Behind the last step: promotes if that is automatic and every canary is healthy at this instant.
 fn finish(draft: &mut Draft<'_>) {
     let automatic = draft.canary().is_none_or(|canary| canary.auto_promote);
+    let missing = draft.status.rollout.as_ref().map(|rollout| analysis::missing(draft, rollout)).unwrap_or_default();
     match canaries_healthy(draft) {
         Err(waiting) => draft.wait_for(waiting),
+        Ok(()) if !missing.is_empty() => missing.into_iter().for_each(|waiting| draft.wait_for(waiting)),
         Ok(()) if automatic => rollout::promote(draft),
         Ok(()) => wait_for_promotion(draft),
     }
@@ -83,21 +167,35 @@ fn wait_for_promotion(draft: &mut Draft<'_>) {
     draft.wait_for(WaitingOn::Person { command: format!("helium canary promote {key}") });
 }
 
-fn is_over(draft: &Draft<'_>, rollout: &Rollout, step: Step) -> Result<(), Vec<WaitingOn>> {
-    match step {
-        Step::SetWeight(_) | Step::SetReplicas(_) => counts_reached(draft, weight(draft, rollout)),
-        Step::Soak(period) => soaked(draft, rollout, period.as_signed()),
-        Step::Pause(Pause { duration: Some(duration), .. }) => {
+fn is_over(draft: &Draft<'_>, rollout: &Rollout, step: &Step) -> Result<(), Vec<WaitingOn>> {
+    is_done(draft, rollout, step)?;
+    if let Some(period) = step.soak() {
+        // The soak of a weight runs from when that was reached.
+        let from = rollout.ramped_at.filter(|_| sets_weight(step)).unwrap_or(rollout.step_started_at);
+        soaked(draft, from, period.as_signed())?;
+    }
+    let missing = analysis::missing(draft, rollout);
+    if missing.is_empty() { Ok(()) } else { Err(missing) }
+}
+
+/// Whether what the step does is done.
+fn is_done(draft: &Draft<'_>, rollout: &Rollout, step: &Step) -> Result<(), Vec<WaitingOn>> {
+    match &step.kind {
+        StepKind::SetWeight(_) | StepKind::SetReplicas(_) => counts_reached(draft, weight(draft, rollout)),
+        StepKind::Soak(_) | StepKind::Analysis(_) => Ok(()),
+        StepKind::Pause(Pause { duration: Some(duration), .. }) => {
             reached(draft, rollout.step_started_at + duration.as_signed())
         }
-        Step::Pause(Pause { promote_after: Some(after), .. }) => {
+        StepKind::Pause(Pause { promote_after: Some(after), .. }) => {
             reached(draft, rollout.step_started_at + after.as_signed())
                 .and_then(|()| canaries_healthy(draft).map_err(|waiting| vec![waiting]))
         }
-        Step::Pause(_) => {
+        StepKind::Pause(_) => {
             let key = draft.world.deployment.key();
             Err(vec![WaitingOn::Person { command: format!("helium canary promote {key}") }])
         }
+        StepKind::Gate(_) if gate::is_open(rollout) => Ok(()),
+        StepKind::Gate(gate) => Err(vec![gate::waiting(draft, rollout, gate)]),
     }
 }
 
@@ -110,22 +208,30 @@ fn reached(draft: &Draft<'_>, until: Timestamp) -> Result<(), Vec<WaitingOn>> {
 pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
     let upto = rollout.steps.get(..=rollout.step as usize).unwrap_or(&rollout.steps);
     let budget = draft.budget();
-    let counts = upto.iter().rev().find_map(|step| counts_of(*step, budget.wanted, budget.surge));
-    let least = u32::from(!is_gate(rollout));
+    let counts = upto.iter().rev().find_map(|step| counts_of(step, budget.wanted, budget.surge));
+    let least = u32::from(!runs_none(rollout));
     counts.unwrap_or_else(|| weights::replica_counts(budget.wanted, least, budget.surge))
 }
 
-/// Whether the rollout is at a pause before the first canary instance.
-pub(crate) fn is_gate(rollout: &Rollout) -> bool {
-    let waits = |step: &Step| matches!(step, Step::Pause(Pause { promote_after: None, .. }));
+/// Whether the rollout is at a wait before the first canary instance: a pause, a gate, or an analysis of what is there already.
+pub(crate) fn runs_none(rollout: &Rollout) -> bool {
+    let waits = |step: &Step| match step.kind {
+        StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_none(),
+        StepKind::Gate(_) | StepKind::Analysis(_) => true,
+        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
+    };
     rollout.steps.get(..=rollout.step as usize).is_some_and(|upto| upto.iter().all(waits))
 }
 
-fn counts_of(step: Step, wanted: u32, surge: u32) -> Option<Weight> {
-    match step {
-        Step::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
-        Step::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
-        Step::Soak(_) | Step::Pause(_) => None,
+fn sets_weight(step: &Step) -> bool {
+    matches!(step.kind, StepKind::SetWeight(_) | StepKind::SetReplicas(_))
+}
+
+fn counts_of(step: &Step, wanted: u32, surge: u32) -> Option<Weight> {
+    match step.kind {
+        StepKind::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
+        StepKind::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
+        StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => None,
     }
 }
 
@@ -133,10 +239,10 @@ fn counts_of(step: Step, wanted: u32, surge: u32) -> Option<Weight> {
 pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
     let canary = draft.canary().filter(|canary| canary.exact)?;
     let budget = draft.budget();
-    canary.steps.iter().find_map(|step| match step {
-        Step::SetWeight(weight) => {
-            let counts = weights::step_counts(budget.wanted, *weight, budget.surge);
-            (!weights::is_exact(counts)).then_some(*weight)
+    canary.steps.iter().find_map(|step| match step.kind {
+        StepKind::SetWeight(weight) => {
+            let counts = weights::step_counts(budget.wanted, weight, budget.surge);
+            (!weights::is_exact(counts)).then_some(weight)
         }
         _ => None,
     })
@@ -156,10 +262,10 @@ fn counts_reached(draft: &Draft<'_>, weight: Weight) -> Result<(), Vec<WaitingOn
 }
 
 /// Whether every canary has been healthy for `period`, and since when the last of them will have been.
-fn soaked(draft: &Draft<'_>, rollout: &Rollout, period: SignedDuration) -> Result<(), Vec<WaitingOn>> {
+fn soaked(draft: &Draft<'_>, from: Timestamp, period: SignedDuration) -> Result<(), Vec<WaitingOn>> {
     canaries_healthy(draft).map_err(|waiting| vec![waiting])?;
     // Those that do not pass are within what `minPassing` allows; the clock is that of those that do.
-    let started = rollout.step_started_at.min(draft.now());
+    let started = from.min(draft.now());
     let since = canaries(draft).filter_map(|member| member.healthy_since).fold(started, Timestamp::max);
     let until = since + period;
     if until <= draft.now() { Ok(()) } else { Err(vec![WaitingOn::Soak { until }]) }
@@ -185,14 +291,23 @@ pub(crate) fn canaries<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d Mem
     draft.census().live().filter(move |member| revision.as_ref() == Some(&member.instance.revision))
 }
 
-/// The wait that the present step means to take, which counts against no deadline; none if it may be endless.
+/// The wait that the present step means to take, which counts against no deadline; none if it may be endless. That samples of metrics
+/// are lacking is not the rollout's own fault.
 pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<SignedDuration> {
-    match rollout.steps.get(rollout.step as usize) {
-        Some(Step::Soak(period)) => Some(period.as_signed()),
-        Some(Step::Pause(pause)) => pause.duration.map(helium_crds::Period::as_signed),
-        None if draft.canary().is_some_and(|canary| !canary.auto_promote) => None,
-        Some(Step::SetWeight(_) | Step::SetReplicas(_)) | None => Some(SignedDuration::ZERO),
-    }
+    let Some(step) = rollout.steps.get(rollout.step as usize) else {
+        let automatic = draft.canary().is_none_or(|canary| canary.auto_promote);
+        return (automatic && analysis::missing(draft, rollout).is_empty()).then_some(SignedDuration::ZERO);
+    };
+    let own = match &step.kind {
+        StepKind::Pause(pause) => pause.duration?.as_signed(),
+        StepKind::Gate(_) => return None,
+        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) | StepKind::Analysis(_) => {
+            SignedDuration::ZERO
+        }
+    };
+    let waits_for_samples = matches!(is_over(draft, rollout, step), Err(waiting) if waiting.iter().any(|on| matches!(on, WaitingOn::Metric { .. })));
+    let soak = step.soak().map_or(SignedDuration::ZERO, helium_crds::Period::as_signed);
+    (!waits_for_samples).then_some(own + soak)
 }
 
 /// Steps that were edited in mid-rollout keep the achieved progress. If those up to and including the present one are as they were,
@@ -201,7 +316,7 @@ pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<Signe
 pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     let (now, budget) = (draft.now(), draft.budget());
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else { return };
-    let weighs = |step: &Step| counts_of(*step, budget.wanted, budget.surge).map(Weight::achieved);
+    let weighs = |step: &Step| counts_of(step, budget.wanted, budget.surge).map(Weight::achieved);
     // The weight of a step that is not over yet is not had: neither it nor its soak may be skipped.
     let over = rollout.steps.iter().take(rollout.step as usize);
     let has = over.rev().find_map(weighs).unwrap_or(0);
@@ -219,7 +334,7 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
         return;
     }
     let upto = rollout.steps.get(..=rollout.step as usize);
-    if canary.steps.starts_with(upto.unwrap_or(&rollout.steps)) {
+    if goes_the_same_way(&canary.steps, upto.unwrap_or(&rollout.steps)) {
         let steps = canary.steps.clone();
         let began = upto.is_none(); // behind the last step there are new ones
         if let Some(rollout) = draft.rollout_mut() {
@@ -240,4 +355,14 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
         rollout::came_forward(rollout, now);
     }
     draft.tell("CanaryStepsEdited", format!("the steps were edited at {has}%; going on at step {}", step + 1));
+}
+
+/// Whether `steps` begin as `upto` does, as far as the way goes: what evidence a step needs, and what a gate or an analysis asks, may be
+/// edited in mid-step, and holds from the next sample on.
+fn goes_the_same_way(steps: &[Step], upto: &[Step]) -> bool {
+    let same = |(a, b): (&Step, &Step)| match (&a.kind, &b.kind) {
+        (StepKind::Gate(_), StepKind::Gate(_)) | (StepKind::Analysis(_), StepKind::Analysis(_)) => true,
+        (a, b) => a == b,
+    };
+    steps.len() >= upto.len() && steps.iter().zip(upto).all(same)
 }

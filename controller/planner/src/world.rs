@@ -6,6 +6,7 @@ use helium_crds::{
     Canary, Deployment, DeploymentStatus, InstanceId, NodeName, RevisionId,
     control::ControlRequest,
     instance::{Assignment, Instance, Report},
+    measurement::{Answer, Probe},
     revision::Revision,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,8 @@ pub struct World {
     pub requests: Vec<ControlRequest>,
     /// The status as it was last written.
     pub status: Option<DeploymentStatus>,
+    /// What metric sources and gates have answered.
+    pub answers: BTreeMap<Probe, Answer>,
     /// The history.
     pub revisions: BTreeMap<RevisionId, Revision>,
     /// What runs, or the reason why that cannot be told.

@@ -2,11 +2,12 @@
 
 use helium_crds::{
     Percent, Phase,
-    canary::{HealthAnalysis, Pause, Step},
+    canary::HealthAnalysis,
     control::Verb,
     instance::Role,
     period::Period,
     status::{AbortCause, Reason, Stage},
+    step::{Pause, Step, StepKind},
 };
 
 use crate::model::{Model, open_pause, seconds, soak, weight};
@@ -224,7 +225,7 @@ fn samples_are_taken_an_interval_apart() {
     model.run(20);
     model.bad.insert("v2".to_owned());
     model.run(18);
-    let analysis = model.status().rollout.as_ref().unwrap().analysis;
+    let analysis = &model.status().rollout.as_ref().unwrap().analysis;
     assert_eq!((analysis.in_row, model.reason()), (1, Reason::PausedAtStep));
     model.run_until(5, |model| model.stage() == Some(Stage::RollingBack));
 }
@@ -232,7 +233,7 @@ fn samples_are_taken_an_interval_apart() {
 /// Argo Rollouts e2e 9: a pause of 30 s with a deadline of 5 s never fails.
 #[test]
 fn pauses_and_soaks_count_against_no_deadline() {
-    let pause = Step::Pause(Pause { duration: Some(Period::from_secs(30)), promote_after: None });
+    let pause = Step::from(StepKind::Pause(Pause { duration: Some(Period::from_secs(30)), promote_after: None }));
     let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), pause, soak(30)]).settled();
     model.deployment().spec.progress_deadline = Period::from_secs(5);
     model.apply_version("v2");
@@ -245,7 +246,7 @@ fn pauses_and_soaks_count_against_no_deadline() {
 
 #[test]
 fn an_open_pause_ends_by_promote_after_only_while_canaries_are_healthy() {
-    let pause = Step::Pause(Pause { duration: None, promote_after: Some(Period::from_secs(20)) });
+    let pause = Step::from(StepKind::Pause(Pause { duration: None, promote_after: Some(Period::from_secs(20)) }));
     let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), pause]).settled();
     let lenient = HealthAnalysis { failures_in_a_row: 1000, ..HealthAnalysis::default() };
     model.world.canary.as_mut().unwrap().spec.analysis.health = lenient;
@@ -315,7 +316,7 @@ fn a_lost_instance_is_replaced_by_its_own_version_during_a_canary() {
 
 #[test]
 fn min_passing_tolerates_what_it_says() {
-    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::SetReplicas(5), soak(5)]).settled();
+    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::from(StepKind::SetReplicas(5)), soak(5)]).settled();
     model.world.canary.as_mut().unwrap().spec.analysis.health.min_passing = Percent::new(80).unwrap();
     model.apply_version("v2");
     model.run(2);
@@ -373,7 +374,7 @@ fn a_canary_in_full_needs_evidence_also_before_its_first_instance_is_there() {
 
 #[test]
 fn a_pause_before_the_first_weight_waits_before_the_first_instance() {
-    let timed = Step::Pause(Pause { duration: Some(Period::from_secs(20)), promote_after: None });
+    let timed = Step::from(StepKind::Pause(Pause { duration: Some(Period::from_secs(20)), promote_after: None }));
     let mut model = Model::new(3, 0, 1).with_canary(vec![timed, open_pause(), weight(34), open_pause()]).settled();
     model.apply_version("v2");
     for _ in 0..19 * 4 {
@@ -428,8 +429,8 @@ fn the_end_of_a_step_and_a_promotion_ask_for_health_read_past_every_cache() {
 
 #[test]
 fn promote_after_asks_for_no_more_than_min_passing() {
-    let pause = Step::Pause(Pause { duration: None, promote_after: Some(Period::from_secs(20)) });
-    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::SetReplicas(5), pause]).settled();
+    let pause = Step::from(StepKind::Pause(Pause { duration: None, promote_after: Some(Period::from_secs(20)) }));
+    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::from(StepKind::SetReplicas(5)), pause]).settled();
     model.world.canary.as_mut().unwrap().spec.analysis.health.min_passing = Percent::new(80).unwrap();
     model.apply_version("v2");
     model.run(10);
@@ -441,7 +442,7 @@ fn promote_after_asks_for_no_more_than_min_passing() {
 
 #[test]
 fn exact_weights_ask_nothing_of_a_count_of_canaries() {
-    let mut model = Model::new(3, 1, 0).with_canary(vec![Step::SetReplicas(7), open_pause()]).settled();
+    let mut model = Model::new(3, 1, 0).with_canary(vec![Step::from(StepKind::SetReplicas(7)), open_pause()]).settled();
     model.world.canary.as_mut().unwrap().spec.exact = true;
     model.apply_version("v2");
     model.run(40);

@@ -1,11 +1,11 @@
 //! Clocks: deadlines that count only what they should, clocks that were put back, leaders that change.
 
 use helium_crds::{
-    canary::{Pause, Step},
     control::Verb,
     deployment::{OnFailure, Recreate, Strategy},
     period::Period,
     status::{HoldKind, Reason, Stage},
+    step::{Pause, Step, StepKind},
 };
 use helium_planner::{Action, Node};
 
@@ -212,7 +212,7 @@ fn a_persons_hold_becomes_a_failures_when_failures_are_left_to_people() {
 /// Argo Rollouts e2e 6: a promotion skips a timed pause.
 #[test]
 fn a_promotion_ends_a_timed_pause() {
-    let pause = Step::Pause(Pause { duration: Some(Period::from_secs(3000)), promote_after: None });
+    let pause = Step::from(StepKind::Pause(Pause { duration: Some(Period::from_secs(3000)), promote_after: None }));
     let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), pause, weight(50), open_pause()]).settled();
     model.apply_version("v2");
     model.run(20);

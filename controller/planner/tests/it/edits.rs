@@ -2,9 +2,9 @@
 
 use helium_crds::{
     Percent, Period,
-    canary::Step,
     control::Verb,
     status::{Reason, RolloutKind, Stage},
+    step::{Step, StepKind},
 };
 
 use crate::model::{Model, open_pause, seconds, soak, weight};
@@ -124,7 +124,8 @@ fn an_edited_analysis_applies_to_the_next_sample() {
     model.world.canary.as_mut().unwrap().spec.analysis.health.failures_in_a_row = 3;
     model.step();
     assert_eq!(model.stage(), Some(Stage::RollingBack), "more than three are had already");
-    let mut model = Model::new(10, 5, 0).with_canary(vec![Step::SetReplicas(5), open_pause()]).settled();
+    let mut model =
+        Model::new(10, 5, 0).with_canary(vec![Step::from(StepKind::SetReplicas(5)), open_pause()]).settled();
     model.apply_version("v2");
     model.run(20);
     model.world.canary.as_mut().unwrap().spec.analysis.health.min_passing = Percent::new(80).unwrap();

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use helium_crds::{
-    Amount, Canary, Deployment, DeploymentStatus, InstanceId, NodeName, Percent, Period, Phase,
-    canary::{Analysis, CanarySpec, Step},
+    Amount, Canary, Deployment, DeploymentStatus, InstanceId, NodeName, Number, Percent, Period, Phase,
+    canary::{Analysis, CanarySpec},
     control::{ControlRequest, Verb},
     deployment::{Rolling, Strategy},
     instance::{Desired, InstancePhase, Report},
+    measurement::{Answer, Found, GateReading, Probe, Question, Reading},
     object::{Kind, Metadata, Object},
     status::{Reason, Stage},
+    step::{Step, StepKind},
     template::Template,
 };
 use helium_planner::{Action, CatalogEntry, CheckState, Decision, Fleet, Node, Plan, Sight, Trusted, World, plan};
@@ -45,6 +47,12 @@ pub(crate) struct Model {
     /// Every event's reason, in order.
     pub(crate) events: Vec<String>,
     requests: u64,
+    /// What metric sources say: of the canary, and of the stable version. A metric that is not in here is never answered.
+    pub(crate) readings: BTreeMap<String, (Reading, Option<Reading>)>,
+    /// What the gate says; without it, it never answers.
+    pub(crate) gate: Option<GateReading>,
+    /// Every question that was asked, when it was.
+    pub(crate) asked: Vec<(Timestamp, Probe, Question)>,
     /// What every commit is checked for.
     pub(crate) strict: bool,
 }
@@ -53,16 +61,25 @@ pub(crate) fn seconds(number: i64) -> SignedDuration {
     SignedDuration::from_secs(number)
 }
 
+pub(crate) fn number(value: f64) -> Reading {
+    Reading::Value { value: Number::new(value).unwrap() }
+}
+
+/// Steps and analysis as people write them.
+pub(crate) fn canary_of(spec: serde_json::Value) -> CanarySpec {
+    serde_json::from_value(spec).unwrap()
+}
+
 pub(crate) fn weight(percent: u8) -> Step {
-    Step::SetWeight(Percent::new(percent).unwrap())
+    Step::from(StepKind::SetWeight(Percent::new(percent).unwrap()))
 }
 
 pub(crate) fn soak(period: u64) -> Step {
-    Step::Soak(Period::from_secs(period))
+    Step::from(StepKind::Soak(Period::from_secs(period)))
 }
 
 pub(crate) fn open_pause() -> Step {
-    Step::Pause(helium_crds::canary::Pause::default())
+    Step::from(StepKind::Pause(helium_crds::step::Pause::default()))
 }
 
 impl Model {
@@ -97,6 +114,7 @@ impl Model {
                 canary_problem: None,
                 requests: Vec::new(),
                 status: None,
+                answers: BTreeMap::new(),
                 revisions: BTreeMap::new(),
                 fleet: Sight::Blind { reason: "set at every plan".to_owned() },
             },
@@ -114,12 +132,21 @@ impl Model {
             started: BTreeSet::new(),
             events: Vec::new(),
             requests: 0,
+            readings: BTreeMap::new(),
+            gate: None,
+            asked: Vec::new(),
             strict: true,
         }
     }
 
     pub(crate) fn with_canary(mut self, steps: Vec<Step>) -> Self {
         let spec = CanarySpec { steps, analysis: Analysis::default(), auto_promote: true, exact: false };
+        self.world.canary = Some(Canary::new(Kind::Canary, Metadata::named("default", "web"), spec));
+        self
+    }
+
+    /// The Canary is this from now on.
+    pub(crate) fn with_spec(mut self, spec: CanarySpec) -> Self {
         self.world.canary = Some(Canary::new(Kind::Canary, Metadata::named("default", "web"), spec));
         self
     }
@@ -282,7 +309,32 @@ impl Model {
         if self.strict {
             self.check_bounds(healthy_before, &plan);
         }
+        self.answer(&plan);
         *plan
+    }
+
+    /// Has the questions of a plan answered before the next one is made.
+    fn answer(&mut self, plan: &Plan) {
+        let now = self.world.now;
+        for (probe, question) in &plan.questions {
+            if !self.asked.iter().any(|(_, asked, before)| asked == probe && before == question) {
+                self.asked.push((now, probe.clone(), question.clone()));
+            }
+            let found = match probe {
+                Probe::Gate => self.gate.clone().map(Found::Gate),
+                Probe::Metric(name) => {
+                    self.readings.get(name).cloned().map(|(canary, stable)| Found::Metric { canary, stable })
+                }
+            };
+            let Some(found) = found else { continue };
+            let answer = Answer { rollout: question.rollout.clone(), due: question.due, at: now, found };
+            self.world.answers.insert(probe.clone(), answer);
+        }
+    }
+
+    /// From now on a metric reads so.
+    pub(crate) fn reads(&mut self, metric: &str, value: f64) {
+        self.readings.insert(metric.to_owned(), (number(value), None));
     }
 
     fn count_loads(&mut self) {

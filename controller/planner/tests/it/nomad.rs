@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     NodeName,
-    canary::Step,
     control::Verb,
     status::{AbortCause, Reason, Stage},
+    step::{Step, StepKind},
 };
 use helium_planner::{Action, Node, StopCause};
 
@@ -18,7 +18,9 @@ fn live(model: &Model) -> (u32, u32) {
 }
 
 fn nomad(replicas: u32, canaries: u32, surge: u32) -> Model {
-    Model::new(replicas, surge, 0).with_canary(vec![Step::SetReplicas(canaries), open_pause()]).settled()
+    Model::new(replicas, surge, 0)
+        .with_canary(vec![Step::from(StepKind::SetReplicas(canaries)), open_pause()])
+        .settled()
 }
 
 /// Nomad's reconciler, count 10 and canary 2: an update places 2 canaries and leaves 10; a scale up adds no canary; a scale

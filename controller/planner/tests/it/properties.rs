@@ -126,7 +126,7 @@ fn act(model: &mut Model, doing: &Doing, number: usize) {
             let upto = model.at_step().map_or(0, keep);
             model.world.canary.iter_mut().for_each(|canary| {
                 canary.spec.steps.truncate(upto);
-                canary.spec.steps.extend(later);
+                canary.spec.steps.extend(later.clone());
             });
         }
         Doing::BreakCanary(broken) => {

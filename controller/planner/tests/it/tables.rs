@@ -3,11 +3,11 @@
 
 use helium_crds::{
     Phase,
-    canary::Step,
     control::Verb,
     deployment::OnFailure,
     period::Period,
     status::{Reason, Stage},
+    step::{Step, StepKind},
 };
 use helium_planner::CheckState;
 
@@ -53,7 +53,8 @@ fn a_step_ends_at_its_counts() {
 /// it aborts, and that ends at the same counts.
 #[test]
 fn what_argo_does_at_weight_nought_is_an_abort() {
-    let mut model = Model::new(10, 2, 0).with_canary(vec![Step::SetReplicas(1), open_pause()]).settled();
+    let mut model =
+        Model::new(10, 2, 0).with_canary(vec![Step::from(StepKind::SetReplicas(1)), open_pause()]).settled();
     model.apply_version("v2");
     model.run(20);
     assert_eq!(live(&model), (10, 1));

@@ -3,9 +3,9 @@
 
 use helium_crds::{
     Period, Phase,
-    canary::{Pause, Step},
     control::Verb,
     status::{Reason, RolloutKind, Stage, WaitingOn},
+    step::{Pause, Step, StepKind},
 };
 use helium_planner::Action;
 
@@ -116,7 +116,7 @@ fn a_canary_whose_document_is_invalid_is_aborted_and_given_up_all_the_same() {
 
 #[test]
 fn while_the_canarys_document_is_invalid_no_step_ends_and_no_deadline_passes() {
-    let pause = Step::Pause(Pause { duration: Some(Period::from_secs(5)), promote_after: None });
+    let pause = Step::from(StepKind::Pause(Pause { duration: Some(Period::from_secs(5)), promote_after: None }));
     for second in [pause, soak(5)] {
         let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), second, weight(50), open_pause()]).settled();
         model.apply_version("v2");

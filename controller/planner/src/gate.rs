@@ -1,0 +1,140 @@
+//! Gates: a step that is over when a person, a webhook or a key lets the rollout through.
+//!
+//! A gate holds nothing else up: health and metrics are looked at meanwhile, and an abort is heard at once. One that is shut for too long
+//! does what its `onTimeout` says.
+
+use helium_crds::{
+    gate::{Gate, KvValue, OnTimeout, Webhook},
+    measurement::{Ask, Found, GateReading, Probe, Question},
+    status::{AbortCause, GateState, HoldKind, Rollout, Stage, WaitingOn},
+    step::{Step, StepKind},
+};
+use jiff::Timestamp;
+
+use crate::{draft::Draft, rollout, steps};
+
+/// The gate that the rollout stands at.
+pub(crate) fn present<'d>(draft: &'d Draft<'_>) -> Option<(&'d Rollout, &'d Gate)> {
+    let rollout = draft.status.rollout.as_ref();
+    let rollout = rollout.filter(|rollout| rollout.stage == Stage::Steps && rollout.hold.is_none())?;
+    match rollout.steps.get(rollout.step as usize) {
+        Some(Step { kind: StepKind::Gate(gate), .. }) => Some((rollout, gate)),
+        _ => None,
+    }
+}
+
+/// Enters what was seen of the gate, if it was asked what is due now.
+pub(crate) fn take_in(draft: &mut Draft<'_>) {
+    let Some((rollout, gate)) = present(draft) else { return };
+    let Some(answer) = draft.world.answers.get(&Probe::Gate) else { return };
+    let fits = answer.rollout == rollout.id && Some(answer.due) == due(draft, rollout, gate);
+    let Found::Gate(seen) = &answer.found else { return };
+    if !fits {
+        return;
+    }
+    let state = GateState { at: answer.at.min(draft.now()), seen: seen.clone() };
+    if let Some(rollout) = draft.rollout_mut() {
+        rollout.analysis.gate = Some(state);
+    }
+}
+
+/// Asks the gate if that is due, and acts when it has been shut for too long.
+pub(crate) fn act_on_timeout(draft: &mut Draft<'_>) {
+    let Some((rollout, gate)) = present(draft) else { return };
+    let Some(until) = until(rollout, gate).filter(|until| *until <= draft.now()) else { return };
+    let Some(timeout) = gate.timeout else { return };
+    let seen = seen(rollout).map(|seen| format!(": {seen}")).unwrap_or_default();
+    let message = format!("the gate ({}) was shut for {timeout}{seen}", in_words(gate));
+    match gate.on_timeout {
+        OnTimeout::Abort => rollout::give_up(draft, AbortCause::GateShut, &message),
+        OnTimeout::Hold => rollout::hold(draft, HoldKind::Gate, &message),
+        OnTimeout::Continue if steps::runs_none(rollout) || steps::canaries_healthy(draft).is_ok() => {
+            draft.tell("GatePassed", format!("{message}; it goes on as `onTimeout` says"));
+            steps::next(draft);
+        }
+        OnTimeout::Continue => draft.wake_at(until),
+    }
+}
+
+/// Notes the question to the gate, or wakes for it.
+pub(crate) fn ask(draft: &mut Draft<'_>) {
+    let Some((rollout, gate)) = present(draft) else { return };
+    let (Some(due), Some(ask)) = (due(draft, rollout, gate), question(draft, rollout, gate)) else { return };
+    if is_open(rollout) {
+        return;
+    }
+    let question = Question { rollout: rollout.id.clone(), due, ask };
+    if due > draft.now() {
+        return draft.wake_at(due);
+    }
+    draft.questions.insert(Probe::Gate, question);
+}
+
+/// Whether the gate was seen open. A person opens one by promoting.
+pub(crate) fn is_open(rollout: &Rollout) -> bool {
+    rollout.analysis.gate.as_ref().is_some_and(|state| state.seen == GateReading::Open)
+}
+
+/// What is waited for at a gate that is shut.
+pub(crate) fn waiting(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> WaitingOn {
+    let until = until(rollout, gate);
+    match gate.person {
+        Some(_) => WaitingOn::Gate {
+            what: format!("helium canary promote {}", draft.world.deployment.key()),
+            seen: None,
+            until,
+        },
+        None => WaitingOn::Gate { what: in_words(gate), seen: seen(rollout), until },
+    }
+}
+
+/// What has to open it, in a few words.
+pub(crate) fn in_words(gate: &Gate) -> String {
+    match (&gate.webhook, &gate.kv) {
+        (Some(Webhook { url, .. }), _) => {
+            // A query may hold what is nobody's business.
+            format!("POST {}", url.split(['?', '#']).next().unwrap_or(url))
+        }
+        (_, Some(KvValue { key, equals })) => format!("{key} = {equals}"),
+        _ => "a person".to_owned(),
+    }
+}
+
+fn seen(rollout: &Rollout) -> Option<String> {
+    match &rollout.analysis.gate.as_ref()?.seen {
+        GateReading::Open => None,
+        GateReading::Shut { why } => Some(why.clone()),
+        GateReading::Error { why } => Some(format!("it could not be asked: {why}")),
+    }
+}
+
+fn until(rollout: &Rollout, gate: &Gate) -> Option<Timestamp> {
+    gate.timeout.map(|timeout| rollout.step_started_at + timeout.as_signed())
+}
+
+/// When the gate is to be looked at next: at once, and then once an interval. A person's is not looked at.
+fn due(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Option<Timestamp> {
+    let started = rollout.step_started_at.min(draft.now());
+    let last = rollout.analysis.gate.as_ref().map(|state| state.at + gate.interval.as_signed());
+    gate.person.is_none().then(|| last.unwrap_or(started))
+}
+
+fn question(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Option<Ask> {
+    if let Some(kv) = &gate.kv {
+        return Some(Ask::Kv(kv.clone()));
+    }
+    let webhook = gate.webhook.clone()?;
+    let metadata = &draft.world.deployment.metadata;
+    let stable = draft.status.stable.as_ref().map(|stable| stable.version.as_str());
+    let body = serde_json::json!({
+        "namespace": metadata.namespace,
+        "name": metadata.name,
+        "rollout": rollout.id,
+        "version": rollout.version,
+        "revision": rollout.revision,
+        "stable": stable,
+        "step": rollout.step + 1,
+        "steps": rollout.steps.len(),
+    });
+    Some(Ask::Webhook(webhook, body.to_string()))
+}
