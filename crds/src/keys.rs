@@ -11,6 +11,7 @@
 //! revision/<s>/<ns>/<deployment>/<hash>         past templates
 //! events/<s>/<ns>/<kind>/<name>                 the last events
 //! config/<ns>/<service>/<key>                   overrides
+//! secret/<name>                                 what metric sources and gates are shown; people
 //! lock/controller, lock/service/<ns>/<name>     session locks
 //! <each watched prefix>/.keep                   sentinels
 //! ```
@@ -219,6 +220,16 @@ impl Keys {
     /// One heartbeat.
     pub fn heartbeat(&self, node: &NodeName) -> String {
         format!("{}alive/{node}", self.root)
+    }
+
+    /// All secrets.
+    pub fn secrets(&self) -> String {
+        format!("{}secret/", self.root)
+    }
+
+    /// One secret, by the name that a spec gives it.
+    pub fn secret(&self, name: &str) -> String {
+        format!("{}{name}", self.secrets())
     }
 
     /// The lock that the leading controller holds.
