@@ -21,6 +21,9 @@ pub struct CanarySpec {
     /// Whether the last step leads to promotion by itself. If false, a person promotes. Default true.
     #[serde(default = "default_auto_promote")]
     pub auto_promote: bool,
+    /// What happens to a canary while too few instances of the stable version are healthy: the new one may be the fix. Default `proceed`.
+    #[serde(default)]
+    pub if_stable_unhealthy: IfStableUnhealthy,
     /// Whether a weight that whole instances cannot make is refused. If false, the nearest count is taken. Default false.
     #[serde(default)]
     pub exact: bool,
@@ -37,6 +40,17 @@ pub struct Analysis {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]
     pub metrics: Vec<Metric>,
+}
+
+/// What happens to a canary while too few instances of the stable version are healthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum IfStableUnhealthy {
+    /// It goes on.
+    #[default]
+    Proceed,
+    /// It waits until they are healthy again.
+    Pause,
 }
 
 impl CanarySpec {

@@ -41,6 +41,12 @@ pub struct ControlRequest {
     /// The step that it is meant for, counted from 0; none means any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<u32>,
+    /// Where to go on, counted from 0: of `promote --to-step` and `retry --from-step`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_step: Option<u32>,
+    /// When a pause or a lock ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What can be asked of a rollout.
@@ -61,6 +67,12 @@ pub enum Verb {
     Resume,
     /// Replace every instance by a new one of the same revision.
     Restart,
+    /// Go on without waiting for the present step; nothing is promoted without evidence by it.
+    Skip,
+    /// Let no rollout start or come forward.
+    Lock,
+    /// End a lock.
+    Unlock,
 }
 
 impl Verb {
@@ -74,6 +86,9 @@ impl Verb {
             Verb::Pause => "pause",
             Verb::Resume => "resume",
             Verb::Restart => "restart",
+            Verb::Skip => "skip",
+            Verb::Lock => "lock",
+            Verb::Unlock => "unlock",
         }
     }
 }

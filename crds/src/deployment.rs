@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +10,13 @@ use crate::{
     object::Object,
     period::Period,
     quantity::{Amount, Percent},
+    schedule::Schedule,
     template::Template,
 };
+
+/// The annotation by which a person says of one revision whether the rollout to it takes the steps of the Canary: `skip <revision>` or
+/// `take <revision>`. It says nothing of any other, so it need not be taken out.
+pub const STEPS_ANNOTATION: &str = "helium.dev/steps";
 
 /// Keeps a number of instances of a template running.
 pub type Deployment = Object<DeploymentSpec>;
@@ -65,6 +71,17 @@ pub struct DeploymentSpec {
     /// What happens to a rollout that has failed. Default `rollback`.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// When a rollout may start or come forward. Default: at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "at any time"))]
+    pub schedule: Option<Schedule>,
+    /// While it is given, no rollout starts or comes forward; one that fails still goes back. Default: none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<Suspend>,
+    /// A rollout back to one of the last versions takes no steps of the Canary. Default: every rollout takes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "every rollout takes them"))]
+    pub rollback_window: Option<RollbackWindow>,
     /// The signal that asks an instance to stop. Default `TERM`.
     #[serde(default)]
     pub stop_signal: StopSignal,
@@ -76,6 +93,28 @@ pub struct DeploymentSpec {
     #[serde(default = "default_revision_history_limit")]
     #[schemars(range(min = 0, max = 100))]
     pub revision_history_limit: u32,
+}
+
+/// Why and until when no rollout starts or comes forward.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Suspend {
+    /// Why, for people.
+    #[schemars(length(min = 1, max = 256))]
+    pub reason: String,
+    /// The instant at which it ends by itself, such as `2026-12-24T18:00:00Z`. Default: when the field is taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "when the field is taken out"))]
+    pub until: Option<Timestamp>,
+}
+
+/// Which rollouts back take no steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RollbackWindow {
+    /// Those to a revision with fewer than this many others between it and the stable one in the history.
+    #[schemars(range(min = 1, max = 100))]
+    pub revisions: u32,
 }
 
 /// One version at a chosen count.

@@ -1,5 +1,7 @@
 //! Gates: a rollout goes through only when somebody or something lets it.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,18 @@ pub struct Gate {
     #[serde(default = "default_gate_interval")]
     #[schemars(extend("x-min" = "1s", "x-max" = "1h"))]
     pub interval: Period,
+}
+
+impl fmt::Display for Gate {
+    /// What has to open it, in a few words: `POST https://...` or `release/hello = open`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.webhook, &self.kv) {
+            // A query may hold what is nobody's business.
+            (Some(Webhook { url, .. }), _) => write!(f, "POST {}", url.split(['?', '#']).next().unwrap_or(url)),
+            (_, Some(KvValue { key, equals })) => write!(f, "{key} = {equals}"),
+            _ => f.write_str("a person"),
+        }
+    }
 }
 
 /// A person has no settings: `person: {}`.

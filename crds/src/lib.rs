@@ -24,6 +24,7 @@ pub mod object;
 pub mod period;
 pub mod quantity;
 pub mod revision;
+pub mod schedule;
 pub mod schema;
 pub mod secret;
 pub mod source;

@@ -1,6 +1,6 @@
 //! The steps of a canary, and what each of them waits for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -151,6 +151,27 @@ impl Step {
         match self.kind {
             StepKind::Soak(period) => Some(period),
             _ => self.soak,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// In words: `setWeight 25%, soak 5m`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            StepKind::SetWeight(weight) => write!(f, "setWeight {weight}")?,
+            StepKind::SetReplicas(number) => write!(f, "setReplicas {number}")?,
+            StepKind::Soak(period) => write!(f, "soak {period}")?,
+            StepKind::Pause(Pause { duration: Some(duration), .. }) => write!(f, "pause {duration}")?,
+            StepKind::Pause(Pause { promote_after: Some(after), .. }) => write!(f, "pause, promoteAfter {after}")?,
+            StepKind::Pause(_) => f.write_str("pause")?,
+            StepKind::Analysis(InlineAnalysis { metrics, .. }) if metrics.is_empty() => f.write_str("analysis")?,
+            StepKind::Analysis(InlineAnalysis { metrics, .. }) => write!(f, "analysis of {}", metrics.join(", "))?,
+            StepKind::Gate(gate) => write!(f, "gate: {gate}")?,
+        }
+        match self.soak {
+            Some(soak) => write!(f, ", soak {soak}"),
+            None => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `helium controller`: run a controller; of several, one leads and the others stand by.
 
-use std::{net::SocketAddr, pin::pin, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, time::Duration};
 
 use clap::Args;
 use helium_crds::Period;
@@ -28,6 +28,9 @@ pub(crate) struct ControllerArgs {
     /// How long a node's heartbeat may be absent before its instances are replaced elsewhere
     #[arg(long, value_name = "PERIOD", default_value = "60s")]
     lost_after: Period,
+    /// The folder of the files that metric sources and gates name as secrets [default: none are found]
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
     /// About how often everything is looked at again, whatever has happened or not
     #[arg(long, value_name = "PERIOD", default_value = "5m")]
     resync: Period,
@@ -47,7 +50,8 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
         port: address.port(),
         ..EngineConfig::default()
     };
-    let engine = Engine::new(client, config, session.ports.clone());
+    let measure = serving::metric_sources(client.clone(), args.secrets_dir, session)?;
+    let engine = Engine::new(client, config, session.ports.clone(), measure);
     console.say(format!(
         "helium controller: Consul at {}, metrics on http://{address}/metrics",
         session.consul()?.address

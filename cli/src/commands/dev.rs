@@ -26,7 +26,7 @@ use super::{
     agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     apply::result_line,
     dev_screen::Screen,
-    serving::Signals,
+    serving::{Signals, metric_sources},
 };
 use crate::{
     documents::{self, Files},
@@ -36,6 +36,8 @@ use crate::{
 
 /// The only node of `helium dev`.
 const NODE: &str = "local";
+/// The folder of secrets within that of the data.
+const SECRETS: &str = "secrets";
 /// The port of Consul's API, and how many after it are tried before any free one is taken.
 const PORT: u16 = 8500;
 const PORTS: u16 = 10;
@@ -52,6 +54,9 @@ pub(crate) struct DevArgs {
     /// The folder of the store, of records and logs; `helium logs --data-dir` takes the same
     #[arg(long, value_name = "FOLDER", default_value = DEV_DATA_DIR)]
     data_dir: PathBuf,
+    /// The folder of the files that metric sources and gates name as secrets [default: `secrets` in the data folder]
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_SECRETS_DIR")]
+    secrets_dir: Option<PathBuf>,
     /// Stop what an earlier run left, and forget everything
     #[arg(long)]
     fresh: bool,
@@ -103,7 +108,7 @@ pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console)
     // Before anybody watches: a watcher would be blind until it finds the sentinels.
     people.initialise().await?;
     let mut signals = Signals::listen()?;
-    let mut parts = start(&server, listener, &args.data_dir, session)?;
+    let mut parts = start(&server, listener, &args, session)?;
     let work = async {
         if !objects.is_empty() {
             for applied in people.apply(&objects).await? {
@@ -199,7 +204,8 @@ fn agent_config(folder: &Path, session: &Session) -> Result<AgentConfig, Failure
     Ok(config)
 }
 
-fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Session) -> Result<Parts, Failure> {
+fn start(server: &Server, listener: TcpListener, args: &DevArgs, session: &Session) -> Result<Parts, Failure> {
+    let folder = &args.data_dir;
     let agent = Agent::new(agent_config(folder, session)?, client_of(server), session.ports.clone())
         .map_err(|error| refused(&error))?;
     let http = {
@@ -211,7 +217,9 @@ fn start(server: &Server, listener: TcpListener, folder: &Path, session: &Sessio
         tokio::spawn(async move { server.run_checks(Arc::new(NetProber)).await })
     };
     let config = EngineConfig { keys: session.keys(), ..EngineConfig::default() };
-    let engine = Engine::new(client_of(server), config, session.ports.clone());
+    let secrets = args.secrets_dir.clone().unwrap_or_else(|| folder.join(SECRETS));
+    let measure = metric_sources(client_of(server), Some(secrets), session)?;
+    let engine = Engine::new(client_of(server), config, session.ports.clone(), measure);
     let (stop_controller, shutdown) = Shutdown::new();
     let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));
     let (stop_agent, shutdown) = Shutdown::new();

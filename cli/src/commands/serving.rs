@@ -1,8 +1,10 @@
 //! What every server of Helium has: signals that stop it, and a small HTTP face for those who watch over it.
 
-use std::{net::SocketAddr, pin::Pin};
+use std::{net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc};
 
 use axum::{Router, http::StatusCode, routing::get};
+use consul_client::Client;
+use helium_analysis::{Secrets, Sources};
 use helium_engine::{Readiness, metrics::SharedRegistry};
 use helium_runtime::shutdown::{Shutdown, Trigger};
 use tokio::{
@@ -10,7 +12,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use crate::output::{Exit, Failure};
+use crate::{
+    output::{Exit, Failure},
+    session::Session,
+};
 
 /// The signals that ask a server to stop: Ctrl-C and SIGTERM. Listened for from one place on, so that none is missed in between.
 pub(super) struct Signals {
@@ -52,6 +57,16 @@ impl Signals {
             ended = run => Ok(ended),
         }
     }
+}
+
+/// What a controller asks about metrics and gates, with the secrets of a folder and of this process.
+pub(super) fn metric_sources(
+    client: Client,
+    secrets: Option<PathBuf>,
+    session: &Session,
+) -> Result<Arc<Sources>, Failure> {
+    let sources = Sources::new(client, session.keys(), Secrets::of_process(secrets), session.ports.clone());
+    sources.map(Arc::new).map_err(|error| Failure::internal(error.to_string()))
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz` until it is asked to stop.

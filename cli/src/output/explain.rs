@@ -65,6 +65,15 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
         WaitingOn::Canary { passing, instances, needed } => {
             format!("{passing} of {instances} canary passing (needs {needed})")
         }
+        WaitingOn::Metric { name, good, needed, last, next } => {
+            let last = last.as_ref().map(|last| format!("; the last one was {last}")).unwrap_or_default();
+            format!("waits for good samples of {name}: {good} of {needed}{last}; next one: {}", left(*next))
+        }
+        WaitingOn::Gate { what, seen, until } => {
+            let seen = seen.as_ref().map(|seen| format!(": {seen}")).unwrap_or_default();
+            let until = until.map(|until| format!("; gives up waiting: {}", left(until))).unwrap_or_default();
+            format!("stands at a gate ({what}){seen}{until}")
+        }
         WaitingOn::Available { available, needed } => {
             format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
         }
@@ -86,11 +95,11 @@ fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
         Reason::NoAgents => "start one on some machine: helium agent".to_owned(),
         Reason::NoPlace => "add a node or free one; helium node list shows what there is".to_owned(),
         Reason::CanaryStep => format!("wait, or helium canary promote {name}, or helium canary abort {name}"),
-        Reason::PausedAtStep | Reason::AwaitingPromotion => {
+        Reason::PausedAtStep | Reason::AtGate | Reason::AwaitingPromotion => {
             format!("helium canary promote {name}, or helium canary abort {name}")
         }
         Reason::PausedByPerson => format!("helium rollout resume {name}"),
-        Reason::PausedOnFailure => {
+        Reason::PausedOnFailure | Reason::Inconclusive => {
             format!("apply a fix, or helium rollout resume {name} to go on, or helium canary abort {name} to go back")
         }
         Reason::RolloutAborted => format!("apply a fix, or helium canary retry {name}"),

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, Phase,
-    canary::Step,
     status::{Rollout, Stage},
 };
 use helium_engine::people::{Stored, manifest::typed};
@@ -112,7 +111,7 @@ pub(crate) fn version(stored: &Stored, status: Option<&DeploymentStatus>) -> Str
 }
 
 fn canary(stored: &Stored, status: Option<&DeploymentStatus>, columns: Columns) -> Vec<String> {
-    let steps: Vec<Step> =
+    let steps: Vec<helium_crds::step::Step> =
         stored.spec.get("steps").and_then(|steps| serde_json::from_value(steps.clone()).ok()).unwrap_or_default();
     let rollout = status.and_then(|status| status.rollout.as_ref());
     let (step, weight, version) = rollout.map_or_else(
@@ -122,7 +121,7 @@ fn canary(stored: &Stored, status: Option<&DeploymentStatus>, columns: Columns) 
     let mut cells =
         vec![stored.metadata.name.clone(), step, weight, version, age(stored.metadata.created_at, columns.now)];
     if columns.wide {
-        cells.push(steps.iter().map(step_text).collect::<Vec<_>>().join(", "));
+        cells.push(steps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     }
     cells
 }
@@ -147,20 +146,6 @@ fn weight(rollout: &Rollout) -> String {
         format!("{achieved}% ({} of {total})", weight.canary)
     } else {
         format!("{}% ({} of {total}, {achieved}%)", weight.requested, weight.canary)
-    }
-}
-
-/// A step as people write it.
-pub(crate) fn step_text(step: &Step) -> String {
-    match step {
-        Step::SetWeight(weight) => format!("setWeight {weight}"),
-        Step::SetReplicas(count) => format!("setReplicas {count}"),
-        Step::Soak(period) => format!("soak {period}"),
-        Step::Pause(pause) => match (pause.duration, pause.promote_after) {
-            (Some(duration), _) => format!("pause {duration}"),
-            (None, Some(after)) => format!("pause, promoteAfter {after}"),
-            (None, None) => "pause".to_owned(),
-        },
     }
 }
 

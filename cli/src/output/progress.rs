@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use helium_crds::{
     DeploymentStatus, Phase,
-    canary::{Pause, Step},
+    gate::Gate,
     status::{AbortCause, Hold, HoldKind, Reason, Rollout, RolloutKind, Stage, WaitingOn, Weight},
+    step::{Pause, Step, StepKind},
 };
 
 /// What has been seen and said of one Deployment.
@@ -112,16 +113,22 @@ impl Progress {
     /// What comes after a weight was reached.
     fn then(&self, next: Option<&Step>, status: &DeploymentStatus) -> String {
         let promote = format!("`helium canary promote {}`", self.name);
-        match next {
-            Some(Step::Soak(period)) => format!(", soak {period}"),
-            Some(Step::Pause(Pause { duration: Some(period), .. })) => format!(", pause {period}"),
-            Some(Step::Pause(Pause { promote_after: Some(period), .. })) => {
+        let Some(next) = next else {
+            return match waits_for_a_person(status) {
+                true => format!(", all steps done, waits for {promote}"),
+                false => ", all steps done".to_owned(),
+            };
+        };
+        match &next.kind {
+            StepKind::Soak(period) => format!(", soak {period}"),
+            StepKind::Pause(Pause { duration: Some(period), .. }) => format!(", pause {period}"),
+            StepKind::Pause(Pause { promote_after: Some(period), .. }) => {
                 format!(", waits for {promote}, at most {period}")
             }
-            Some(Step::Pause(_)) => format!(", waits for {promote}"),
-            Some(Step::SetWeight(_) | Step::SetReplicas(_)) => String::new(),
-            None if waits_for_a_person(status) => format!(", all steps done, waits for {promote}"),
-            None => ", all steps done".to_owned(),
+            StepKind::Pause(_) => format!(", waits for {promote}"),
+            StepKind::Gate(Gate { person: Some(_), .. }) => format!(", waits for {promote}"),
+            StepKind::Gate(_) | StepKind::Analysis(_) => format!(", {next}"),
+            StepKind::SetWeight(_) | StepKind::SetReplicas(_) => String::new(),
         }
     }
 
@@ -137,7 +144,11 @@ impl Progress {
                 Some(by) => format!("aborted by {by}"),
                 None => "aborted".to_owned(),
             }),
-            AbortCause::ProgressDeadlineExceeded => Some(format!("failed: {}", abort.message)),
+            AbortCause::MetricFailed
+            | AbortCause::MetricUnreadable
+            | AbortCause::StepDeadlineExceeded
+            | AbortCause::GateShut
+            | AbortCause::ProgressDeadlineExceeded => Some(format!("failed: {}", abort.message)),
         }
     }
 
@@ -188,7 +199,7 @@ fn waits_for_a_person(status: &DeploymentStatus) -> bool {
 }
 
 fn sets_weight(step: &Step) -> bool {
-    matches!(step, Step::SetWeight(_) | Step::SetReplicas(_))
+    matches!(step.kind, StepKind::SetWeight(_) | StepKind::SetReplicas(_))
 }
 
 /// `canary 25% (1 of 4)`.
@@ -229,6 +240,7 @@ fn hold_line(old: Option<&Hold>, new: Option<&Hold>) -> Option<String> {
         (None, Some(hold)) => Some(match (hold.kind, &hold.by) {
             (HoldKind::Failure, _) => format!("paused on failure{}", because(hold)),
             (HoldKind::Person, Some(by)) => format!("paused by {by}{}", because(hold)),
+            (HoldKind::Inconclusive | HoldKind::Gate, _) => format!("held{}", because(hold)),
             (HoldKind::Person, None) => format!("paused{}", because(hold)),
         }),
         (Some(_), None) => Some("resumed".to_owned()),

@@ -2,12 +2,12 @@
 
 use helium_crds::{
     DeploymentStatus, Period, RevisionId,
-    canary::{Pause, Step},
     instance::Role,
     status::{
         Abort, AbortCause, AnalysisState, Hold, HoldKind, Reason, Rollout, RolloutKind, Stage, VersionRef,
         VersionStatus, WaitingOn, Weight,
     },
+    step::{Pause, Step, StepKind},
 };
 use jiff::Timestamp;
 
@@ -53,6 +53,7 @@ fn rollout(kind: RolloutKind, stage: Stage) -> Rollout {
         stage,
         step: 0,
         steps: Vec::new(),
+        ramped_at: None,
         step_started_at: Timestamp::UNIX_EPOCH,
         started_at: Timestamp::UNIX_EPOCH,
         weight: None,
@@ -87,9 +88,9 @@ fn under_way(reason: Reason, rollout: Rollout, old: u32, new: u32) -> Deployment
 }
 
 fn steps() -> Vec<Step> {
-    let weight = |text: &str| Step::SetWeight(text.parse().unwrap());
-    let soak = Step::Soak(Period::from_secs(10));
-    vec![weight("25%"), soak, weight("50%"), soak]
+    let weight = |text: &str| Step::from(StepKind::SetWeight(text.parse().unwrap()));
+    let soak = Step::from(StepKind::Soak(Period::from_secs(10)));
+    vec![weight("25%"), soak.clone(), weight("50%"), soak]
 }
 
 /// At a step of the canary, with its weight and counts.
@@ -212,7 +213,7 @@ fn a_rolling_update_is_told_by_its_count() {
 fn an_open_pause_says_who_is_waited_for() {
     let mut paused = canary(1, 25, (3, 1), (3, 1));
     if let Some(rollout) = &mut paused.rollout {
-        rollout.steps[1] = Step::Pause(Pause::default());
+        rollout.steps[1] = Step::from(StepKind::Pause(Pause::default()));
     }
     insta::assert_snapshot!(lines(&[paused]), @"canary 25% (1 of 4) healthy, waits for `helium canary promote hello`");
 }
@@ -226,7 +227,7 @@ fn waiting_for_promotion(mut status: DeploymentStatus) -> DeploymentStatus {
 fn a_person_is_called_behind_a_soak_and_behind_the_last_step_and_each_is_told_once() {
     let soak = canary(1, 25, (3, 1), (3, 1));
     let mut paused = waiting_for_promotion(canary(2, 25, (3, 1), (3, 1)));
-    paused.rollout.as_mut().unwrap().steps[2] = Step::Pause(Pause::default());
+    paused.rollout.as_mut().unwrap().steps[2] = Step::from(StepKind::Pause(Pause::default()));
     let mut last = canary(4, 50, (2, 2), (2, 2));
     last.reason = Reason::AwaitingPromotion;
     let called = waiting_for_promotion(last.clone());
@@ -245,7 +246,7 @@ fn a_person_is_called_behind_a_soak_and_behind_the_last_step_and_each_is_told_on
 #[test]
 fn a_person_is_called_before_the_first_instance_too() {
     let mut gate = waiting_for_promotion(canary(0, 0, (3, 0), (3, 0)));
-    gate.rollout.as_mut().unwrap().steps[0] = Step::Pause(Pause::default());
+    gate.rollout.as_mut().unwrap().steps[0] = Step::from(StepKind::Pause(Pause::default()));
     insta::assert_snapshot!(lines(&[gate.clone(), gate]), @"no canary yet, waits for `helium canary promote hello`");
 }
 

@@ -20,6 +20,7 @@ use crate::{
     commit::{Guards, lock},
     config::EngineConfig,
     health::Health,
+    measuring::Measuring,
     records::{Held, Raw, Records},
     rows::InvalidSpec,
     sources::{Sources, Specs, Unseen},
@@ -87,6 +88,8 @@ pub struct Eyes<'a> {
     pub records: &'a Mutex<Records>,
     /// The catalog.
     pub health: &'a Health,
+    /// The answers of metric sources and gates.
+    pub measuring: &'a Measuring,
 }
 
 impl Eyes<'_> {
@@ -159,6 +162,7 @@ impl Eyes<'_> {
             canary: canary.and_then(|canary| canary.as_ref().ok()).cloned(),
             canary_problem: canary.and_then(|canary| canary.as_ref().err()).map(canary_problem),
             requests: specs.requests.clone(),
+            answers: self.measuring.answers(object),
             status,
             revisions,
             fleet,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::AtomicU64};
 
 use consul_client::Client;
+use helium_analysis::Measure;
 use helium_crds::ObjectKey;
 use helium_runtime::{
     controller::Controller,
@@ -19,6 +20,7 @@ use crate::{
     config::EngineConfig,
     health::{CONTROLLER_SERVICE, Health},
     layout::LayoutKeeper,
+    measuring::Measuring,
     memory::Memory,
     metrics::{Kind, Metrics, SharedRegistry},
     polls,
@@ -59,11 +61,13 @@ pub struct Engine {
     metrics: Metrics,
     registry: SharedRegistry,
     leadership: watch::Sender<bool>,
+    measure: Arc<dyn Measure>,
 }
 
 impl Engine {
-    /// A controller that will work on the store behind `client`. Nothing happens before [`Engine::run`].
-    pub fn new(client: Client, mut config: EngineConfig, ports: Ports) -> Self {
+    /// A controller that will work on the store behind `client`, and ask `measure` about metrics and gates. Nothing happens before
+    /// [`Engine::run`].
+    pub fn new(client: Client, mut config: EngineConfig, ports: Ports, measure: Arc<dyn Measure>) -> Self {
         config.name = match config.name.as_str() {
             "" => ports.random_hex(12),
             // One that is started again under its name must not keep the check, and with it the lock, of its dead life alive. The
@@ -73,7 +77,7 @@ impl Engine {
         let (metrics, registry) = (Metrics::default(), SharedRegistry::default());
         metrics.register(&mut lock(&registry));
         let readiness = Readiness::starting();
-        Self { client, config, ports, readiness, metrics, registry, leadership: watch::Sender::new(false) }
+        Self { client, config, ports, readiness, metrics, registry, leadership: watch::Sender::new(false), measure }
     }
 
     /// Whether the world can be seen, and why not. May be asked at any time.
@@ -155,6 +159,10 @@ impl Engine {
         let (shared, keys, until) = all();
         tasks.spawn(upkeep::measure(shared, keys, elector.leadership(), until));
         let (shared, keys, until) = all();
+        tasks.spawn(async move {
+            shared.measuring.run(|object| keys.add(object, Priority::CHANGE, "Measured"), until).await
+        });
+        let (shared, keys, until) = all();
         let wake: polls::Wake = Arc::new(move |object| keys.add(object, Priority::CHANGE, "HealthChanged"));
         tasks.spawn(polls::keep_up(Arc::clone(&shared.health), self.metrics.clone(), wake, until));
         tasks
@@ -183,6 +191,7 @@ impl Engine {
         Reconciler {
             sources: Sources::watch(client, config, ports, shutdown),
             health: Arc::new(Health::new(client.clone(), config.clone(), ports.clone(), readiness.clone())),
+            measuring: Measuring::new(Arc::clone(&self.measure), ports.clone()),
             memory: Memory::new(reader, layout, ports.clone(), metrics.clone()),
             committer: Committer::new(client.clone(), config, ports.clone(), metrics.clone()),
             config: config.clone(),

@@ -1,7 +1,7 @@
 //! The reconcilers: capture a World, plan, commit under a fence, report.
 //!
 //! Read in this order: [`reconcile`] (the whole in sixty lines), [`capture`] (where a World comes from), [`draft`] and [`commit`]
-//! (how a plan reaches the store), [`health`] (what the catalog says), [`engine`] (how it is wired). [`people`] is the other side:
+//! (how a plan reaches the store), [`health`] (what the catalog says), [`measuring`] (what metric sources and gates say), [`engine`] (how it is wired). [`people`] is the other side:
 //! what people write.
 
 pub mod batch;
@@ -14,6 +14,7 @@ pub mod engine;
 mod group_commit;
 pub mod health;
 pub mod layout;
+pub mod measuring;
 pub mod memory;
 pub mod metrics;
 pub mod people;
@@ -24,6 +25,7 @@ pub mod readiness;
 pub mod reconcile;
 pub mod records;
 pub mod reread;
+pub mod rollout_metrics;
 pub mod rows;
 pub mod sources;
 mod upkeep;

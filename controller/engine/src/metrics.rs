@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use crate::rollout_metrics::RolloutMetrics;
+
 /// One label: the variant's name of an error, a phase or a source.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Kind {
@@ -69,6 +71,10 @@ pub struct Metrics {
     pub health_polls: Gauge,
     /// Bytes of the values that were committed.
     pub written_bytes: Counter<u64, AtomicU64>,
+    /// From the look at the world to the commit of a plan that brings a rollout forward or gives it up, in seconds.
+    pub decision_seconds: Duration,
+    /// Where each rollout stands.
+    pub rollouts: Arc<RolloutMetrics>,
 }
 
 /// A histogram with buckets from 1 ms to 16 s.
@@ -109,6 +115,9 @@ impl Metrics {
         registry.register("leader", "1 while this controller leads", self.leader.clone());
         registry.register("deployments", "Deployments by phase", self.phases.clone());
         registry.register("instances", "Instance records", self.instances.clone());
+        let decision = "From the look at the world to the commit of what advances, promotes or gives up a rollout";
+        registry.register("decision_seconds", decision, self.decision_seconds.0.clone());
+        self.rollouts.register(registry);
         registry.register("health_polls", "Services with a long poll of their own", self.health_polls.clone());
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     config::EngineConfig,
     draft::{Draft, DraftError, places_instances, waits_for_place},
     health::{Health, Motion},
+    measuring::Measuring,
     memory::{Era, Memory, MemoryError},
     metrics::Metrics,
     places::Reserved,
@@ -98,6 +99,7 @@ pub struct Reconciler {
     pub(crate) ports: Ports,
     pub(crate) sources: Sources,
     pub(crate) health: Arc<Health>,
+    pub(crate) measuring: Measuring,
     pub(crate) memory: Memory,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
@@ -149,7 +151,8 @@ impl Reconciler {
         since: Timestamp,
         capture: Box<Capture>,
     ) -> Result<Action, ReconcileError> {
-        let (plan, mut capture, places) = self.decide(object, lease, since, capture).await?;
+        let looked = self.ports.monotonic();
+        let (mut plan, mut capture, places) = self.decide(object, lease, since, capture).await?;
         let answers = capture.world.status.as_ref().map_or(&[][..], |status| &status.control);
         if answers == plan.status.control {
             // What answers nobody need not wait for those who ask something else meanwhile.
@@ -159,10 +162,17 @@ impl Reconciler {
         let draft = Draft::of(&plan, &held)?;
         let written = self.commit(object, lease, &capture.guards, &draft, &held).await?;
         drop(places);
+        if written > 0 && decides(capture.world.status.as_ref(), &plan.status) {
+            let took = self.ports.monotonic().saturating_sub(looked);
+            self.metrics.decision_seconds.0.observe(took.as_secs_f64());
+        }
         if draft.remove_object && lease.is_some() {
             self.forget(object);
         } else {
             self.report(object, &plan.status, &capture.services);
+            // A standby asks nobody: what it would do is only counted.
+            let questions = if lease.is_some() { std::mem::take(&mut plan.questions) } else { BTreeMap::new() };
+            self.measuring.follow(object, questions);
         }
         // What was just written is itself a change of the world: the next look, after the object's rest, goes on from there. Where
         // there would be nothing to go on with, it can be spared.
@@ -272,6 +282,7 @@ impl Reconciler {
     /// Tells the rest of the engine where an object stands.
     fn report(&self, object: &ObjectKey, status: &DeploymentStatus, services: &BTreeSet<String>) {
         self.health.settle(object, services, motion(status));
+        self.metrics.rollouts.show(object, status);
         lock(&self.phases).insert(object.clone(), status.phase);
         let mut waiting = lock(&self.without_place);
         if waits_for_place(status) {
@@ -283,6 +294,8 @@ impl Reconciler {
 
     fn forget(&self, object: &ObjectKey) {
         self.health.settle(object, &BTreeSet::new(), None);
+        self.measuring.forget(object);
+        self.metrics.rollouts.forget(object);
         lock(&self.phases).remove(object);
         lock(&self.without_place).remove(object);
         lock(&self.refused).remove(object);
@@ -314,8 +327,8 @@ impl Reconciler {
     }
 
     fn eyes(&self) -> Eyes<'_> {
-        let Self { config, ports, sources, health, memory, .. } = self;
-        Eyes { config, ports, sources, records: &memory.records, health }
+        let Self { config, ports, sources, health, measuring, memory, .. } = self;
+        Eyes { config, ports, sources, records: &memory.records, health, measuring }
     }
 
     fn era(&self, lease: Option<&Lease>) -> Era {
@@ -339,6 +352,12 @@ fn relies_on_health(plan: &Plan) -> bool {
     let counts_on_others =
         |action: &Change| matches!(action, Change::Stop(_, _, StopCause::ScaleDown | StopCause::Superseded));
     plan.needs_fresh_health || plan.actions.iter().any(counts_on_others)
+}
+
+/// Whether a status brings a rollout forward, or gives it up.
+fn decides(before: Option<&DeploymentStatus>, after: &DeploymentStatus) -> bool {
+    let place = |status: &DeploymentStatus| status.rollout.as_ref().map(|rollout| (rollout.stage, rollout.step));
+    before.is_some_and(|before| before.rollout.is_some() && place(before) != place(after))
 }
 
 /// How urgently the health of an object has to be watched.

@@ -116,7 +116,8 @@ impl<'w> Draft<'w> {
             WaitingOn::MinHealthyTime { until, .. }
             | WaitingOn::Soak { until }
             | WaitingOn::Pause { until }
-            | WaitingOn::Gate { until: Some(until), .. } => self.wake_at(*until),
+            | WaitingOn::Gate { until: Some(until), .. }
+            | WaitingOn::Shut { until: Some(until), .. } => self.wake_at(*until),
             _ => {}
         }
         self.waiting.push(waiting);

@@ -4,7 +4,7 @@
 //! does what its `onTimeout` says.
 
 use helium_crds::{
-    gate::{Gate, KvValue, OnTimeout, Webhook},
+    gate::{Gate, OnTimeout},
     measurement::{Ask, Found, GateReading, Probe, Question},
     status::{AbortCause, GateState, HoldKind, Rollout, Stage, WaitingOn},
     step::{Step, StepKind},
@@ -44,7 +44,7 @@ pub(crate) fn act_on_timeout(draft: &mut Draft<'_>) {
     let Some(until) = until(rollout, gate).filter(|until| *until <= draft.now()) else { return };
     let Some(timeout) = gate.timeout else { return };
     let seen = seen(rollout).map(|seen| format!(": {seen}")).unwrap_or_default();
-    let message = format!("the gate ({}) was shut for {timeout}{seen}", in_words(gate));
+    let message = format!("the gate ({gate}) was shut for {timeout}{seen}");
     match gate.on_timeout {
         OnTimeout::Abort => rollout::give_up(draft, AbortCause::GateShut, &message),
         OnTimeout::Hold => rollout::hold(draft, HoldKind::Gate, &message),
@@ -84,19 +84,7 @@ pub(crate) fn waiting(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Wait
             seen: None,
             until,
         },
-        None => WaitingOn::Gate { what: in_words(gate), seen: seen(rollout), until },
-    }
-}
-
-/// What has to open it, in a few words.
-pub(crate) fn in_words(gate: &Gate) -> String {
-    match (&gate.webhook, &gate.kv) {
-        (Some(Webhook { url, .. }), _) => {
-            // A query may hold what is nobody's business.
-            format!("POST {}", url.split(['?', '#']).next().unwrap_or(url))
-        }
-        (_, Some(KvValue { key, equals })) => format!("{key} = {equals}"),
-        _ => "a person".to_owned(),
+        None => WaitingOn::Gate { what: gate.to_string(), seen: seen(rollout), until },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use helium_crds::{RevisionId, revision::Revision};
+use helium_crds::{RevisionId, deployment::STEPS_ANNOTATION, revision::Revision};
 
 use crate::{draft::Draft, plan::Action};
 
@@ -35,4 +35,37 @@ pub(crate) fn prune(draft: &Draft<'_>, named: &BTreeSet<RevisionId>) -> Vec<Acti
     idle.sort_by_key(|revision| Reverse(revision.number));
     let limit = draft.spec().revision_history_limit as usize;
     idle.into_iter().skip(limit).map(|revision| Action::ForgetRevision(revision.id.clone())).collect()
+}
+
+/// Whether the rollout to the present template takes no steps: because a person said so for this very revision, or because it goes
+/// back within `rollbackWindow` to one that has served before.
+///
+/// Example: 1, 2, 3 and 4 have served, 4 does now, and the window is of 2 revisions. Back to 2 takes no steps, for only 3 lies between.
+pub(crate) fn skips_steps(draft: &Draft<'_>) -> bool {
+    let target = &draft.target.revision;
+    let said = draft.world.deployment.metadata.annotations.get(STEPS_ANNOTATION);
+    match said.and_then(|said| said.split_once(' ')) {
+        Some(("skip", revision)) if revision == target.as_str() => return true,
+        Some(("take", revision)) if revision == target.as_str() => return false,
+        _ => {}
+    }
+    let Some(window) = draft.spec().rollback_window else { return false };
+    let number = |revision: &RevisionId| draft.world.revisions.get(revision).map(|known| known.number);
+    let (Some(back), Some(stable)) = (number(target), draft.stable().and_then(number)) else { return false };
+    let between = draft.world.revisions.values().filter(|known| known.number > back && known.number < stable).count();
+    back < stable && between < window.revisions as usize && draft.status.served.contains(target)
+}
+
+/// Notes that the stable revision serves.
+pub(crate) fn note_served(draft: &mut Draft<'_>) {
+    let Some(stable) = draft.stable().cloned() else { return };
+    let limit = draft.spec().revision_history_limit as usize + 1;
+    let served = &mut draft.status.served;
+    if served.last() == Some(&stable) {
+        return;
+    }
+    served.retain(|revision| *revision != stable);
+    served.push(stable);
+    let surplus = served.len().saturating_sub(limit);
+    served.drain(..surplus);
 }

@@ -16,6 +16,7 @@ mod deletion;
 mod draft;
 mod gate;
 mod history;
+mod holds;
 mod manual;
 mod phase;
 mod placement;
@@ -108,6 +109,7 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
     draft.status.current = draft.target.clone();
     let mut actions: Vec<Action> = history::record(&mut draft, came_back).into_iter().collect();
     let (wanted, reason) = decide(&mut draft, &actions);
+    history::note_served(&mut draft);
     let (moves, reason) = carry_out(&mut draft, wanted.as_ref(), reason);
     actions.extend(moves);
     finish(draft, actions, wanted, reason)
@@ -147,7 +149,9 @@ fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option
     }
     rollout::follow_template(draft);
     requests::answer_all(draft);
+    holds::keep(draft);
     rollout::advance(draft);
+    draft.waiting.extend(holds::waiting(draft));
     (Some(targets::wanted(draft)), None)
 }
 
@@ -218,6 +222,8 @@ fn first_status(world: &World, target: VersionRef) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        served: Vec::new(),
+        lock: None,
         restart_before: None,
     }
 }

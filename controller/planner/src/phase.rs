@@ -14,7 +14,7 @@ use crate::{
     act,
     census::{self, Member, State, count},
     draft::Draft,
-    records,
+    holds, records,
     scale::Targets,
     steps,
 };
@@ -27,6 +27,9 @@ pub(crate) fn reason(draft: &Draft<'_>) -> Reason {
         Some(HoldKind::Failure) => return Reason::PausedOnFailure,
         Some(HoldKind::Inconclusive) => return Reason::Inconclusive,
         Some(HoldKind::Gate) => return Reason::AtGate,
+        Some(HoldKind::Lock) => return Reason::Locked,
+        Some(HoldKind::Schedule) => return Reason::OutsideWindow,
+        Some(HoldKind::StableUnhealthy) => return Reason::StableUnhealthy,
         None => {}
     }
     match (rollout.stage, rollout.kind) {
@@ -108,7 +111,12 @@ pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
         Reason::RolloutAborted | Reason::ProgressDeadlineExceeded | Reason::RollbackFailed | Reason::RollingBack => {
             rollout.map(|rollout| given_up(rollout, stable)).unwrap_or_default()
         }
-        Reason::PausedByPerson | Reason::PausedOnFailure | Reason::Inconclusive => held(rollout),
+        Reason::PausedByPerson
+        | Reason::PausedOnFailure
+        | Reason::Inconclusive
+        | Reason::Locked
+        | Reason::OutsideWindow
+        | Reason::StableUnhealthy => held(rollout),
         Reason::DeletionRequested => format!("{} instances are left", draft.census().members.len()),
         Reason::ReturningToStable => format!("back to {version}: {healthy}"),
         Reason::FirstRollout | Reason::RollingUpdate | Reason::Promoting => format!("{version}: {healthy}"),
@@ -139,7 +147,7 @@ pub(crate) fn tell_problem(draft: &mut Draft<'_>, reason: Reason) {
 fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
     let all = rollout.steps.len();
     let place = match rollout.steps.get(rollout.step as usize) {
-        Some(step) => format!("at step {}/{all} ({})", rollout.step + 1, steps::describe(step)),
+        Some(step) => format!("at step {}/{all} ({step})", rollout.step + 1),
         None => format!("through its {all} steps"),
     };
     let weight = steps::weight(draft, rollout);
@@ -180,7 +188,9 @@ fn held(rollout: Option<&Rollout>) -> String {
     let Some((rollout, hold)) = rollout.and_then(|rollout| rollout.hold.as_ref().map(|hold| (rollout, hold))) else {
         return "held".to_owned();
     };
-    let by = hold.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    // A lock says in its reason who has put it on.
+    let by = hold.by.as_ref().filter(|_| hold.kind != HoldKind::Lock);
+    let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
     let why = hold.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
     format!("{} held{by}{why}", rollout.version)
 }
@@ -298,11 +308,23 @@ pub(crate) fn conditions(draft: &mut Draft<'_>, manual: bool) {
     let available = format!("{healthy} healthy, at least {floor} needed");
     set(draft, ConditionKind::Available, healthy >= floor, "HealthyInstances", available);
     set(draft, ConditionKind::Progressing, under_way, &reason, message);
+    tell_lock(draft);
     let had_manual = draft.status.conditions.iter().any(|condition| condition.kind == ConditionKind::ManualCounts);
     if manual || had_manual {
         let message =
             if manual { "`versions` sets the counts; the Canary is suspended" } else { "`replicas` sets the count" };
         set(draft, ConditionKind::ManualCounts, manual, "VersionsGiven", message.to_owned());
+    }
+}
+
+/// Says what lets no rollout start, whether one is under way or not; nothing of an object that was never locked.
+fn tell_lock(draft: &mut Draft<'_>) {
+    let in_force = holds::in_force(draft);
+    let known = draft.status.conditions.iter().any(|condition| condition.kind == ConditionKind::Locked);
+    match in_force {
+        Some((why, _)) => set(draft, ConditionKind::Locked, true, "Shut", why),
+        None if known => set(draft, ConditionKind::Locked, false, "Open", "rollouts may start and go on".to_owned()),
+        None => {}
     }
 }
 

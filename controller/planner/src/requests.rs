@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use helium_crds::{
     DeploymentStatus,
     control::{ControlAnswer, ControlRequest, Verb},
-    status::{AbortCause, Hold, HoldKind, Rollout, Stage, WaitingOn},
+    status::{AbortCause, Hold, HoldKind, Lock, Rollout, Stage, WaitingOn},
 };
 
 use crate::{analysis, draft::Draft, rollout, steps};
@@ -44,6 +44,8 @@ fn meant_for_this(draft: &Draft<'_>, request: &ControlRequest) -> Result<(), Str
 fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
     match request.verb {
         Verb::Restart => return restart(draft),
+        Verb::Lock => return lock(draft, request),
+        Verb::Unlock => return unlock(draft, request),
         Verb::Abort if draft.status.rollout.is_none() => return Ok(()), // there is nothing to give up
         _ => {}
     }
@@ -51,12 +53,12 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     let stage = rollout.stage;
     let under_way = matches!(stage, Stage::Steps | Stage::Promoting);
     match request.verb {
-        Verb::Promote | Verb::PromoteFull | Verb::Pause if !under_way => Err(over(rollout)),
-        Verb::Promote => promote(draft),
+        Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Pause if !under_way => Err(over(rollout)),
+        Verb::Promote => promote(draft, request.to_step),
+        Verb::Skip => skip(draft),
         Verb::PromoteFull => promote_full(draft),
         Verb::Abort if under_way => {
-            let why = request.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            let message = format!("{} asked for it{why}", request.by);
+            let message = format!("{} asked for it{}", request.by, because(request));
             rollout::abort(draft, AbortCause::Requested, &message, Some(request.by.clone()));
             Ok(())
         }
@@ -65,13 +67,13 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
         Verb::Retry if draft.by_hand => {
             Err("the counts are set by hand; `helium scale` with a single count ends that".to_owned())
         }
-        Verb::Retry => rollout::retry(draft),
+        Verb::Retry => rollout::retry(draft, request.to_step),
         Verb::Pause => {
             pause(draft, request);
             Ok(())
         }
         Verb::Resume => resume(draft),
-        Verb::Restart => restart(draft),
+        Verb::Restart | Verb::Lock | Verb::Unlock => Ok(()),
     }
 }
 
@@ -81,24 +83,63 @@ fn over(rollout: &Rollout) -> String {
 
 /// Ends the present step, or promotes behind the last. Promotion is refused while canaries fail; a pause before the first of them
 /// is ended without, since nothing is known yet and nothing takes over.
-fn promote(draft: &mut Draft<'_>) -> Result<(), String> {
+fn promote(draft: &mut Draft<'_>, to_step: Option<u32>) -> Result<(), String> {
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else {
         return Err("it is being promoted already".to_owned());
     };
-    let behind_last = rollout.step as usize >= rollout.steps.len();
+    let (present, all) = (rollout.step, rollout.steps.len());
+    if let Some(to) = to_step.filter(|to| *to <= present || *to as usize >= all) {
+        return Err(format!("it is at step {} of {all}, and step {} does not come after it", present + 1, to + 1));
+    }
     if !steps::runs_none(rollout) {
         evidence(draft)?;
     }
     end_hold(draft);
-    if behind_last {
+    if present as usize >= all {
         rollout::promote(draft);
     } else {
-        steps::next(draft);
+        steps::go_to(draft, to_step.unwrap_or(present + 1));
     }
     Ok(())
 }
 
-/// Whoever promotes wants it to go on: a hold would only make that wait for a second request.
+/// Ends the present step whatever it waits for. What comes behind the last one is the promotion, and that needs its evidence.
+fn skip(draft: &mut Draft<'_>) -> Result<(), String> {
+    let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else {
+        return Err("it is being promoted already".to_owned());
+    };
+    if rollout.step as usize >= rollout.steps.len() {
+        return Err("all steps are done; `helium canary promote` promotes it".to_owned());
+    }
+    end_hold(draft);
+    steps::next(draft);
+    Ok(())
+}
+
+/// Lets no rollout start or come forward. A second lock takes the place of the first.
+fn lock(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
+    let now = draft.now();
+    if let Some(until) = request.until.filter(|until| *until <= now) {
+        return Err(format!("it would have ended at {until}"));
+    }
+    let (by, reason) = (request.by.clone(), request.reason.clone());
+    draft.status.lock = Some(Lock { by, reason, since: now, until: request.until });
+    draft.tell("Locked", format!("locked by {}{}", request.by, because(request)));
+    Ok(())
+}
+
+fn unlock(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
+    if draft.status.lock.take().is_some() {
+        draft.tell("Unlocked", format!("unlocked by {}{}", request.by, because(request)));
+    }
+    Ok(())
+}
+
+fn because(request: &ControlRequest) -> String {
+    request.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+/// Whoever promotes wants it to go on: a hold would only make that wait for a second request. A lock and the schedule come back at once.
 fn end_hold(draft: &mut Draft<'_>) {
     if let Some(rollout) = draft.rollout_mut() {
         rollout.hold = None;
@@ -135,25 +176,25 @@ fn pause(draft: &mut Draft<'_>, request: &ControlRequest) {
     let since = rollout.hold.as_ref().map_or(now, |hold| hold.since);
     let rescaled = rollout.hold.as_ref().is_some_and(|hold| hold.rescaled);
     let (by, reason) = (Some(request.by.clone()), request.reason.clone());
-    rollout.hold = Some(Hold { kind: HoldKind::Person, since, by, reason, rescaled });
+    rollout.hold = Some(Hold { kind: HoldKind::Person, since, by, reason, until: request.until, rescaled });
     let version = rollout.version.clone();
     draft.tell("RolloutPaused", format!("{version} held by {}", request.by));
 }
 
 /// Ends the hold. Its time counts against no deadline, and failures from before it count no more.
 fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
-    let now = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return Err("no rollout is under way".to_owned()) };
-    let Some(hold) = rollout.hold.take() else {
+    let Some(hold) = rollout.hold.as_ref() else {
         return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
     };
-    rollout.progress_at += now.duration_since(hold.since.min(now));
-    analysis::forget_failures(&mut rollout.analysis);
-    if hold.kind == HoldKind::Failure {
-        rollout.progress_at = now;
+    match hold.kind {
+        HoldKind::Lock if hold.by.is_some() => return Err("it is locked; `helium unlock` ends that".to_owned()),
+        HoldKind::Lock => return Err("it is suspended by its spec; take `suspend` out".to_owned()),
+        HoldKind::Schedule => return Err("its schedule holds it; change that to let it go on".to_owned()),
+        HoldKind::Person | HoldKind::Failure | HoldKind::Inconclusive | HoldKind::Gate | HoldKind::StableUnhealthy => {}
     }
-    let version = rollout.version.clone();
-    draft.tell("RolloutResumed", format!("{version} goes on"));
+    analysis::forget_failures(&mut rollout.analysis);
+    rollout::let_go(draft);
     Ok(())
 }
 

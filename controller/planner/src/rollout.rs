@@ -23,7 +23,7 @@ use helium_crds::{
 };
 use jiff::Timestamp;
 
-use crate::{analysis, census::State, draft::Draft, progress, steps};
+use crate::{analysis, census::State, draft::Draft, history, progress, steps};
 
 /// Begins, supersedes or drops the rollout so that it goes where the template points.
 pub(crate) fn follow_template(draft: &mut Draft<'_>) {
@@ -48,7 +48,7 @@ pub(crate) fn kind_for(draft: &Draft<'_>) -> RolloutKind {
     let recreate = matches!(draft.spec().strategy, Strategy::Recreate(_));
     match draft.stable() {
         None => RolloutKind::First,
-        Some(_) if is_guarded(draft) && draft.wanted > 0 => RolloutKind::Canary,
+        Some(_) if is_guarded(draft) && draft.wanted > 0 && !history::skips_steps(draft) => RolloutKind::Canary,
         Some(_) if recreate => RolloutKind::Recreate,
         Some(_) => RolloutKind::Rolling,
     }
@@ -98,8 +98,8 @@ fn kind_in_words(kind: RolloutKind) -> &'static str {
     }
 }
 
-/// Starts an aborted rollout again from its first step.
-pub(crate) fn retry(draft: &mut Draft<'_>) -> Result<(), String> {
+/// Starts an aborted rollout again, from its first step or a later one.
+pub(crate) fn retry(draft: &mut Draft<'_>, from: Option<u32>) -> Result<(), String> {
     let kind = if draft.stable() == Some(&draft.target.revision) { RolloutKind::Return } else { kind_for(draft) };
     if let Some(problem) = draft.world.canary_problem.as_ref().filter(|_| kind == RolloutKind::Canary) {
         return Err(problem.clone());
@@ -107,7 +107,14 @@ pub(crate) fn retry(draft: &mut Draft<'_>) -> Result<(), String> {
     if let Some(weight) = steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
         return Err(format!("`exact: true`, and whole instances cannot make {weight}"));
     }
+    let steps = draft.canary().filter(|_| kind == RolloutKind::Canary).map_or(0, |canary| canary.steps.len());
+    if let Some(from) = from.filter(|from| *from as usize >= steps) {
+        return Err(format!("there is no step {}; there are {steps}", from + 1));
+    }
     begin(draft, kind);
+    if let Some(rollout) = draft.rollout_mut() {
+        rollout.step = from.unwrap_or(0);
+    }
     Ok(())
 }
 
@@ -245,8 +252,22 @@ pub(crate) fn hold(draft: &mut Draft<'_>, kind: HoldKind, message: &str) {
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
     let rescaled = rollout.hold.as_ref().is_some_and(|hold| hold.rescaled);
-    rollout.hold = Some(Hold { kind, since, by: None, reason: Some(message.to_owned()), rescaled });
+    let reason = Some(message.to_owned());
+    rollout.hold = Some(Hold { kind, since, by: None, reason, until: None, rescaled });
     draft.warn("RolloutPaused", message.to_owned());
+}
+
+/// Ends the hold. Its time counts against no deadline.
+pub(crate) fn let_go(draft: &mut Draft<'_>) {
+    let now = draft.now();
+    let Some(rollout) = draft.rollout_mut() else { return };
+    let Some(hold) = rollout.hold.take() else { return };
+    rollout.progress_at += now.duration_since(hold.since.min(now));
+    if hold.kind == HoldKind::Failure {
+        rollout.progress_at = now;
+    }
+    let version = rollout.version.clone();
+    draft.tell("RolloutResumed", format!("{version} goes on"));
 }
 
 /// What the first unhealthy instance of the new version complains of, to follow a sentence.

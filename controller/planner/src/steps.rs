@@ -56,16 +56,28 @@ fn present<'d>(draft: &'d Draft<'_>) -> Option<(&'d Rollout, Option<&'d Step>)> 
 
 /// Ends the present step.
 pub(crate) fn next(draft: &mut Draft<'_>) {
+    let Some(rollout) = draft.status.rollout.as_ref() else { return };
+    go_to(draft, rollout.step + 1);
+}
+
+/// Ends the present step, and leaves out those before `to`.
+pub(crate) fn go_to(draft: &mut Draft<'_>, to: u32) {
     let now = draft.now();
     note_ramp(draft);
     let Some(rollout) = draft.rollout_mut() else { return };
     let (done, all) = (rollout.step + 1, rollout.steps.len());
-    let what = rollout.steps.get(rollout.step as usize).map(describe).unwrap_or_default();
-    rollout.step = done;
+    let what = rollout.steps.get(rollout.step as usize).map(ToString::to_string).unwrap_or_default();
+    rollout.step = to;
     rollout::came_forward(rollout, now);
+    // A weight that is left out is had nevertheless: the next one, or the wait behind it, begins with its ramp.
+    let left_out = rollout.steps.get(done as usize..to as usize).unwrap_or_default();
+    if left_out.iter().any(sets_weight) {
+        rollout.ramped_at = None;
+    }
     begin_step(draft);
     draft.relies_on_health = true;
-    draft.tell("CanaryStepDone", format!("step {done}/{all} ({what}) is done"));
+    let beyond = if to > done { format!(", and it goes on at step {}", to + 1) } else { String::new() };
+    draft.tell("CanaryStepDone", format!("step {done}/{all} ({what}) is done{beyond}"));
 }
 
 /// What begins anew with a step: what is known of a gate, the samples that an analysis waits for, and with another weight all of them.
@@ -102,7 +114,7 @@ fn note_ramp(draft: &mut Draft<'_>) {
 /// A step that is not over within its deadline has failed, and an analysis of too many samples waits for a person.
 fn act_on_too_long(draft: &mut Draft<'_>) {
     let Some((rollout, Some(step))) = present(draft) else { return };
-    let place = format!("step {}/{} ({})", rollout.step + 1, rollout.steps.len(), describe(step));
+    let place = format!("step {}/{} ({step})", rollout.step + 1, rollout.steps.len());
     if let Some(deadline) = step.deadline {
         let at = rollout.step_started_at.max(draft.world.watching_since) + deadline.as_signed();
         if at <= draft.now() {
@@ -133,21 +145,6 @@ fn what_lacks(draft: &Draft<'_>, rollout: &Rollout) -> String {
         }
         _ => rollout::first_complaint(draft),
     }
-}
-
-/// A step in words: `setWeight 25%, soak 5m`.
-pub(crate) fn describe(step: &Step) -> String {
-    let what = match &step.kind {
-        StepKind::SetWeight(weight) => format!("setWeight {weight}"),
-        StepKind::SetReplicas(number) => format!("setReplicas {number}"),
-        StepKind::Soak(period) => format!("soak {period}"),
-        StepKind::Pause(Pause { duration: Some(duration), .. }) => format!("pause {duration}"),
-        StepKind::Pause(_) => "pause".to_owned(),
-        StepKind::Analysis(InlineAnalysis { metrics, .. }) if metrics.is_empty() => "analysis".to_owned(),
-        StepKind::Analysis(InlineAnalysis { metrics, .. }) => format!("analysis of {}", metrics.join(", ")),
-        StepKind::Gate(gate) => format!("gate: {}", gate::in_words(gate)),
-    };
-    step.soak.map(|soak| format!("{what}, soak {soak}")).unwrap_or(what)
 }
 
 /// Behind the last step: promotes if that is automatic and every canary is healthy at this instant.

@@ -14,6 +14,7 @@ use helium_runtime::{
 
 use crate::{
     defects,
+    instruments::Instruments,
     net::{Net, lock},
     rng::Rng,
     wire::{Actor, Call, Death, Life, Wire},
@@ -179,7 +180,8 @@ impl Controllers {
             ..EngineConfig::default()
         };
         let ports = Ports::seeded(rng.draw(), self.net.wall());
-        let engine = Engine::new(Client::over(wire, Some("controller".to_owned())), config, ports);
+        let instruments = Instruments::new(&self.net, rng.child("instruments"));
+        let engine = Engine::new(Client::over(wire, Some("controller".to_owned())), config, ports, instruments);
         slot.leading = Some(engine.leading());
         self.net.tell(&format!("c{number} starts life {}", slot.lives));
         Some((Arc::clone(&slot.life), engine, stopped))

@@ -55,11 +55,19 @@ pub enum FaultKind {
     HandOver,
     /// F11: a Consul client dies without a farewell, and returns; what runs on its node runs on.
     ConsulCrash,
+    /// F12: a metric source cannot be asked.
+    SourceDown,
+    /// F12: a metric source or a gate takes long.
+    SourceSlow,
+    /// F12: a metric source says the opposite of what is so.
+    SourceLies,
+    /// F12: a gate does not answer.
+    GateSilent,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 26] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Stall,
@@ -82,6 +90,10 @@ impl FaultKind {
         Self::ProcessKilled,
         Self::HandOver,
         Self::ConsulCrash,
+        Self::SourceDown,
+        Self::SourceSlow,
+        Self::SourceLies,
+        Self::GateSilent,
     ];
 
     /// The name of its class.
@@ -95,6 +107,7 @@ impl FaultKind {
             Self::Denied | Self::Wiped | Self::SentinelLost | Self::SpecsVanish => "F8",
             Self::UserRace | Self::TwoApply => "F10",
             Self::ConsulLeft | Self::ConsulCrash => "F11",
+            Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent => "F12",
             Self::AgentCrash | Self::NodeLost | Self::ProcessKilled | Self::HandOver => "world",
         }
     }
@@ -104,6 +117,7 @@ impl FaultKind {
         match self {
             Self::LateWake | Self::UserRace => 20 + rng.below(80),
             Self::StaleRead | Self::ReplyLost | Self::Duplicate => 10 + rng.below(60),
+            Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent => 100 + rng.below(400),
             _ => 0,
         }
     }

@@ -57,6 +57,8 @@ pub enum Behaviour {
     Slow,
     /// `-crash`: ends after a second.
     Crashing,
+    /// `-err`: passes its checks, and answers most requests with errors.
+    Failing,
 }
 
 impl Behaviour {
@@ -67,6 +69,7 @@ impl Behaviour {
             Some("flap") => Self::Flapping,
             Some("slow") => Self::Slow,
             Some("crash") => Self::Crashing,
+            Some("err") => Self::Failing,
             _ => Self::Good,
         }
     }
@@ -75,7 +78,7 @@ impl Behaviour {
     pub fn passes(self, age: Duration, healed: bool) -> bool {
         let seconds = age.as_secs();
         match self {
-            Self::Good => seconds >= 1,
+            Self::Good | Self::Failing => seconds >= 1,
             Self::Bad | Self::Crashing => false,
             Self::Flapping => seconds >= 1 && (healed || seconds % 17 < 12),
             Self::Slow => seconds >= 30,

@@ -18,6 +18,7 @@ pub mod defects;
 pub mod exhaust;
 pub mod faults;
 pub mod fleet;
+pub mod instruments;
 pub mod nemesis;
 pub mod net;
 pub mod ops;

@@ -16,6 +16,7 @@ use crate::{
     defects::Defect,
     faults::{FaultKind, Faults},
     fleet::Fleet,
+    instruments::Mood,
     rng::Rng,
     trace::Trace,
 };
@@ -43,6 +44,8 @@ pub struct Net {
     pub broken: Notify,
     /// People who are always a little faster than the controller; none if there are none.
     pub rival: Mutex<Option<Arc<dyn Rival>>>,
+    /// How metric sources are.
+    pub mood: Mutex<Mood>,
 }
 
 /// Somebody who edits an object between the controller's plan and its commit.
@@ -71,6 +74,7 @@ impl Net {
             past: Mutex::default(),
             broken: Notify::new(),
             rival: Mutex::new(None),
+            mood: Mutex::default(),
         })
     }
 

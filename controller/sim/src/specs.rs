@@ -68,11 +68,18 @@ impl Wish {
     }
 }
 
-/// The Canary of a Deployment, with steps as JSON.
+/// The Canary of a Deployment, with steps as JSON, judged by the metric `errors` if it is to be.
 ///
 /// # Errors
 /// Steps that break a rule.
-pub fn canary(name: &str, steps: &Value, auto_promote: bool) -> Result<AnyObject, DecodeError> {
+pub fn canary(name: &str, steps: &Value, auto_promote: bool, judged: bool) -> Result<AnyObject, DecodeError> {
+    let errors = json!({
+        "name": "errors",
+        "prometheus": {"url": "http://prometheus", "query": "errors of ${VERSION}"},
+        "criterion": {"max": 5},
+        "interval": "4s",
+    });
+    let metrics = if judged { json!([errors]) } else { json!([]) };
     read(&json!({
         "apiVersion": "helium.dev/v1",
         "kind": "Canary",
@@ -80,7 +87,7 @@ pub fn canary(name: &str, steps: &Value, auto_promote: bool) -> Result<AnyObject
         "spec": {
             "steps": steps,
             "autoPromote": auto_promote,
-            "analysis": {"health": {"minPassing": "100%", "failuresInARow": 2}}
+            "analysis": {"health": {"minPassing": "100%", "failuresInARow": 2}, "metrics": metrics}
         }
     }))
 }
@@ -96,6 +103,6 @@ mod tests {
     #[test]
     fn wishes_are_valid_objects() {
         Wish::new("web", "2-bad", 3).object().unwrap();
-        canary("web", &json!([{"setWeight": "25%"}, {"soak": "10s"}, {"pause": {}}]), false).unwrap();
+        canary("web", &json!([{"setWeight": "25%"}, {"soak": "10s"}, {"pause": {}}]), false, true).unwrap();
     }
 }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `nodes N`, `controllers N` | how the world is; before anything else |
 //! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
-//! | `canary NAME STEP.. [manual]` | apply a Canary: `25%`, `+2` (replicas), `soak:T`, `pause`, `pause:T` |
+//! | `canary NAME STEP.. [manual] [judged]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors` |
+//! | `gate NAME open`, `metrics fine` (or `down`, `empty`, `lying`) | what gates and metric sources say |
 //! | `run T` | time passes |
 //! | `until NAME REASON T` | time passes until the status is about the newest spec and has this reason, at most T |
 //! | `show NAME`, `explain NAME`, `events NAME` | what there is to see |
@@ -22,7 +23,7 @@ use std::{
     time::Duration,
 };
 
-use consul_client::Client;
+use consul_client::{Client, Put};
 use consul_embedded::state::State;
 use helium_crds::{
     Kind, NodeName, ObjectKey, Period,
@@ -38,10 +39,12 @@ use crate::{
     checkers::Violation,
     controllers::CrashPoint,
     faults::FaultKind,
+    instruments::Mood,
     net::lock,
     show,
     specs::{self, Wish},
     truth::{self, Truth},
+    users::gate_of,
     wire::{Actor, Call, Life, Wire},
     world::{Setup, World, rights},
 };
@@ -213,6 +216,13 @@ impl Teller {
             | "consul-returns" => {
                 self.node(verb, name)?;
             }
+            "gate" => {
+                let value = *rest.get(1).ok_or("gate NAME VALUE")?;
+                let client = self.world.client(Actor::Operator);
+                let put = client.kv_put(&gate_of(name), value.to_owned(), &Put::default()).await;
+                put.map_err(|error| error.to_string())?;
+            }
+            "metrics" => *lock(&self.world.net.mood) = mood(name)?,
             "kill" | "unrecord" | "unassign" | "deregister" => self.instance(verb, name).await?,
             other => return Err(format!("what is `{other}`?")),
         }
@@ -257,9 +267,13 @@ impl Teller {
                 self.people.apply(&[object]).await.map(drop)
             }
             "canary" => {
-                let steps: Result<Vec<Value>, String> =
-                    options.iter().filter(|word| **word != "manual").map(|word| step(word)).collect();
-                let canary = specs::canary(name, &Value::Array(steps?), !options.contains(&"manual"));
+                let steps: Result<Vec<Value>, String> = options
+                    .iter()
+                    .filter(|word| !["manual", "judged"].contains(word))
+                    .map(|word| step(name, word))
+                    .collect();
+                let (automatic, judged) = (!options.contains(&"manual"), options.contains(&"judged"));
+                let canary = specs::canary(name, &Value::Array(steps?), automatic, judged);
                 self.people.apply(&[canary.map_err(|error| error.to_string())?]).await.map(drop)
             }
             "scale" => {
@@ -400,17 +414,39 @@ fn wish(before: Option<&Wish>, name: &str, options: &[&str]) -> Result<Wish, Str
     Ok(wish)
 }
 
-fn step(word: &str) -> Result<Value, String> {
+fn step(name: &str, word: &str) -> Result<Value, String> {
+    let gate = json!({"kv": {"key": gate_of(name)}, "interval": "5s"});
     Ok(match word.split_once(':') {
         Some(("soak", time)) => json!({ "soak": time }),
         Some(("pause", time)) => json!({ "pause": {"duration": time} }),
+        Some(("promote-after", time)) => json!({ "pause": {"promoteAfter": time} }),
+        Some(("gate", limit)) => {
+            let (timeout, does) = limit.split_once(':').ok_or("gate:TIME:abort, hold or continue")?;
+            let mut gate = gate;
+            gate["timeout"] = timeout.into();
+            gate["onTimeout"] = does.into();
+            json!({ "gate": gate })
+        }
+        Some((weight, soak)) if weight.ends_with('%') => json!({ "setWeight": weight, "soak": soak }),
         None if word == "pause" => json!({"pause": {}}),
+        None if word == "analysis" => json!({"analysis": {}}),
+        None if word == "gate" => json!({ "gate": gate }),
         None if word.ends_with('%') => json!({ "setWeight": word }),
         None => match word.strip_prefix('+').and_then(|number| number.parse::<u32>().ok()) {
             Some(number) => json!({ "setReplicas": number }),
             None => return Err(format!("what step is `{word}`?")),
         },
         Some(_) => return Err(format!("what step is `{word}`?")),
+    })
+}
+
+fn mood(word: &str) -> Result<Mood, String> {
+    Ok(match word {
+        "fine" => Mood::Fine,
+        "down" => Mood::Down,
+        "empty" => Mood::Empty,
+        "lying" => Mood::Lying,
+        other => return Err(format!("metrics are not `{other}`")),
     })
 }
 

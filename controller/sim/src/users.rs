@@ -131,9 +131,13 @@ impl Users {
             json!([{"setWeight": "34%"}, {"pause": {"duration": "8s"}}]),
             json!([{"setReplicas": 1}, {"soak": "5s"}, {"pause": {"promoteAfter": "10s"}}]),
             json!([{"soak": "6s"}, {"setWeight": "60%"}, {"pause": {}}]),
+            json!([{"analysis": {}}, {"setWeight": "25%", "soak": "5s", "minSamples": 2}, {"setWeight": "50%", "soak": "5s"}]),
+            json!([{"setReplicas": 1}, {"gate": {"kv": {"key": gate_of(name)}, "interval": "3s", "timeout": "40s", "onTimeout": "continue"}}]),
+            json!([{"setWeight": "34%"}, {"gate": {"webhook": {"url": "http://gate/"}, "timeout": "25s"}}, {"analysis": {}}]),
         ];
         let (steps, promote) = self.drawn(|rng| (rng.pick(&choices).cloned(), rng.chance(700)));
-        specs::canary(name, &steps?, promote).ok()
+        let judged = self.drawn(|rng| rng.chance(600)) || steps.as_ref().is_some_and(has_analysis);
+        specs::canary(name, &steps?, promote, judged).ok()
     }
 
     async fn deed(&self, name: &str, deed: u64) -> Result<String, PeopleError> {
@@ -154,6 +158,7 @@ impl Users {
                 Ok(format!("{kind} to be deleted"))
             }
             75..80 => self.steps_edited(name).await,
+            94..96 => self.gate_turned(name).await,
             80..88 => self.record_deleted(&key).await,
             88..92 => self.deregistered(&key).await,
             _ => self.garbage(&key).await,
@@ -174,7 +179,7 @@ impl Users {
         let before = lock(&self.wishes).get(name).cloned().unwrap_or_else(|| self.first_wish(name));
         let number: u64 = before.version.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
         self.drawn(|rng| {
-            let ends = ["", "", "", "", "", "-bad", "-bad", "-flap", "-slow", "-crash"];
+            let ends = ["", "", "", "", "", "-bad", "-bad", "-flap", "-slow", "-crash", "-err", "-err"];
             let end = rng.pick(&ends).copied().unwrap_or_default();
             Wish { version: format!("{}{end}", number + 1), ..before }
         })
@@ -217,6 +222,13 @@ impl Users {
         let Some(canary) = self.steps(name) else { return Ok("no steps".to_owned()) };
         self.people.apply(&[canary]).await?;
         Ok("edits the steps".to_owned())
+    }
+
+    /// The gate of a Deployment is opened, or shut again.
+    async fn gate_turned(&self, name: &str) -> Result<String, PeopleError> {
+        let value = if self.drawn(|rng| rng.chance(700)) { "open" } else { "shut" };
+        self.client.kv_put(&gate_of(name), value, &Put::default()).await?;
+        Ok(format!("the gate is {value}"))
     }
 
     /// Somebody deletes an instance's record, or its assignment, but never both.
@@ -291,6 +303,15 @@ impl Users {
         self.world.net.tell(&format!("user: {name}: two apply at once: {} {}", first.is_ok(), second.is_ok()));
         true
     }
+}
+
+/// The key that opens the gate of a Deployment.
+pub fn gate_of(name: &str) -> String {
+    format!("gates/{name}")
+}
+
+fn has_analysis(steps: &Value) -> bool {
+    steps.as_array().is_some_and(|steps| steps.iter().any(|step| step.get("analysis").is_some()))
 }
 
 impl Rival for Users {

@@ -67,6 +67,7 @@ codes! {
     UnknownMetric = "unknown-metric": "The name of a metric that the Canary does not have.",
     NeverMeasured = "never-measured": "A metric that no step and no background ever measures.",
     BadCriterion = "bad-criterion": "A criterion that asks for nothing, or for what no number can be.",
+    BadTime = "bad-time": "A time, an instant or a time zone that cannot be read.",
     EmptyProgram = "empty-program": "A command whose program is an empty text.",
     ReservedName = "reserved-name": "A name that Helium keeps for itself.",
     NeverSucceeds = "never-succeeds": "A rollout that could never succeed.",

@@ -53,6 +53,7 @@ const DEPLOYMENT_RULES: &str = "\
 - `replicas` and `versions` do not stand together, and a version is named once in `versions`.
 - `maxSurge` and `maxUnavailable` are not both 0: no instance could ever be replaced.
 - `minHealthyTime`, and before it the longest `interval` x `successBeforePassing` of the checks, take less than `progressDeadline`.
+- The times of `schedule` are cron expressions of five fields, its time zone exists, and `suspend.until` is an instant.
 - Names of ports, names of checks and fixed port numbers are each given once; a check names a port that the template has.
 - `${NAME}` names a variable that there is, and no value of `env` leads back to itself. `$${NAME}` is the text `${NAME}`.
 - `env` does not set what Helium sets: `PORT`, `PORT_<name>`, `VERSION` and all that begins with `HELIUM_`.

@@ -62,6 +62,12 @@ pub struct DeploymentStatus {
     pub next_ordinal: u64,
     /// The number that the next revision gets.
     pub next_revision: u64,
+    /// The revisions that have served, the last one last; at most one more than the history keeps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub served: Vec<RevisionId>,
+    /// A lock that a person has put on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<Lock>,
     /// Instances that were made before this are replaced: the last `restart`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_before: Option<Timestamp>,
@@ -70,6 +76,22 @@ pub struct DeploymentStatus {
 impl DeploymentStatus {
     /// How many answers to requests are kept.
     pub const ANSWERS: usize = 16;
+}
+
+/// Lets no rollout start or come forward.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lock {
+    /// Who has put it on.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// A version label and the revision it stands for.
@@ -108,12 +130,14 @@ pub enum ConditionKind {
     Progressing,
     /// `versions` sets the counts, so the Canary is suspended.
     ManualCounts,
+    /// A lock, `suspend` or the schedule lets no rollout start or come forward.
+    Locked,
 }
 
 impl ConditionKind {
     /// Every kind of condition.
-    pub const ALL: [ConditionKind; 3] =
-        [ConditionKind::Available, ConditionKind::Progressing, ConditionKind::ManualCounts];
+    pub const ALL: [ConditionKind; 4] =
+        [ConditionKind::Available, ConditionKind::Progressing, ConditionKind::ManualCounts, ConditionKind::Locked];
 }
 
 impl fmt::Display for ConditionKind {

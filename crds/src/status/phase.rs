@@ -74,6 +74,12 @@ pub enum Reason {
     AtGate,
     /// Samples of metrics have said neither yes nor no for too long: a person decides.
     Inconclusive,
+    /// A lock, or `suspend` in the spec, lets the rollout not go on.
+    Locked,
+    /// The schedule lets the rollout not go on now.
+    OutsideWindow,
+    /// Too few instances of the stable version are healthy, and the Canary says that it waits for them.
+    StableUnhealthy,
     /// The canary is through its steps and waits for a person.
     AwaitingPromotion,
     /// The rollout failed, and `onFailure` is `pause`.
@@ -120,6 +126,9 @@ impl Reason {
             | Reason::PausedAtStep
             | Reason::AtGate
             | Reason::Inconclusive
+            | Reason::Locked
+            | Reason::OutsideWindow
+            | Reason::StableUnhealthy
             | Reason::AwaitingPromotion
             | Reason::PausedOnFailure => Phase::Paused,
             Reason::AllHealthy | Reason::ManualCountsHeld => Phase::Healthy,

@@ -121,6 +121,9 @@ pub struct Hold {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When it ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// Whether the count has changed since: the instances follow it then, and the rollout comes no further by that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rescaled: bool,
@@ -138,6 +141,12 @@ pub enum HoldKind {
     Inconclusive,
     /// A gate has been shut for too long, and says that a person decides then.
     Gate,
+    /// A lock, or `suspend` in the spec.
+    Lock,
+    /// The schedule.
+    Schedule,
+    /// Too few instances of the stable version are healthy, and the Canary says that it waits for them.
+    StableUnhealthy,
 }
 
 /// Why and when a rollout was given up.

@@ -106,6 +106,14 @@ pub enum WaitingOn {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Timestamp>,
     },
+    /// A lock, `suspend` or the schedule.
+    Shut {
+        /// Why, in words.
+        why: String,
+        /// When it ends by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     /// The stop of old instances waits until new ones are available: `maxUnavailable` forbids it now.
     Available {
         /// How many are available.

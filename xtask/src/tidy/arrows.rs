@@ -38,7 +38,15 @@ const HOUSE: &[Room] = &[
     room("helium-runtime", &["consul-client"], &["consul-embedded"]),
     room(
         "helium-sim",
-        &["consul-client", "consul-embedded", "helium-crds", "helium-engine", "helium-planner", "helium-runtime"],
+        &[
+            "consul-client",
+            "consul-embedded",
+            "helium-analysis",
+            "helium-crds",
+            "helium-engine",
+            "helium-planner",
+            "helium-runtime",
+        ],
         &[],
     ),
     room(

@@ -1,6 +1,11 @@
 //! What a Canary's weights come to in whole instances, told before anything is stored.
 
-use helium_crds::{AnyObject, CanarySpec, DeploymentSpec, canary::Step, deployment::Strategy, status::Weight};
+use helium_crds::{
+    AnyObject, CanarySpec, DeploymentSpec,
+    deployment::Strategy,
+    status::Weight,
+    step::{Step, StepKind},
+};
 use helium_planner::weights::{is_exact, step_counts};
 
 use super::{PeopleError, manifest::ObjectRef};
@@ -15,8 +20,8 @@ fn inexact(deployment: &DeploymentSpec, canary: &CanarySpec) -> Vec<(usize, Weig
         Strategy::Rolling(rolling) => rolling.max_surge.rounded_up(wanted),
         Strategy::Recreate(_) => 0,
     };
-    let weight = |(place, step): (usize, &Step)| match step {
-        Step::SetWeight(percent) => Some((place, step_counts(wanted, *percent, surge))),
+    let weight = |(place, step): (usize, &Step)| match step.kind {
+        StepKind::SetWeight(percent) => Some((place, step_counts(wanted, percent, surge))),
         _ => None,
     };
     canary.steps.iter().enumerate().filter_map(weight).filter(|(_, weight)| !is_exact(*weight)).collect()
@@ -53,8 +58,8 @@ pub(super) fn check(deployment: &AnyObject, canary: &AnyObject) -> Result<Vec<St
 
 /// Steps that ask for more canaries than there are to be instances.
 fn too_many(wanted: u32, canary: &CanarySpec) -> Vec<String> {
-    let warning = |(place, step): (usize, &Step)| match step {
-        Step::SetReplicas(number) if *number > wanted => Some(format!(
+    let warning = |(place, step): (usize, &Step)| match step.kind {
+        StepKind::SetReplicas(number) if number > wanted => Some(format!(
             "step {} asks for {number} canaries and gets {wanted}: no more than `spec.replicas`",
             place + 1
         )),

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use consul_client::{Client, Read, Transport};
 use consul_embedded::{Config, Server, seeded_entropy};
+use helium_analysis::{Secrets, Sources};
 use helium_crds::{
     DeploymentStatus, ObjectKey, Phase, Source,
     instance::{Assignment, Instance},
@@ -103,7 +104,9 @@ impl Stage {
     }
 
     fn start(&self, name: &str, client: Client, config: EngineConfig) -> Controller {
-        let engine = Engine::new(client, config, self.ports.child(name));
+        let secrets = Secrets::new(None, []);
+        let measure = Sources::new(client.clone(), config.keys.clone(), secrets, self.ports.child(name)).unwrap();
+        let engine = Engine::new(client, config, self.ports.child(name), Arc::new(measure));
         let (trigger, shutdown) = Shutdown::new();
         let (readiness, metrics, leading) = (engine.readiness(), engine.metrics(), engine.leading());
         let task = tokio::spawn(async move { engine.run(shutdown).await.unwrap() });

@@ -15,5 +15,6 @@ mod model;
 mod nomad;
 mod properties;
 mod rolling;
+mod shut;
 mod tables;
 mod unfollowable;

@@ -140,7 +140,13 @@ impl Model {
     }
 
     pub(crate) fn with_canary(mut self, steps: Vec<Step>) -> Self {
-        let spec = CanarySpec { steps, analysis: Analysis::default(), auto_promote: true, exact: false };
+        let spec = CanarySpec {
+            steps,
+            analysis: Analysis::default(),
+            auto_promote: true,
+            exact: false,
+            if_stable_unhealthy: helium_crds::canary::IfStableUnhealthy::Proceed,
+        };
         self.world.canary = Some(Canary::new(Kind::Canary, Metadata::named("default", "web"), spec));
         self
     }
@@ -194,8 +200,13 @@ impl Model {
     }
 
     pub(crate) fn ask(&mut self, verb: Verb) {
+        self.ask_with(verb, |_| {});
+    }
+
+    /// Asks for something with more to it than its verb.
+    pub(crate) fn ask_with(&mut self, verb: Verb, more: impl FnOnce(&mut ControlRequest)) {
         self.requests += 1;
-        self.world.requests.push(ControlRequest {
+        let mut request = ControlRequest {
             id: format!("q{}", self.requests),
             by: "alice".to_owned(),
             at: self.world.now,
@@ -203,7 +214,11 @@ impl Model {
             verb,
             rollout: None,
             step: None,
-        });
+            to_step: None,
+            until: None,
+        };
+        more(&mut request);
+        self.world.requests.push(request);
     }
 
     pub(crate) fn last_refusal(&self) -> Option<String> {

@@ -1,8 +1,8 @@
 //! S5: no more canaries than the step says, none after it was given up, and no step forward without evidence.
 
 use helium_crds::{
-    canary::{Pause, Step},
     status::{Rollout, RolloutKind, Stage},
+    step::{Pause, Step, StepKind},
 };
 use helium_planner::weights;
 
@@ -48,8 +48,8 @@ impl Checkers {
         let forward = match before.filter(|before| before.id == after.id) {
             Some(before) if before.stage == Stage::Steps => {
                 let stepped = after.stage == Stage::Steps && after.step > before.step && after.steps == before.steps;
-                let paused = matches!(before.steps.get(before.step as usize), Some(Step::Pause(_)));
-                after.stage == Stage::Promoting || (stepped && !paused)
+                let waited = before.steps.get(before.step as usize).is_some_and(needs_no_canary);
+                after.stage == Stage::Promoting || (stepped && !waited)
             }
             Some(_) => false,
             // One that has just begun has no evidence at all.
@@ -77,13 +77,22 @@ impl Checkers {
 /// How many canaries the present step allows: none as long as only pauses came, and one where no step has said yet.
 pub(super) fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
-    let counts = upto.rev().find_map(|step| match step {
-        Step::SetWeight(weight) => Some(weights::step_counts(wanted, *weight, surge)),
-        Step::SetReplicas(number) => Some(weights::replica_counts(wanted, *number, surge)),
-        Step::Soak(_) | Step::Pause(_) => None,
+    let counts = upto.rev().find_map(|step| match step.kind {
+        StepKind::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
+        StepKind::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
+        StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => None,
     });
-    let gate = |step: &Step| matches!(step, Step::Pause(Pause { promote_after: None, .. }));
+    let gate = |step: &Step| match step.kind {
+        StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_none(),
+        StepKind::Gate(_) | StepKind::Analysis(_) => true,
+        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
+    };
     let present = rollout.steps.get(..=rollout.step as usize);
     let unsaid = u32::from(!present.is_some_and(|upto| upto.iter().all(gate)));
     counts.map_or(unsaid, |weight| weight.canary)
+}
+
+/// Whether a step may be over without a canary instance: a wait for time, a person, a gate, or for samples of what was there before.
+fn needs_no_canary(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Pause(_) | StepKind::Gate(_) | StepKind::Analysis(_))
 }

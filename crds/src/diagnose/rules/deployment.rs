@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{Code, Findings, Path, entries, items, read, template};
 use crate::{
-    Amount, Percent, deployment::Rolling, instance::Role, object::DEFAULT_NAMESPACE, period::Period, template::Check,
+    Amount, Percent, deployment::Rolling, instance::Role, object::DEFAULT_NAMESPACE, period::Period, schedule,
+    template::Check,
 };
 
 /// The longest name of a service: a DNS label.
@@ -13,6 +14,8 @@ const SERVICE_LENGTH: usize = 63;
 const RESERVED_META: [&str; 2] = ["helium-", "consul-"];
 
 pub(super) fn check(object: &Value, findings: &mut Findings) {
+    schedule_can_be_read(object, findings);
+    suspend_ends_at_an_instant(object, findings);
     let Some(spec) = object.get("spec") else { return };
     let at = Path::of(&["spec"]);
     counts(spec, &at, findings);
@@ -98,5 +101,36 @@ fn times(spec: &Value, at: &Path, findings: &mut Findings) {
         let help = "raise `progressDeadline`, or lower `minHealthyTime`".to_owned();
         let field = if spec.get("progressDeadline").is_some() { "progressDeadline" } else { "minHealthyTime" };
         findings.value(at.field(field), Code::NeverSucceeds, message, help);
+    }
+}
+
+/// Every time of the schedule is one, and its time zone exists.
+fn schedule_can_be_read(object: &Value, findings: &mut Findings) {
+    let at = Path::of(&["spec", "schedule"]);
+    let zone = object.pointer("/spec/schedule/timeZone").map_or(Some("UTC"), Value::as_str);
+    let Some(zone) = zone else { return };
+    if schedule::parse("0 0 * * *", zone).is_err() {
+        let help = "write a name of the IANA database, such as `Europe/Berlin`".to_owned();
+        return findings.value(at.field("timeZone"), Code::BadTime, format!("there is no time zone `{zone}`"), help);
+    }
+    for list in ["windows", "freezes"] {
+        for (index, item) in items(object.pointer(&format!("/spec/schedule/{list}"))) {
+            let Some(start) = item["start"].as_str() else { continue };
+            if schedule::parse(start, zone).is_err() {
+                let message = format!("`{start}` is no time that comes again");
+                let help =
+                    "write minute, hour, day of the month, month and day of the week: `0 9 * * MON-FRI`".to_owned();
+                findings.value(at.field(list).index(index).field("start"), Code::BadTime, message, help);
+            }
+        }
+    }
+}
+
+fn suspend_ends_at_an_instant(object: &Value, findings: &mut Findings) {
+    let Some(until) = object.pointer("/spec/suspend/until").and_then(Value::as_str) else { return };
+    if until.parse::<jiff::Timestamp>().is_err() {
+        let help = "write date, time and zone: `2026-12-24T18:00:00Z`".to_owned();
+        let path = Path::of(&["spec", "suspend", "until"]);
+        findings.value(path, Code::BadTime, format!("`{until}` is no instant"), help);
     }
 }
