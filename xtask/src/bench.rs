@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use crate::{
-    consul,
     project::Project,
+    servers::CONSUL,
     step::{self, Outcome},
 };
 
 /// Builds what is measured and what measures, and runs it.
 pub(crate) fn converge(project: &Project, size: &[&str]) -> Outcome {
-    let consul = match consul::find(project) {
+    let consul = match CONSUL.find(project) {
         Ok(consul) => consul,
         Err(reason) => return Outcome::failed(reason),
     };

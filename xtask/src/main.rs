@@ -1,12 +1,12 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
 mod bench;
-mod consul;
 mod metadata;
 mod project;
 mod schema;
+mod servers;
 mod step;
 mod test;
 mod tidy;
@@ -14,13 +14,16 @@ mod tidy;
 use std::{env, process::ExitCode};
 
 use project::Project;
+use servers::{CONSUL, PROMETHEUS};
 
 const USAGE: &str = "\
-cargo xtask test [--quick] [--without-consul]   everything that has to hold; --quick: what to run before a commit
+cargo xtask test [--quick] [--without-consul] [--without-prometheus]
+                                                everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
 cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
-cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be";
+cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
+cargo xtask prometheus                          the same of the Prometheus";
 
 /// The exit code for arguments that mean nothing.
 const BAD_USAGE: u8 = 2;
@@ -35,7 +38,8 @@ fn main() -> ExitCode {
             Err(unknown) => usage(&unknown),
         },
         ["tidy"] => finish(tidy::run(&project)),
-        ["consul"] => finish(consul::path(&project)),
+        ["consul"] => finish(CONSUL.path(&project)),
+        ["prometheus"] => finish(PROMETHEUS.path(&project)),
         ["schema"] => finish(schema::write(&project)),
         ["bench", "converge", size @ ..] => finish(bench::converge(&project, size)),
         ["help" | "--help" | "-h"] => {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
-    consul::{self, Consul},
     project::Project,
+    servers::{CONSUL, Found, PROMETHEUS, Server},
     step::{self, Outcome, Steps},
     tidy,
 };
@@ -29,6 +29,8 @@ pub(crate) struct Choice {
     quick: bool,
     /// Pass although no Consul is to be had; what needs one is named as not run.
     without_consul: bool,
+    /// The same of Prometheus.
+    without_prometheus: bool,
 }
 
 impl Choice {
@@ -39,6 +41,7 @@ impl Choice {
             match *flag {
                 "--quick" => choice.quick = true,
                 "--without-consul" => choice.without_consul = true,
+                "--without-prometheus" => choice.without_prometheus = true,
                 unknown => return Err(unknown.to_owned()),
             }
         }
@@ -51,15 +54,11 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     step::say(&format!("compiled artefacts: {}", project.target.display()));
     let mut steps = Steps::default();
     let mut consul = None;
-    steps.run("consul", || match consul::find(project) {
-        Ok(found) => {
-            let words = format!("{} ({})", found.version, found.path.display());
-            consul = Some(found);
-            Outcome::Passed(words)
-        }
-        Err(reason) if choice.without_consul => Outcome::NotRun(reason),
-        Err(reason) => Outcome::failed(format!("{reason}; or leave out what needs it by --without-consul")),
-    });
+    steps.run("consul", || search(project, &CONSUL, &mut consul, choice.without_consul));
+    let mut prometheus = None;
+    if !choice.quick {
+        steps.run("prometheus", || search(project, &PROMETHEUS, &mut prometheus, choice.without_prometheus));
+    }
     steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
     steps.run("tidy", || tidy::run(project));
     steps.run("clippy", || step::command(clippy(project)));
@@ -78,11 +77,34 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
     steps.run("sim seeds", || step::command(sim_seeds(project, seeds)));
     if !choice.quick {
         steps.run("end to end", || match &consul {
-            Some(consul) => end_to_end(project, consul),
+            Some(consul) => {
+                let binaries = ["--lib", "--test", "parity", "--test", "stories"];
+                end_to_end(project, consul, &binaries, prometheus.as_ref())
+            }
             None => Outcome::NotRun("there is no Consul".to_owned()),
+        });
+        steps.run("metrics", || match (&consul, &prometheus) {
+            (Some(consul), Some(prometheus)) => end_to_end(project, consul, &["--test", "metrics"], Some(prometheus)),
+            _ => Outcome::NotRun("there is no Consul, or no Prometheus".to_owned()),
         });
     }
     steps.finish(if choice.quick { "xtask test --quick" } else { "xtask test" })
+}
+
+/// Finds a server for the steps that need one.
+fn search(project: &Project, server: &Server, found: &mut Option<Found>, may_lack: bool) -> Outcome {
+    match server.find(project) {
+        Ok(server) => {
+            let words = format!("{} ({})", server.version, server.path.display());
+            *found = Some(server);
+            Outcome::Passed(words)
+        }
+        Err(reason) if may_lack => Outcome::NotRun(reason),
+        Err(reason) => {
+            let name = server.variable.trim_end_matches("_BIN").to_ascii_lowercase();
+            Outcome::failed(format!("{reason}; or leave out what needs it by --without-{name}"))
+        }
+    }
 }
 
 fn clippy(project: &Project) -> Command {
@@ -155,7 +177,8 @@ fn crash_points(project: &Project) -> Command {
     cargo
 }
 
-fn end_to_end(project: &Project, consul: &Consul) -> Outcome {
+/// Runs some of the test binaries that need the built binary and real servers.
+fn end_to_end(project: &Project, consul: &Found, binaries: &[&str], prometheus: Option<&Found>) -> Outcome {
     let build = step::command(project.cargo(&["build", "--package", "helium"]));
     if !matches!(build, Outcome::Passed(_)) {
         return build;
@@ -165,7 +188,8 @@ fn end_to_end(project: &Project, consul: &Consul) -> Outcome {
         Err(error) => return Outcome::failed(format!("the built binary: {error}")),
     };
     let mut cargo = equipped(project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]), Some(consul));
-    cargo.env("HELIUM_BIN", binary);
+    cargo.args(binaries).env("HELIUM_BIN", binary);
+    cargo.envs(prometheus.map(|found| (PROMETHEUS.variable, &found.path)));
     step::tests(cargo)
 }
 
@@ -181,10 +205,10 @@ fn keep_binary(project: &Project) -> io::Result<PathBuf> {
 }
 
 /// What tests are told by the environment: where Consul is, and how many may run at once.
-fn equipped(mut command: Command, consul: Option<&Consul>) -> Command {
+fn equipped(mut command: Command, consul: Option<&Found>) -> Command {
     match consul {
-        Some(consul) => command.env("CONSUL_BIN", &consul.path),
-        None => command.env_remove("CONSUL_BIN"),
+        Some(consul) => command.env(CONSUL.variable, &consul.path),
+        None => command.env_remove(CONSUL.variable),
     };
     if env::var_os("RUST_TEST_THREADS").is_none() {
         command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
@@ -199,7 +223,7 @@ mod tests {
     #[test]
     fn flags_are_known_or_named() {
         assert_eq!(Choice::parse(&[]), Ok(Choice::default()));
-        assert_eq!(Choice::parse(&["--quick"]), Ok(Choice { quick: true, without_consul: false }));
+        assert_eq!(Choice::parse(&["--quick"]), Ok(Choice { quick: true, ..Choice::default() }));
         assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
     }
 }

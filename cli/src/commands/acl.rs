@@ -54,7 +54,7 @@ fn policy(part: Part, keys: &Keys, node: Option<&str>) -> String {
     match part {
         Part::Controller => controller(keys),
         Part::Agent => agent(root, node),
-        Part::Deployer => deployer(root),
+        Part::Deployer => deployer(keys),
     }
 }
 
@@ -113,10 +113,13 @@ fn agent(root: &str, node: Option<&str>) -> String {
     text
 }
 
-fn deployer(root: &str) -> String {
+fn deployer(keys: &Keys) -> String {
+    let root = keys.root();
     let mut text = "# Who applies: reads everything of Helium, writes specs and requests.\n".to_owned();
     text += &rule("key_prefix", root, "read");
     text += &rule("key_prefix", &format!("{root}spec/"), "write");
+    text += "# What the controller shows to metric sources and gates is named in specs, and seen by nobody else.\n";
+    text += &rule("key_prefix", &keys.secrets(), "deny");
     text
 }
 
@@ -129,6 +132,16 @@ mod tests {
         let text = policy(Part::Deployer, &Keys::default(), None);
         let writes: Vec<&str> = text.lines().filter(|line| line.contains("write\"")).collect();
         assert_eq!(writes, ["key_prefix \"helium/v1/spec/\" { policy = \"write\" }"]);
+    }
+
+    #[test]
+    fn only_the_controller_may_read_secrets() {
+        let keys = Keys::default();
+        assert!(policy(Part::Deployer, &keys, None).contains("key_prefix \"helium/v1/secret/\" { policy = \"deny\" }"));
+        for node in [None, Some("web1")] {
+            let agent = policy(Part::Agent, &keys, node);
+            assert!(!agent.contains("secret") && !agent.contains("\"helium/v1/\""), "{agent}");
+        }
     }
 
     #[test]

@@ -24,8 +24,6 @@ mod measure;
 mod prometheus;
 mod secrets;
 mod sources;
-#[cfg(test)]
-mod testing;
 mod tls;
 mod web;
 mod why;

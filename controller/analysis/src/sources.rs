@@ -67,7 +67,10 @@ impl Sources {
     }
 
     /// Sources that trust these certificates alone.
-    pub(crate) fn trusting(
+    ///
+    /// # Errors
+    /// As for [`Sources::new`].
+    pub fn trusting(
         roots: RootCertStore,
         consul: Client,
         keys: Keys,

@@ -1,4 +1,4 @@
-//! The harness of the end-to-end tests: real Consul servers, the built binary, real processes.
+//! The harness of the end-to-end tests: real Consul servers and a real Prometheus, the built binary, real processes.
 //!
 //! Everything here blocks: a story is a person at a terminal, and reads like one. A test that fails panics, and whatever it
 //! started is killed by pid when it is dropped. Every wait has a deadline.
@@ -18,6 +18,7 @@ pub mod http;
 pub mod line;
 pub mod ports;
 pub mod process;
+pub mod prometheus;
 pub mod terminal;
 pub mod wait;
 
@@ -28,5 +29,6 @@ pub use daemon::Daemon;
 pub use helium::Helium;
 pub use http::Http;
 pub use line::Line;
+pub use prometheus::Prometheus;
 pub use terminal::Terminal;
 pub use wait::{eventually, holds_for};
