@@ -42,6 +42,7 @@ impl Metrics {
         for code in [200, 500] {
             drop(requests.get_or_create(&ByCode { version: version.to_owned(), code }));
         }
+        drop(seconds.get_or_create(&ByVersion { version: version.to_owned() }));
         registry.register("http_requests", "Requests of / by code", requests.clone());
         registry.register("http_request_duration_seconds", "Time to answer a request of /", seconds.clone());
         registry.register("sample_info", "Always 1; the version is a label", info);

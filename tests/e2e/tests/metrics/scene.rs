@@ -10,7 +10,7 @@ use helium_crds::{
     measurement::{Ask, Found, Query, Reading},
     metric,
 };
-use helium_e2e::{Consul, Daemon, Helium, Http, Prometheus, eventually, ports};
+use helium_e2e::{Consul, Daemon, Helium, Http, eventually, ports};
 use helium_runtime::ports::Ports;
 use serde_json::json;
 

@@ -43,7 +43,7 @@ fn one_that_is_killed_in_the_middle_and_comes_back_is_asked_again() {
     let patient = metric::Prometheus { retries: 10, ..query(&prometheus.url(), "vector(4)") };
     prometheus.freeze();
     let reading = asker.runtime.block_on(async {
-        let asked = asker.ask(whole(&patient), Period::from_secs(60));
+        let answered = asker.ask(whole(&patient), Period::from_secs(60));
         let dies = tokio::task::spawn_blocking(move || {
             // The kernel takes the connection of a frozen process, so the question is on its way by then.
             helium_e2e::eventually("the question has arrived", Duration::from_secs(10), || {
@@ -53,7 +53,7 @@ fn one_that_is_killed_in_the_middle_and_comes_back_is_asked_again() {
             prometheus.start_again();
             prometheus
         });
-        let (reading, prometheus) = futures::future::join(asked, dies).await;
+        let (reading, prometheus) = futures::future::join(answered, dies).await;
         drop(prometheus.unwrap());
         reading
     });

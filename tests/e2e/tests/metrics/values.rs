@@ -1,17 +1,19 @@
 //! What instances do is what is measured.
 
+use std::time::Duration;
+
 use helium_crds::{
     Period,
     measurement::Reading,
     metric::{self, Aggregate, Range},
 };
-use helium_e2e::{Consul, Helium, Prometheus};
+use helium_e2e::{Consul, Helium, Prometheus, eventually};
 
 use crate::scene::{Asker, REQUESTS, Sample, query, value, whole};
 
 /// Version 1 without any fault, version 2 with a quarter of errors and some latency, and a version 3 that nobody asks anything.
 struct Versions {
-    one: Sample,
+    _one: Sample,
     two: Sample,
     _three: Sample,
     prometheus: Prometheus,
@@ -37,7 +39,7 @@ impl Versions {
             prometheus.await_number(&served(version), f64::from(REQUESTS));
         }
         let asker = Asker::new(&consul, None);
-        Self { one, two, _three: three, prometheus, asker, consul, _helium: helium }
+        Self { _one: one, two, _three: three, prometheus, asker, consul, _helium: helium }
     }
 
     fn query(&self, text: &str) -> metric::Prometheus {
@@ -66,8 +68,8 @@ fn errors_and_latency_are_measured_as_they_were_injected() {
     assert_eq!(stable, value(0.0));
 
     let quantile = |version: &str| {
-        let rate = format!(r#"sum by (le) (rate(http_request_duration_seconds_bucket{{version="{version}"}}[60s]))"#);
-        scene.asker.number(&scene.query(&format!("histogram_quantile(0.9, {rate})")))
+        let buckets = format!(r#"sum by (le) (http_request_duration_seconds_bucket{{version="{version}"}})"#);
+        scene.asker.number(&scene.query(&format!("histogram_quantile(0.9, {buckets})")))
     };
     let (slow, fast) = (quantile("2.0.0"), quantile("1.0.0"));
     assert!((0.025..=0.05).contains(&slow), "30 ms are between these buckets: {slow}");
@@ -94,7 +96,7 @@ fn a_window_is_made_one_number_and_what_has_gone_is_stale() {
     let mean = scene.asker.number(&over(Aggregate::Avg, &served("2.0.0")));
     assert!(mean > 0.0 && mean < all, "{mean}");
     assert_eq!(scene.asker.look(&over(Aggregate::Max, &served("4.0.0"))), Reading::NoData);
-    let by_version = over(Aggregate::Max, r#"sum by (version) (http_requests_total)"#);
+    let by_version = over(Aggregate::Max, "sum by (version) (http_requests_total)");
     let why = scene.asker.why(&by_version);
     assert!(why.contains("3 series, where one number is wanted"), "{why}");
     assert_eq!(
@@ -104,20 +106,10 @@ fn a_window_is_made_one_number_and_what_has_gone_is_stale() {
 
     let last = over(Aggregate::Last, r#"http_requests_total{version="2.0.0",code="500"}"#);
     scene.two.daemon.kill();
-    let limit = std::time::Duration::from_secs(30);
-    let of = helium_e2e::eventually("the series of the dead instance is stale", limit, || {
-        match scene.asker.runtime.block_on(scene.asker.ask(whole(&last), Period::from_secs(3))) {
-            Reading::Stale { of } => Some(of),
-            _ => None,
-        }
+    eventually("the series of the dead instance is stale", Duration::from_secs(30), || {
+        let reading = scene.asker.runtime.block_on(scene.asker.ask(whole(&last), Period::from_secs(3)));
+        matches!(reading, Reading::Stale { .. }).then_some(())
     });
-    assert!(of > jiff_of_the_scene(), "{of}");
-    scene.one.serve(1);
-}
-
-/// An instant long before any story.
-fn jiff_of_the_scene() -> jiff::Timestamp {
-    "2024-01-01T00:00:00Z".parse().unwrap()
 }
 
 #[test]
