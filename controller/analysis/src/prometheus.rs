@@ -41,7 +41,8 @@ impl Source for Look<'_> {
             let (timeout, retries, accept) = (*timeout, *retries, Accept::Success(words));
             let call = Call { url: &url, post, auth: auth.as_ref(), timeout, retries, accept };
             let answer = tools.web.ask(&call).await?;
-            let read = series(&answer.body).and_then(|series| self.judge(&series, at));
+            let over_time = self.prometheus.range.is_some();
+            let read = series(&answer.body, over_time).and_then(|series| self.judge(&series, at));
             read.map_err(|error| answer.tell(&error))
         }
         .boxed()
@@ -174,8 +175,8 @@ impl RawPoint {
     }
 }
 
-/// Reads an answer.
-fn series(body: &[u8]) -> Result<Vec<Series>, Error> {
+/// Reads an answer. Points over time are one only to a question over time: whoever writes `x[5m]` has left out what makes one number of them.
+fn series(body: &[u8], over_time: bool) -> Result<Vec<Series>, Error> {
     let reply: Reply = serde_json::from_slice(body)
         .map_err(|error| Error::NotPrometheus { reason: error.to_string(), body: as_text(body) })?;
     let Some(data) = reply.data.filter(|_| reply.status == "success") else {
@@ -184,6 +185,7 @@ fn series(body: &[u8]) -> Result<Vec<Series>, Error> {
     match data {
         Data::Scalar(point) => Ok(vec![Series { labels: Labels::default(), points: vec![point.read()?] }]),
         Data::Vector(samples) => samples.into_iter().map(sample).collect(),
+        Data::Matrix(_) if !over_time => Err(Error::Points),
         Data::Matrix(series) => series.into_iter().map(points).collect(),
         Data::String(_) => Err(Error::Text),
     }
@@ -245,6 +247,10 @@ enum Error {
     Time { seconds: f64 },
     #[error("the query gives a text, where a number is wanted")]
     Text,
+    #[error(
+        "the query gives points over time, where a number is wanted: rate() or max_over_time() make one of them, or `range` with its `overTime`"
+    )]
+    Points,
     #[error("the query gives a histogram for {labels}, where a number is wanted: histogram_quantile() gives one")]
     Histogram { labels: String },
 }

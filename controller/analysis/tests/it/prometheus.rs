@@ -83,6 +83,11 @@ async fn a_series_over_the_window_is_made_one_number() {
     let form = "query=up&timeout=10000ms&start=1767226110.000&end=1767226200.000&step=5000ms";
     let form = form.replace("1767226110", &(1_767_226_200 - 90).to_string());
     assert_eq!(server.last().body(), &form);
+    let histogram = body(FRESH).replace("\"values\":", "\"histograms\":[[1,{}]],\"values\":");
+    let histograms = Server::says(200, &histogram).await;
+    let over_it = Prometheus { url: histograms.url(""), ..query.clone() };
+    let why = World::new().why(Query::Prometheus(over_it, Period::from_secs(90))).await;
+    assert!(why.contains("a histogram for {}"), "{why}");
     let stale = Server::says(200, &body(OLD)).await;
     let query = Prometheus { url: stale.url(""), ..query };
     let read = World::new().look(Query::Prometheus(query, Period::from_secs(90))).await;
@@ -108,7 +113,7 @@ async fn what_is_no_number_is_an_error_that_says_what_it_is() {
     for (status, body, reason) in [
         (200, of("string", r#"[1,"x"]"#), "the query gives a text"),
         (200, of("vector", r#"[{"metric":{"a":"b"},"histogram":[1,{}]}]"#), r#"a histogram for {a="b"}"#),
-        (200, of("matrix", r#"[{"metric":{},"histograms":[[1,{}]]}]"#), "a histogram for {}"),
+        (200, of("matrix", r#"[{"metric":{},"values":[[1,"1"]]}]"#), "the query gives points over time"),
         (200, of("vector", r#"[{"metric":{},"value":[1,"x"]}]"#), r#""x" is not a number"#),
         (200, of("vector", r#"[{"metric":{},"value":[1e300,"1"]}]"#), "is not an instant"),
         (200, r#"{"status":"error","errorType":"internal","error":"oops"}"#.to_owned(), "internal: oops"),

@@ -1,6 +1,11 @@
 //! Secrets: found where they were put aside and nowhere else, sent to one server, and told to nobody.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use helium_crds::secret::{BasicAuth, HeaderAuth};
 
@@ -133,4 +138,38 @@ fn secrets_are_not_in_debug_output() {
     let variables = [("HELIUM_SECRET_A".to_owned(), SECRET.to_owned()), ("PATH".to_owned(), "/bin".to_owned())];
     let shown = format!("{:?}", Secrets::new(Some("/etc/helium".into()), variables));
     assert!(shown.contains("HELIUM_SECRET_A") && !shown.contains("s3cret") && !shown.contains("PATH"), "{shown}");
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_most_talkative_log_holds_no_secret() {
+    let log = Log::default();
+    let kept = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || kept.clone());
+    let logging = tracing::subscriber::set_default(subscriber.finish());
+    let server = Server::says(503, SECRET).await;
+    let world = World::new();
+    world.put("helium/v1/secret/token", SECRET).await;
+    for secret in [env("HELIUM_SECRET_TOKEN"), kv("token")] {
+        let query = HttpJson { auth: Some(Auth::Bearer(secret)), retries: 1, ..http(&server.url("/")) };
+        world.why(Query::Http(query)).await;
+    }
+    drop(logging);
+    let said = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(said.contains("a request has failed and is made again"), "{said}");
+    assert!(!said.contains("s3cret"), "{said}");
 }

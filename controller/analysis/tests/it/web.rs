@@ -1,5 +1,7 @@
 //! Requests: their time limits, what is tried again and what is not, and what is not taken for an answer.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
 use super::*;
 use crate::server::{Server, answer};
 
@@ -65,6 +67,24 @@ async fn a_server_that_is_not_there_is_named_with_the_reason() {
     let why = World::new().why(asked(&url, 1)).await;
     assert!(why.starts_with(&format!("asked 2 times: {url} cannot be reached: ")), "{why}");
     assert!(why.contains("refused"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_in_the_middle_of_its_answer_is_asked_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let half = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"n\":";
+    let serving = tokio::spawn(async move {
+        for answer in [String::new(), half.to_owned(), format!("{half} 3}} ")] {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // What was not read would have the kernel reset the connection before the answer is through.
+            while stream.try_read(&mut [0; 4096]).is_ok_and(|count| count > 0) {}
+        }
+    });
+    assert_eq!(World::new().look(asked(&url, 2)).await, value(3.0));
+    serving.await.unwrap();
 }
 
 #[tokio::test]

@@ -132,6 +132,6 @@ fn several_series_are_named_and_nothing_is_divided_by_nothing() {
     assert_eq!(scene.asker.look(&scene.query("scalar(vector(7))")), value(7.0));
     let why = scene.asker.why(&scene.query(r#""words""#));
     assert!(why.contains("the query gives a text"), "{why}");
-    let why = scene.asker.why(&scene.query("http_requests_total[1m]"));
-    assert!(why.contains("series"), "{why}");
+    let why = scene.asker.why(&scene.query(r#"http_requests_total{version="1.0.0",code="200"}[1m]"#));
+    assert!(why.contains("the query gives points over time"), "{why}");
 }
