@@ -4,6 +4,7 @@
 mod diagnostics;
 mod examples;
 mod fresh;
+mod guide;
 mod metrics;
 mod properties;
 mod structure;
