@@ -7,7 +7,7 @@ use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
     acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node,
-    rollout, sample, scale, schema, validate, version, wait,
+    request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -89,10 +89,16 @@ pub(crate) enum Command {
     Delete(delete::DeleteArgs),
     /// Set how many instances there are, in all or by version
     Scale(scale::ScaleArgs),
+    /// Set the version, or variables, of a template
+    Set(set::SetArgs),
+    /// Let no rollout of a Deployment start or come forward; one that fails still goes back
+    Lock(rollout::HoldArgs),
+    /// End a lock
+    Unlock(request::RequestArgs),
     /// Look at rollouts and steer them
     #[command(subcommand)]
     Rollout(rollout::RolloutCommand),
-    /// Promote, abort or retry a canary
+    /// Promote, skip, hold, abort or retry a canary
     #[command(subcommand)]
     Canary(canary::CanaryCommand),
     /// Show what instances print

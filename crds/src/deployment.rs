@@ -18,6 +18,9 @@ use crate::{
 /// `take <revision>`. It says nothing of any other, so it need not be taken out.
 pub const STEPS_ANNOTATION: &str = "helium.dev/steps";
 
+/// The annotation that says why a person changed the object last.
+pub const CAUSE_ANNOTATION: &str = "helium.dev/change-cause";
+
 /// Keeps a number of instances of a template running.
 pub type Deployment = Object<DeploymentSpec>;
 

@@ -18,17 +18,19 @@ mod get_watch;
 pub(crate) mod logs;
 pub(crate) mod node;
 mod others;
-mod request;
+pub(crate) mod request;
 pub(crate) mod rollout;
 pub(crate) mod sample;
 pub(crate) mod scale;
 pub(crate) mod schema;
 mod serving;
+pub(crate) mod set;
 pub(crate) mod validate;
 pub(crate) mod version;
 pub(crate) mod wait;
 mod waiting;
 
+use helium_crds::control::Verb;
 use tokio::task::JoinError;
 
 use crate::{
@@ -56,6 +58,7 @@ fn is_verdict(command: &Command) -> bool {
     match command {
         Command::Apply(args) => args.wait,
         Command::Delete(args) => args.wait,
+        Command::Set(args) => args.wait,
         Command::Rollout(command) => command.waits(),
         Command::Wait(_) => true,
         _ => false,
@@ -105,6 +108,9 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Events(args) => events::run(args, session, console).await,
         Command::Delete(args) => delete::run(args, session, console).await,
         Command::Scale(args) => scale::run(args, session, console).await,
+        Command::Set(args) => set::run(args, session, console).await,
+        Command::Lock(args) => rollout::hold(args, Verb::Lock, "locked", session, console).await,
+        Command::Unlock(args) => request::send(args, Verb::Unlock, "unlocked", session, console).await,
         Command::Rollout(command) => rollout::run(command, session, console).await,
         Command::Canary(command) => canary::run(command, session, console).await,
         Command::Logs(args) => logs::run(args, session, console).await,

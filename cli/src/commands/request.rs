@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use helium_crds::{DeploymentStatus, control::Verb, status::Stage};
+use helium_crds::{DeploymentStatus, Period, control::Verb, status::Stage};
+use helium_engine::people::Asked;
 
 use crate::{
     names,
@@ -28,6 +29,15 @@ pub(crate) struct RequestArgs {
     pub(crate) no_wait: bool,
 }
 
+/// What more there is to a request than its verb.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct More {
+    /// The step to go on at, counted from 1 as people do.
+    pub(super) step: Option<u32>,
+    /// How long a pause or a lock lasts.
+    pub(super) length: Option<Period>,
+}
+
 /// Sends a request and tells the answer. `done` is what a request that was carried out is called: `promoted`.
 pub(super) async fn send(
     args: RequestArgs,
@@ -36,11 +46,29 @@ pub(super) async fn send(
     session: &Session,
     console: &mut Console,
 ) -> Outcome {
+    send_more(args, verb, More::default(), done, session, console).await
+}
+
+/// The same with more to it.
+pub(super) async fn send_more(
+    args: RequestArgs,
+    verb: Verb,
+    more: More,
+    done: &str,
+    session: &Session,
+    console: &mut Console,
+) -> Outcome {
     let key = names::deployment(&args.name, session.namespace())?;
     let people = session.people("control")?;
-    let Some(request) = people.request(&key, verb, args.reason).await? else {
+    let to_step = match more.step {
+        Some(0) => return Err(Failure::usage("steps are counted from 1")),
+        step => step.map(|step| step - 1),
+    };
+    let asked = Asked { verb, reason: args.reason, to_step, length: more.length };
+    let Some(request) = people.ask(&key, asked).await? else {
         let status = people.status(&key).await?;
-        console.line(format!("deployment/{key} unchanged: {}", nothing_to_do(status.as_ref())))?;
+        let why = if verb == Verb::Unlock { "it is not locked".to_owned() } else { nothing_to_do(status.as_ref()) };
+        console.line(format!("deployment/{key} unchanged: {why}"))?;
         return Ok(Exit::Ok);
     };
     if args.no_wait {

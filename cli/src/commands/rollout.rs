@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 use helium_crds::{Kind, ObjectKey, Period, control::Verb, revision::Revision};
-use helium_engine::people::ObjectRef;
+use helium_engine::people::{ObjectRef, Way};
 use serde_json::{Value, json};
 
 use super::{
-    request::{RequestArgs, send},
+    request::{More, RequestArgs, send, send_more},
     waiting::{Waited, wait_for},
 };
 use crate::{
@@ -29,8 +29,8 @@ pub(crate) enum RolloutCommand {
     History(HistoryArgs),
     /// Return to an earlier template
     Undo(UndoArgs),
-    /// Hold a rollout where it is
-    Pause(RequestArgs),
+    /// Hold a rollout where it is; it is looked at meanwhile, and goes back if it fails
+    Pause(HoldArgs),
     /// Go on after a pause
     Resume(RequestArgs),
     /// Replace every instance by a new one of the same revision
@@ -46,6 +46,16 @@ impl RolloutCommand {
             _ => false,
         }
     }
+}
+
+/// Options of what holds a rollout.
+#[derive(Args, Debug)]
+pub(crate) struct HoldArgs {
+    #[command(flatten)]
+    request: RequestArgs,
+    /// End it by itself after this long
+    #[arg(long = "for", value_name = "PERIOD")]
+    length: Option<Period>,
 }
 
 /// Options of `helium rollout status`.
@@ -79,6 +89,15 @@ pub(crate) struct UndoArgs {
     /// The number of the revision, from `helium rollout history`; default: the version before
     #[arg(long, value_name = "NUMBER")]
     to_revision: Option<u64>,
+    /// Take no steps of the Canary
+    #[arg(long, conflicts_with = "staged")]
+    fast: bool,
+    /// Take all steps of the Canary, also within `rollbackWindow`
+    #[arg(long)]
+    staged: bool,
+    /// Why, for those who look later
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
     /// Follow the rollout to its end; exit code 6 if it fails
     #[arg(long)]
     wait: bool,
@@ -93,10 +112,17 @@ pub(crate) async fn run(command: RolloutCommand, session: &Session, console: &mu
         RolloutCommand::Status(args) => status(args, session, console).await,
         RolloutCommand::History(args) => history(args, session, console).await,
         RolloutCommand::Undo(args) => undo(args, session, console).await,
-        RolloutCommand::Pause(args) => send(args, Verb::Pause, "paused", session, console).await,
+        RolloutCommand::Pause(args) => hold(args, Verb::Pause, "paused", session, console).await,
         RolloutCommand::Resume(args) => send(args, Verb::Resume, "resumed", session, console).await,
         RolloutCommand::Restart(args) => send(args, Verb::Restart, "restarted", session, console).await,
     }
+}
+
+/// Sends a pause or a lock, with its end if it has one.
+pub(super) async fn hold(args: HoldArgs, verb: Verb, done: &str, session: &Session, console: &mut Console) -> Outcome {
+    let more = More { length: args.length, ..More::default() };
+    let done = args.length.map_or_else(|| done.to_owned(), |length| format!("{done} for {length}"));
+    send_more(args.request, verb, more, &done, session, console).await
 }
 
 async fn status(args: StatusArgs, session: &Session, console: &mut Console) -> Outcome {
@@ -159,7 +185,12 @@ fn state(revision: &Revision, status: Option<&helium_crds::DeploymentStatus>) ->
 async fn undo(args: UndoArgs, session: &Session, console: &mut Console) -> Outcome {
     let key = names::deployment(&args.name, session.namespace())?;
     let people = session.people("undo")?;
-    let undone = people.undo(&key, args.to_revision).await?;
+    let way = match (args.fast, args.staged) {
+        (true, _) => Way::Fast,
+        (false, true) => Way::Staged,
+        (false, false) => Way::AsDeclared,
+    };
+    let undone = people.undo_by(&key, args.to_revision, way, args.reason.as_deref()).await?;
     let version = |spec: &Value| spec.pointer("/template/version").and_then(Value::as_str).unwrap_or("?").to_owned();
     if undone.before.spec == undone.after.spec {
         console.line(format!("deployment/{key} unchanged: it is at revision {} already", undone.to.number))?;

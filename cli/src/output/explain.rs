@@ -74,6 +74,10 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             let until = until.map(|until| format!("; gives up waiting: {}", left(until))).unwrap_or_default();
             format!("stands at a gate ({what}){seen}{until}")
         }
+        WaitingOn::Shut { why, until } => match until {
+            Some(until) => format!("may not go on: {why}; until {until} ({})", left(*until)),
+            None => format!("may not go on: {why}"),
+        },
         WaitingOn::Available { available, needed } => {
             format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
         }
@@ -99,6 +103,14 @@ fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
             format!("helium canary promote {name}, or helium canary abort {name}")
         }
         Reason::PausedByPerson => format!("helium rollout resume {name}"),
+        Reason::Locked if status.lock.is_some() => format!("helium unlock {name}"),
+        Reason::Locked => "take `suspend` out of the spec, or wait for its end".to_owned(),
+        Reason::OutsideWindow => "wait for the next window, or change `schedule`".to_owned(),
+        Reason::StableUnhealthy => {
+            format!(
+                "helium logs {name} shows what the instances say; helium canary promote {name} goes on nevertheless"
+            )
+        }
         Reason::PausedOnFailure | Reason::Inconclusive => {
             format!("apply a fix, or helium rollout resume {name} to go on, or helium canary abort {name} to go back")
         }

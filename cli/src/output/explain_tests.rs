@@ -31,6 +31,8 @@ fn status(reason: Reason, message: &str, waiting_on: Vec<WaitingOn>) -> Deployme
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        served: Vec::new(),
+        lock: None,
         restart_before: None,
     }
 }

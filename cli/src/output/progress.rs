@@ -240,7 +240,14 @@ fn hold_line(old: Option<&Hold>, new: Option<&Hold>) -> Option<String> {
         (None, Some(hold)) => Some(match (hold.kind, &hold.by) {
             (HoldKind::Failure, _) => format!("paused on failure{}", because(hold)),
             (HoldKind::Person, Some(by)) => format!("paused by {by}{}", because(hold)),
-            (HoldKind::Inconclusive | HoldKind::Gate, _) => format!("held{}", because(hold)),
+            (
+                HoldKind::Inconclusive
+                | HoldKind::Gate
+                | HoldKind::Lock
+                | HoldKind::Schedule
+                | HoldKind::StableUnhealthy,
+                _,
+            ) => format!("held{}", because(hold)),
             (HoldKind::Person, None) => format!("paused{}", because(hold)),
         }),
         (Some(_), None) => Some("resumed".to_owned()),

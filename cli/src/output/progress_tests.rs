@@ -40,6 +40,8 @@ fn status(reason: Reason) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 4,
         next_revision: 2,
+        served: Vec::new(),
+        lock: None,
         restart_before: None,
     }
 }
@@ -256,7 +258,14 @@ fn a_hold_is_told_when_it_begins_and_when_it_ends() {
     let mut held = free.clone();
     if let Some(rollout) = &mut held.rollout {
         let (by, reason) = (Some("bob".to_owned()), Some("lunch".to_owned()));
-        rollout.hold = Some(Hold { kind: HoldKind::Person, since: Timestamp::UNIX_EPOCH, by, reason, rescaled: false });
+        rollout.hold = Some(Hold {
+            kind: HoldKind::Person,
+            since: Timestamp::UNIX_EPOCH,
+            by,
+            reason,
+            until: None,
+            rescaled: false,
+        });
     }
     insta::assert_snapshot!(lines(&[free.clone(), held.clone(), held, free]), @r"
     canary 25% (1 of 4) healthy, soak 10s

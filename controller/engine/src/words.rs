@@ -57,6 +57,8 @@ fn unknown(spec: &InvalidSpec) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        served: Vec::new(),
+        lock: None,
         restart_before: None,
     }
 }

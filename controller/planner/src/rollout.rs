@@ -16,7 +16,7 @@
 
 use helium_crds::{
     Percent, RevisionId,
-    deployment::{OnFailure, Strategy},
+    deployment::{CAUSE_ANNOTATION, OnFailure, Strategy},
     revision::short_hash,
     status::{Abort, AbortCause, AnalysisState, Hold, HoldKind, Rollout, RolloutKind, Stage, VersionRef},
     step::Step,
@@ -66,7 +66,9 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
     let canary = (kind == RolloutKind::Canary).then(|| draft.canary()).flatten();
     let steps: Vec<Step> = canary.map(|canary| canary.steps.clone()).unwrap_or_default();
     let from = draft.status.stable.as_ref().map_or_else(String::new, |stable| format!(" from {}", stable.version));
-    draft.tell("RolloutStarted", format!("{}{from} to {version}", kind_in_words(kind)));
+    let cause = draft.world.deployment.metadata.annotations.get(CAUSE_ANNOTATION);
+    let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+    draft.tell("RolloutStarted", format!("{}{from} to {version}{cause}", kind_in_words(kind)));
     draft.status.rollout = Some(Rollout {
         id: short_hash(&format!("{}\n{revision}\n{now}", draft.status.uid), 8),
         revision,

@@ -7,6 +7,7 @@ mod fresh;
 mod guide;
 mod metrics;
 mod properties;
+mod schedule;
 mod structure;
 
 use std::path::PathBuf;

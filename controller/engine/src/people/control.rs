@@ -4,7 +4,7 @@
 //! If another rollout is under way when the controller sees it, it is refused by the controller and not carried over.
 
 use helium_crds::{
-    DeploymentStatus, Kind, ObjectKey,
+    DeploymentStatus, Kind, ObjectKey, Period,
     control::{ControlAnswer, ControlRequest, ControlRequests, Verb},
     status::{Rollout, Stage},
 };
@@ -13,6 +13,26 @@ use super::{People, PeopleError, Row, commit::Write, follow::Follow, manifest::O
 
 /// How often a request is tried again when others write to the same key.
 const TRIES: usize = 5;
+
+/// What is asked of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What.
+    pub verb: Verb,
+    /// Why, for those who look later.
+    pub reason: Option<String>,
+    /// Where to go on, counted from 0: of a promotion or a retry.
+    pub to_step: Option<u32>,
+    /// How long a pause or a lock lasts, if it is to end by itself.
+    pub length: Option<Period>,
+}
+
+impl Asked {
+    /// A request with nothing to it but its reason.
+    pub fn of(verb: Verb, reason: Option<String>) -> Self {
+        Self { verb, reason, to_step: None, length: None }
+    }
+}
 
 impl People {
     /// Asks something of the rollout of a Deployment that is under way now.
@@ -24,6 +44,15 @@ impl People {
         verb: Verb,
         reason: Option<String>,
     ) -> Result<Option<ControlRequest>, PeopleError> {
+        self.ask(key, Asked::of(verb, reason)).await
+    }
+
+    /// The same with all that can be said of it.
+    ///
+    /// # Errors
+    /// There is no such Deployment, it is on its way out, or what is asked cannot make sense as things stand.
+    pub async fn ask(&self, key: &ObjectKey, asked: Asked) -> Result<Option<ControlRequest>, PeopleError> {
+        let verb = asked.verb;
         let object = ObjectRef::new(Kind::Deployment, key.clone());
         let stored = self.existing(&object).await?.value;
         if stored.is_deleting() {
@@ -33,7 +62,8 @@ impl People {
         let rollout = status.as_ref().and_then(|status| status.rollout.as_ref());
         // Before the controller has seen the newest spec, the status says nothing about what is under way.
         if status.as_ref().is_some_and(|status| status.observed_generation == stored.metadata.generation) {
-            match judge(verb, rollout.map(|rollout| rollout.stage)) {
+            let locked = status.as_ref().is_some_and(|status| status.lock.is_some());
+            match judge(verb, rollout.map(|rollout| rollout.stage), locked) {
                 Judgement::Ask => {}
                 Judgement::Nothing => return Ok(None),
                 Judgement::Refuse(why) => {
@@ -41,7 +71,7 @@ impl People {
                 }
             }
         }
-        let request = self.control_request(rollout, verb, reason);
+        let request = self.control_request(rollout, asked);
         for _ in 1..TRIES {
             match self.add_request(&object, status.as_ref(), &request).await {
                 Err(error) if error.is_conflict() => {}
@@ -63,15 +93,20 @@ impl People {
         }
     }
 
-    fn control_request(&self, rollout: Option<&Rollout>, verb: Verb, reason: Option<String>) -> ControlRequest {
+    fn control_request(&self, rollout: Option<&Rollout>, asked: Asked) -> ControlRequest {
+        let Asked { verb, reason, to_step, length } = asked;
+        let now = self.ports().now();
+        let of_no_rollout = matches!(verb, Verb::Restart | Verb::Lock | Verb::Unlock);
         ControlRequest {
             id: self.ports().random_hex(16),
             by: self.who.by.clone(),
-            at: self.ports().now(),
+            at: now,
             reason,
             verb,
-            rollout: rollout.filter(|_| verb != Verb::Restart).map(|rollout| rollout.id.clone()),
-            step: rollout.filter(|_| verb == Verb::Promote).map(|rollout| rollout.step),
+            rollout: rollout.filter(|_| !of_no_rollout).map(|rollout| rollout.id.clone()),
+            step: rollout.filter(|_| matches!(verb, Verb::Promote | Verb::Skip)).map(|rollout| rollout.step),
+            to_step,
+            until: length.map(|length| now + length.as_signed()),
         }
     }
 
@@ -110,13 +145,14 @@ enum Judgement {
 }
 
 /// Judges a request while a rollout is at `stage`. Only what is certain is judged here, the rest is the controller's.
-fn judge(verb: Verb, stage: Option<Stage>) -> Judgement {
+fn judge(verb: Verb, stage: Option<Stage>, locked: bool) -> Judgement {
     match (verb, stage) {
+        (Verb::Unlock, _) if !locked => Judgement::Nothing,
         (Verb::Abort, None | Some(Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed)) => Judgement::Nothing,
-        (Verb::Promote | Verb::PromoteFull | Verb::Retry | Verb::Pause | Verb::Resume, None) => {
+        (Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Retry | Verb::Pause | Verb::Resume, None) => {
             Judgement::Refuse("no rollout is under way")
         }
-        (Verb::Promote | Verb::PromoteFull, Some(Stage::Aborted | Stage::RollbackFailed)) => {
+        (Verb::Promote | Verb::PromoteFull | Verb::Skip, Some(Stage::Aborted | Stage::RollbackFailed)) => {
             Judgement::Refuse("its rollout was aborted; retry it first")
         }
         (Verb::Retry, Some(Stage::Steps | Stage::Promoting)) => {
@@ -132,21 +168,28 @@ mod tests {
 
     #[test]
     fn an_abort_of_nothing_asks_nothing() {
-        assert_eq!(judge(Verb::Abort, None), Judgement::Nothing);
+        assert_eq!(judge(Verb::Abort, None, false), Judgement::Nothing);
         for given_up in [Stage::RollingBack, Stage::Aborted, Stage::RollbackFailed] {
-            assert_eq!(judge(Verb::Abort, Some(given_up)), Judgement::Nothing, "{given_up:?}");
+            assert_eq!(judge(Verb::Abort, Some(given_up), false), Judgement::Nothing, "{given_up:?}");
         }
-        assert_eq!(judge(Verb::Abort, Some(Stage::Steps)), Judgement::Ask);
+        assert_eq!(judge(Verb::Abort, Some(Stage::Steps), false), Judgement::Ask);
     }
 
     #[test]
     fn an_aborted_rollout_is_retried_and_not_promoted() {
-        assert!(matches!(judge(Verb::Promote, Some(Stage::Aborted)), Judgement::Refuse(_)));
-        assert_eq!(judge(Verb::Retry, Some(Stage::Aborted)), Judgement::Ask);
+        assert!(matches!(judge(Verb::Promote, Some(Stage::Aborted), false), Judgement::Refuse(_)));
+        assert_eq!(judge(Verb::Retry, Some(Stage::Aborted), false), Judgement::Ask);
+    }
+
+    #[test]
+    fn what_is_not_locked_needs_no_unlocking() {
+        assert_eq!(judge(Verb::Unlock, None, false), Judgement::Nothing);
+        assert_eq!(judge(Verb::Unlock, Some(Stage::Steps), true), Judgement::Ask);
+        assert_eq!(judge(Verb::Lock, None, true), Judgement::Ask, "a second lock takes the place of the first");
     }
 
     #[test]
     fn a_restart_needs_no_rollout() {
-        assert_eq!(judge(Verb::Restart, None), Judgement::Ask);
+        assert_eq!(judge(Verb::Restart, None, false), Judgement::Ask);
     }
 }

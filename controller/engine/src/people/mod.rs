@@ -4,7 +4,7 @@
 //! compare-and-set on exactly what was read:
 //!
 //! - [`apply`]: whole documents in, all or nothing as far as one transaction goes; an unchanged document writes nothing;
-//! - [`delete`], [`scale`], [`undo`]: small edits of a spec that is there, tried again when somebody else was faster;
+//! - [`delete`], [`scale`], [`set`], [`undo`]: small edits of a spec that is there, tried again when somebody else was faster;
 //! - [`control`]: requests to the rollout that is under way, and the controller's answers;
 //! - [`layout`]: the first use of an empty store, and the repair of a damaged one;
 //! - [`read`] and [`follow`]: looking, once or as things change.
@@ -23,6 +23,7 @@ pub mod layout;
 pub mod manifest;
 pub mod read;
 pub mod scale;
+pub mod set;
 mod stock;
 #[cfg(test)]
 mod tests;
@@ -35,12 +36,15 @@ use helium_crds::{Metadata, keys::Keys, object::Manager};
 use helium_runtime::ports::Ports;
 
 pub use apply::{Applied, Outcome};
+pub use control::Asked;
 pub use delete::Deleted;
 pub use error::PeopleError;
 pub use layout::Condition;
 pub use manifest::{ObjectRef, Stored};
 pub use read::Row;
 pub use scale::Scaled;
+pub use set::Setting;
+pub use undo::Way;
 
 /// Who writes, and with what.
 #[derive(Clone, Debug, PartialEq, Eq)]

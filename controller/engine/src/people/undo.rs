@@ -1,6 +1,11 @@
 //! Undo: the template of an earlier revision becomes the template again.
 
-use helium_crds::{DeploymentStatus, Kind, ObjectKey, revision::Revision, revision::revision_id, template::Template};
+use helium_crds::{
+    DeploymentStatus, Kind, ObjectKey,
+    deployment::{CAUSE_ANNOTATION, STEPS_ANNOTATION},
+    revision::{Revision, revision_id},
+    template::Template,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,6 +13,18 @@ use super::{
     manifest::{ObjectRef, Stored},
     scale::{counts_by_version, edited},
 };
+
+/// Whether the rollout that follows an undo takes the steps of the Canary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// As the spec says: those within `rollbackWindow` take none.
+    #[default]
+    AsDeclared,
+    /// It takes none.
+    Fast,
+    /// It takes them all.
+    Staged,
+}
 
 /// What an undo did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +44,20 @@ impl People {
     /// that is not the present one. What follows is a rollout like any other; so it is refused while counts by version hold what
     /// runs, since nothing would come of it.
     pub async fn undo(&self, key: &ObjectKey, number: Option<u64>) -> Result<Undone, PeopleError> {
+        self.undo_by(key, number, Way::AsDeclared, None).await
+    }
+
+    /// The same, with the way and the reason.
+    ///
+    /// # Errors
+    /// As [`People::undo`].
+    pub async fn undo_by(
+        &self,
+        key: &ObjectKey,
+        number: Option<u64>,
+        way: Way,
+        reason: Option<&str>,
+    ) -> Result<Undone, PeopleError> {
         let object = ObjectRef::new(Kind::Deployment, key.clone());
         let stored = self.existing(&object).await?.value;
         counts_are_not_held(&stored)?;
@@ -44,7 +75,12 @@ impl People {
         };
         let change = |_: usize, stored: &Stored| {
             counts_are_not_held(stored)?;
-            edited(stored, |spec| put_back(spec, &to))
+            let put_back = edited(stored, |spec| put_back(spec, &to))?;
+            Ok(put_back.map(|mut after| {
+                say_way(&mut after, way, &to);
+                say_why(&mut after, reason);
+                after
+            }))
         };
         let results = self.edit(std::slice::from_ref(&object), Kind::Deployment, change).await?;
         let (before, after) = results.into_iter().next().ok_or(PeopleError::NotFound(object))?;
@@ -54,6 +90,26 @@ impl People {
 
 fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision) {
     spec.insert("template".to_owned(), json!(revision.template));
+}
+
+/// Says of this one revision whether the rollout to it takes the steps.
+fn say_way(after: &mut Stored, way: Way, to: &Revision) {
+    let word = match way {
+        Way::AsDeclared => return,
+        Way::Fast => "skip",
+        Way::Staged => "take",
+    };
+    after.metadata.annotations.insert(STEPS_ANNOTATION.to_owned(), format!("{word} {}", to.id));
+}
+
+/// Notes why an object was changed, for those who look later.
+pub(super) fn say_why(after: &mut Stored, reason: Option<&str>) {
+    match reason {
+        Some(reason) => {
+            after.metadata.annotations.insert(CAUSE_ANNOTATION.to_owned(), reason.to_owned());
+        }
+        None => drop(after.metadata.annotations.remove(CAUSE_ANNOTATION)),
+    }
 }
 
 fn counts_are_not_held(stored: &Stored) -> Result<(), PeopleError> {

@@ -109,14 +109,14 @@ fn schedule_can_be_read(object: &Value, findings: &mut Findings) {
     let at = Path::of(&["spec", "schedule"]);
     let zone = object.pointer("/spec/schedule/timeZone").map_or(Some("UTC"), Value::as_str);
     let Some(zone) = zone else { return };
-    if schedule::parse("0 0 * * *", zone).is_err() {
+    if schedule::check("0 0 * * *", zone).is_err() {
         let help = "write a name of the IANA database, such as `Europe/Berlin`".to_owned();
         return findings.value(at.field("timeZone"), Code::BadTime, format!("there is no time zone `{zone}`"), help);
     }
     for list in ["windows", "freezes"] {
         for (index, item) in items(object.pointer(&format!("/spec/schedule/{list}"))) {
             let Some(start) = item["start"].as_str() else { continue };
-            if schedule::parse(start, zone).is_err() {
+            if schedule::check(start, zone).is_err() {
                 let message = format!("`{start}` is no time that comes again");
                 let help =
                     "write minute, hour, day of the month, month and day of the week: `0 9 * * MON-FRI`".to_owned();
