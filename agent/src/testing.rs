@@ -39,6 +39,7 @@ pub(crate) fn assignment(id: &str) -> Assignment {
             meta: BTreeMap::from([("helium-version".to_owned(), "1.0.0".to_owned())]),
         },
         stop_signal: StopSignal::Term,
+        drain: Period::from_secs(0),
         stop_grace_period: Period::from_secs(10),
         created_at: instant(0),
         id,

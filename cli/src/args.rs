@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, logs, node,
-    request, rollout, sample, scale, schema, set, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs,
+    node, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -111,6 +111,8 @@ pub(crate) enum Command {
     Controller(controller::ControllerArgs),
     /// Run the agent of this machine
     Agent(agent::AgentArgs),
+    /// Keep an HAProxy in step with the catalog
+    Haproxy(haproxy::HaproxyArgs),
     /// Look at nodes
     #[command(subcommand)]
     Node(node::NodeCommand),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     object::Object,
-    period::Period,
+    period::{self, Period},
     quantity::{Amount, Percent},
     schedule::Schedule,
     template::Template,
@@ -88,6 +88,10 @@ pub struct DeploymentSpec {
     /// The signal that asks an instance to stop. Default `TERM`.
     #[serde(default)]
     pub stop_signal: StopSignal,
+    /// How long an instance that was taken out of Consul goes on before it is asked to stop, so that balancers notice first. Default `0s`.
+    #[serde(default, skip_serializing_if = "period::is_none")]
+    #[schemars(extend("x-max" = "1h", "x-default" = "`0s`"))]
+    pub drain: Period,
     /// How long an instance may take to stop before it is killed. Default `30s`.
     #[serde(default = "default_stop_grace_period")]
     #[schemars(extend("x-max" = "1h"))]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deployment::StopSignal,
     ids::{InstanceId, NodeName, ObjectKey, RevisionId},
-    period::Period,
+    period::{self, Period},
     revision::short_hash,
     template::Template,
 };
@@ -102,6 +102,9 @@ pub struct Assignment {
     pub service: ServiceEntry,
     /// The signal that asks it to stop.
     pub stop_signal: StopSignal,
+    /// How long it goes on after it was taken out of Consul, before the signal.
+    #[serde(default, skip_serializing_if = "period::is_none")]
+    pub drain: Period,
     /// How long it may take to stop before it is killed.
     pub stop_grace_period: Period,
     /// When the instance was made.

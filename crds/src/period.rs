@@ -50,6 +50,12 @@ impl Period {
     }
 }
 
+/// Whether a period that may as well be left out is `0s`.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+pub(crate) fn is_none(period: &Period) -> bool {
+    period.is_zero()
+}
+
 impl From<Duration> for Period {
     /// Cuts to the millisecond, which is what the text form holds.
     fn from(duration: Duration) -> Self {

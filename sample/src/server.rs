@@ -68,7 +68,7 @@ pub async fn serve_on(
     let (switches, metrics) = (Switches::new(&config), Metrics::new(&config.version));
     let sample = Arc::new(Sample { config, switches, metrics });
     let routes = Router::new()
-        .route("/", get(greet))
+        .route("/", get(greet).post(greet))
         .route("/health", get(health))
         .route("/metrics", get(metrics_page))
         .route("/switch", post(turn))

@@ -1,4 +1,4 @@
-//! A program out of a Debian package, unpacked into a private folder: nothing is installed, and no source is added to the system.
+//! Programs out of Debian packages, unpacked into a private folder: nothing is installed, and no source is added to the system.
 
 use std::{
     fs, io,
@@ -9,10 +9,10 @@ use std::{
 /// The keys that Debian signs its releases with, as every Debian has them.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Fetches `package` of the Debian release `suite` and unpacks it below `folder`; the error says plainly what is missing.
+/// Fetches `packages` of the Debian release `suite` and unpacks them into one folder below `folder`; the error says plainly what is missing.
 ///
 /// The mirror is the one that this machine's own apt uses. apt gets its own lists, state and cache, so it needs no root.
-pub(crate) fn unpack(package: &str, suite: &str, folder: &Path) -> Result<PathBuf, String> {
+pub(crate) fn unpack(packages: &[&str], suite: &str, folder: &Path) -> Result<PathBuf, String> {
     let sources = read_sources(Path::new("/etc/apt"));
     let mirror = sources
         .iter()
@@ -24,12 +24,15 @@ pub(crate) fn unpack(package: &str, suite: &str, folder: &Path) -> Result<PathBu
     let work = folder.join("apt");
     prepare(&work, &mirror, suite).map_err(|error| format!("{}: {error}", work.display()))?;
     apt(&work, &["update"])?;
-    apt(&work, &["download", package])?;
-    let archive = find(&work, ".deb").ok_or_else(|| format!("apt downloaded no package {package}"))?;
+    apt(&work, &[&["download"], packages].concat())?;
     let unpacked = folder.join("unpacked");
-    let mut dpkg = Command::new("dpkg");
-    dpkg.arg("-x").arg(&archive).arg(&unpacked);
-    quietly(&mut dpkg)?;
+    for package in packages {
+        let archive =
+            find(&work, &format!("{package}_")).ok_or_else(|| format!("apt downloaded no package {package}"))?;
+        let mut dpkg = Command::new("dpkg");
+        dpkg.arg("-x").arg(&archive).arg(&unpacked);
+        quietly(&mut dpkg)?;
+    }
     Ok(unpacked)
 }
 
@@ -101,9 +104,11 @@ fn quietly(command: &mut Command) -> Result<(), String> {
     ))
 }
 
-fn find(folder: &Path, end: &str) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
-    entries.into_iter().find(|path| path.to_string_lossy().ends_with(end))
+/// The archive of a package: `consul_1.8.7+dfsg1-2_amd64.deb` begins with `consul_`.
+fn find(folder: &Path, start: &str) -> Option<PathBuf> {
+    let paths = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let begins = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
+    paths.into_iter().find(|path| begins(path) && path.extension().is_some_and(|end| end == "deb"))
 }
 
 #[cfg(test)]

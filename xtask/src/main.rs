@@ -1,8 +1,9 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
 mod bench;
+mod haproxy;
 mod metadata;
 mod project;
 mod schema;
@@ -17,13 +18,14 @@ use project::Project;
 use servers::{CONSUL, PROMETHEUS};
 
 const USAGE: &str = "\
-cargo xtask test [--quick] [--without-consul] [--without-prometheus]
+cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy]
                                                 everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
 cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
-cargo xtask prometheus                          the same of the Prometheus";
+cargo xtask prometheus                          the same of the Prometheus
+cargo xtask haproxy                             the same of the HAProxy";
 
 /// The exit code for arguments that mean nothing.
 const BAD_USAGE: u8 = 2;
@@ -34,12 +36,13 @@ fn main() -> ExitCode {
     let project = Project::here();
     match arguments.as_slice() {
         ["test", flags @ ..] => match test::Choice::parse(flags) {
-            Ok(choice) => test::run(&project, choice),
+            Ok(choice) => test::run(&project, &choice),
             Err(unknown) => usage(&unknown),
         },
         ["tidy"] => finish(tidy::run(&project)),
         ["consul"] => finish(CONSUL.path(&project)),
         ["prometheus"] => finish(PROMETHEUS.path(&project)),
+        ["haproxy"] => finish(haproxy::path(&project)),
         ["schema"] => finish(schema::write(&project)),
         ["bench", "converge", size @ ..] => finish(bench::converge(&project, size)),
         ["help" | "--help" | "-h"] => {

@@ -75,7 +75,7 @@ impl Server {
     fn fetch(&self, project: &Project, kept: &Path) -> Result<Found, String> {
         let work = project.fetched.join(format!("unpacking-{}-{}", self.program, std::process::id()));
         fs::create_dir_all(&work).map_err(|error| format!("{}: {error}", work.display()))?;
-        let fetched = apt::unpack(self.program, self.suite, &work).and_then(|unpacked| {
+        let fetched = apt::unpack(&[self.program], self.suite, &work).and_then(|unpacked| {
             let program = unpacked.join("usr/bin").join(self.program);
             self.try_out(&program)?;
             fs::rename(&program, kept).map_err(|error| format!("{}: {error}", kept.display()))

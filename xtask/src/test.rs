@@ -7,8 +7,9 @@ use std::{
 };
 
 use crate::{
+    haproxy,
     project::Project,
-    servers::{CONSUL, Found, PROMETHEUS, Server},
+    servers::{CONSUL, Found, PROMETHEUS},
     step::{self, Outcome, Steps},
     tidy,
 };
@@ -23,26 +24,27 @@ const QUICK_SEEDS: &str = "2";
 const WORLDS: &str = "2000";
 
 /// What is to be run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Choice {
     /// Leave out what takes minutes: end-to-end stories, the simulator's own tests, documentation.
     quick: bool,
-    /// Pass although no Consul is to be had; what needs one is named as not run.
-    without_consul: bool,
-    /// The same of Prometheus.
-    without_prometheus: bool,
+    /// The servers without which it passes, too; what needs one that is not to be had is named as not run.
+    without: Vec<&'static str>,
 }
+
+/// The servers that tests run against.
+const SERVERS: [&str; 3] = ["consul", "prometheus", "haproxy"];
 
 impl Choice {
     /// Reads the flags; the error is the one that means nothing.
     pub(crate) fn parse(flags: &[&str]) -> Result<Self, String> {
         let mut choice = Self::default();
         for flag in flags {
-            match *flag {
-                "--quick" => choice.quick = true,
-                "--without-consul" => choice.without_consul = true,
-                "--without-prometheus" => choice.without_prometheus = true,
-                unknown => return Err(unknown.to_owned()),
+            let server = SERVERS.into_iter().find(|server| flag.strip_prefix("--without-") == Some(server));
+            match (*flag, server) {
+                ("--quick", _) => choice.quick = true,
+                (_, Some(server)) => choice.without.push(server),
+                (unknown, None) => return Err(unknown.to_owned()),
             }
         }
         Ok(choice)
@@ -50,14 +52,14 @@ impl Choice {
 }
 
 /// Runs the steps, cheap ones first, and ends with one line for all.
-pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
+pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     step::say(&format!("compiled artefacts: {}", project.target.display()));
     let mut steps = Steps::default();
-    let mut consul = None;
-    steps.run("consul", || search(project, &CONSUL, &mut consul, choice.without_consul));
-    let mut prometheus = None;
+    let mut rig = Rig::default();
+    steps.run("consul", || search(CONSUL.find(project), "consul", &mut rig.consul, choice));
+    steps.run("haproxy", || search(haproxy::find(project), "haproxy", &mut rig.haproxy, choice));
     if !choice.quick {
-        steps.run("prometheus", || search(project, &PROMETHEUS, &mut prometheus, choice.without_prometheus));
+        steps.run("prometheus", || search(PROMETHEUS.find(project), "prometheus", &mut rig.prometheus, choice));
     }
     steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
     steps.run("tidy", || tidy::run(project));
@@ -67,43 +69,37 @@ pub(crate) fn run(project: &Project, choice: Choice) -> ExitCode {
         steps.run("advisories", || advisories(project));
         steps.run("doc", || step::command(doc(project)));
     }
-    steps.run("unit tests", || step::tests(equipped(unit_tests(project), consul.as_ref())));
+    steps.run("unit tests", || step::tests(rig.equip(unit_tests(project))));
     if !choice.quick {
         steps.run("random worlds", || step::tests(random_worlds(project)));
-        steps.run("sim tests", || step::tests(equipped(sim_tests(project), None)));
+        steps.run("sim tests", || step::tests(Rig::default().equip(sim_tests(project))));
         steps.run("crash points", || step::command(crash_points(project)));
     }
     let seeds = if choice.quick { QUICK_SEEDS } else { SEEDS };
     steps.run("sim seeds", || step::command(sim_seeds(project, seeds)));
     if !choice.quick {
-        steps.run("end to end", || match &consul {
-            Some(consul) => {
-                let binaries = ["--lib", "--test", "parity", "--test", "stories"];
-                end_to_end(project, consul, &binaries, prometheus.as_ref())
-            }
+        steps.run("end to end", || match &rig.consul {
+            Some(_) => end_to_end(project, &rig, &["--lib", "--test", "parity", "--test", "stories"]),
             None => Outcome::NotRun("there is no Consul".to_owned()),
         });
-        steps.run("metrics", || match (&consul, &prometheus) {
-            (Some(consul), Some(prometheus)) => end_to_end(project, consul, &["--test", "metrics"], Some(prometheus)),
+        steps.run("metrics", || match (&rig.consul, &rig.prometheus) {
+            (Some(_), Some(_)) => end_to_end(project, &rig, &["--test", "metrics"]),
             _ => Outcome::NotRun("there is no Consul, or no Prometheus".to_owned()),
         });
     }
     steps.finish(if choice.quick { "xtask test --quick" } else { "xtask test" })
 }
 
-/// Finds a server for the steps that need one.
-fn search(project: &Project, server: &Server, found: &mut Option<Found>, may_lack: bool) -> Outcome {
-    match server.find(project) {
+/// Notes a server for the steps that need one.
+fn search(result: Result<Found, String>, name: &'static str, found: &mut Option<Found>, choice: &Choice) -> Outcome {
+    match result {
         Ok(server) => {
             let words = format!("{} ({})", server.version, server.path.display());
             *found = Some(server);
             Outcome::Passed(words)
         }
-        Err(reason) if may_lack => Outcome::NotRun(reason),
-        Err(reason) => {
-            let name = server.variable.trim_end_matches("_BIN").to_ascii_lowercase();
-            Outcome::failed(format!("{reason}; or leave out what needs it by --without-{name}"))
-        }
+        Err(reason) if choice.without.contains(&name) => Outcome::NotRun(reason),
+        Err(reason) => Outcome::failed(format!("{reason}; or leave out what needs it by --without-{name}")),
     }
 }
 
@@ -178,7 +174,7 @@ fn crash_points(project: &Project) -> Command {
 }
 
 /// Runs some of the test binaries that need the built binary and real servers.
-fn end_to_end(project: &Project, consul: &Found, binaries: &[&str], prometheus: Option<&Found>) -> Outcome {
+fn end_to_end(project: &Project, rig: &Rig, binaries: &[&str]) -> Outcome {
     let build = step::command(project.cargo(&["build", "--package", "helium"]));
     if !matches!(build, Outcome::Passed(_)) {
         return build;
@@ -187,10 +183,9 @@ fn end_to_end(project: &Project, consul: &Found, binaries: &[&str], prometheus: 
         Ok(binary) => binary,
         Err(error) => return Outcome::failed(format!("the built binary: {error}")),
     };
-    let mut cargo = equipped(project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]), Some(consul));
+    let mut cargo = project.cargo(&["test", "--package", "helium-e2e", "--no-fail-fast"]);
     cargo.args(binaries).env("HELIUM_BIN", binary);
-    cargo.envs(prometheus.map(|found| (PROMETHEUS.variable, &found.path)));
-    step::tests(cargo)
+    step::tests(rig.equip(cargo))
 }
 
 /// Copies the binary into the tree: another clone that shares the target folder may build its own over it while the tests run.
@@ -204,16 +199,37 @@ fn keep_binary(project: &Project) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// What tests are told by the environment: where Consul is, and how many may run at once.
-fn equipped(mut command: Command, consul: Option<&Found>) -> Command {
-    match consul {
-        Some(consul) => command.env(CONSUL.variable, &consul.path),
-        None => command.env_remove(CONSUL.variable),
-    };
-    if env::var_os("RUST_TEST_THREADS").is_none() {
-        command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
+/// The servers that tests find by the environment.
+#[derive(Clone, Debug, Default)]
+struct Rig {
+    consul: Option<Found>,
+    prometheus: Option<Found>,
+    haproxy: Option<Found>,
+}
+
+impl Rig {
+    /// Tells tests where the servers are, and how many may run at once. What needs a HAProxy that is not there is left out; it is in
+    /// modules of these names.
+    fn equip(&self, mut command: Command) -> Command {
+        let servers = [
+            (CONSUL.variable, &self.consul),
+            (PROMETHEUS.variable, &self.prometheus),
+            (haproxy::VARIABLE, &self.haproxy),
+        ];
+        for (variable, server) in servers {
+            match server {
+                Some(server) => command.env(variable, &server.path),
+                None => command.env_remove(variable),
+            };
+        }
+        if env::var_os("RUST_TEST_THREADS").is_none() {
+            command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
+        }
+        if self.haproxy.is_none() {
+            command.args(["--", "--skip", "real_haproxy::", "--skip", "traffic::"]);
+        }
+        command
     }
-    command
 }
 
 #[cfg(test)]
@@ -224,6 +240,9 @@ mod tests {
     fn flags_are_known_or_named() {
         assert_eq!(Choice::parse(&[]), Ok(Choice::default()));
         assert_eq!(Choice::parse(&["--quick"]), Ok(Choice { quick: true, ..Choice::default() }));
+        let without = |server| Ok(Choice { without: vec![server], ..Choice::default() });
+        assert_eq!(Choice::parse(&["--without-haproxy"]), without("haproxy"));
+        assert_eq!(Choice::parse(&["--without-nginx"]), Err("--without-nginx".to_owned()));
         assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
     }
 }

@@ -10,7 +10,7 @@
 //!   two copies;
 //! - an instance is registered while its process lives and at no other time: what has ended takes no traffic, and an instance
 //!   without checks is healthy just while it is registered;
-//! - a stop takes the instance out of Consul first. Only if Consul cannot be reached for [`DRAIN_LIMIT`] the signal comes before;
+//! - a stop takes the instance out of Consul first, and lets `drain` pass before the signal. Only if Consul cannot be reached for [`DRAIN_LIMIT`] the signal comes before;
 //! - a missing assignment changes nothing, but for an instance that has stopped: that one is forgotten.
 
 use std::time::Duration;
@@ -115,6 +115,8 @@ pub(crate) enum Step {
     Deregister,
     /// Note that a stop has begun.
     BeginStop,
+    /// Note that it is out of Consul.
+    NoteOut,
     /// Note that a stop is not wanted any more.
     CancelStop,
     /// Send the stop signal.
@@ -146,6 +148,8 @@ pub(crate) enum Event {
     Stable,
     /// A stop has begun.
     StopBegun,
+    /// It is out of Consul.
+    Out,
     /// The stop is not wanted any more.
     StopCancelled,
     /// The stop signal was sent.
@@ -217,19 +221,19 @@ fn decide_stop(facts: &Facts<'_>) -> Step {
     let Some(stopping) = record.stopping else {
         return if stopped { after_stop(facts) } else { Step::BeginStop };
     };
-    if let Some(step) = drain(facts, stopping.since) {
+    if let Some(step) = leave_consul(facts, stopping.since) {
         return step;
     }
     if record.process.is_none() {
         return if record.assignment.desired == Desired::Stop { Step::NoteStopped } else { after_stop(facts) };
     }
-    let Some(signalled) = stopping.signalled else { return Step::Signal };
+    let Some(signalled) = stopping.signalled else { return drain(facts, stopping.out) };
     let kill_at = signalled + record.assignment.stop_grace_period.as_signed();
     if facts.now >= kill_at { Step::Kill } else { Step::Rest(Some(kill_at)) }
 }
 
 /// What is left to do about Consul before the process may be signalled; none if nothing is, or it has taken too long.
-fn drain(facts: &Facts<'_>, since: Timestamp) -> Option<Step> {
+fn leave_consul(facts: &Facts<'_>, since: Timestamp) -> Option<Step> {
     let never_ran = facts.record.process.is_none() && facts.registered == Registered::Unknown;
     let until = since + DRAIN_LIMIT;
     if facts.registered == Registered::Absent || never_ran {
@@ -238,6 +242,19 @@ fn drain(facts: &Facts<'_>, since: Timestamp) -> Option<Step> {
     match facts.consul_after.filter(|after| *after > facts.now) {
         None => Some(Step::Deregister),
         Some(after) => (facts.now < until).then_some(Step::Rest(Some(after.min(until)))),
+    }
+}
+
+/// Balancers are given time to notice that the instance is out of Consul, if it is: while it is in, there is nothing to notice.
+fn drain(facts: &Facts<'_>, out: Option<Timestamp>) -> Step {
+    let drain = facts.record.assignment.drain.as_signed();
+    if drain.is_zero() || facts.registered != Registered::Absent {
+        return Step::Signal;
+    }
+    match out.map(|out| out + drain) {
+        None => Step::NoteOut,
+        Some(until) if facts.now < until => Step::Rest(Some(until)),
+        Some(_) => Step::Signal,
     }
 }
 
@@ -284,7 +301,8 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         }
         Event::Running => enter(&mut next, InstancePhase::Running, None, now),
         Event::Stable => next.failures = 0,
-        Event::StopBegun => next.stopping = Some(Stopping { since: now, signalled: None }),
+        Event::StopBegun => next.stopping = Some(Stopping { since: now, out: None, signalled: None }),
+        Event::Out => next.stopping = next.stopping.map(|begun| Stopping { out: Some(now), ..begun }),
         Event::StopCancelled => next.stopping = None,
         Event::Signalled => next.stopping = next.stopping.map(|begun| Stopping { signalled: Some(now), ..begun }),
         Event::Stopped => {
@@ -311,9 +329,12 @@ pub(crate) fn after_restart(mut record: Record, now: Timestamp) -> Record {
     record.since = record.since.min(now);
     record.started_at = record.started_at.map(|at| at.min(now));
     record.next_start = record.next_start.map(|at| at.min(longest));
-    record.stopping = record
-        .stopping
-        .map(|begun| Stopping { since: begun.since.min(now), signalled: begun.signalled.map(|at| at.min(now)) });
+    let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
+    record.stopping = record.stopping.map(|begun| Stopping {
+        since: begun.since.min(now),
+        out: past(begun.out),
+        signalled: past(begun.signalled),
+    });
     record
 }
 

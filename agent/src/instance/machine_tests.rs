@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use helium_crds::Period;
+
 use super::*;
 use crate::testing::{assignment, instant};
 
@@ -156,6 +158,7 @@ impl World {
             Step::NoteStable => self.save(agent, Event::Stable)?,
             Step::Register(_) | Step::Deregister => self.call_consul(agent, step)?,
             Step::BeginStop => self.save(agent, Event::StopBegun)?,
+            Step::NoteOut => self.save(agent, Event::Out)?,
             Step::CancelStop => self.save(agent, Event::StopCancelled)?,
             Step::Signal => {
                 assert!(self.consul.is_none() || !self.consul_up, "signalled while registered: {:#?}", self.log);
@@ -258,9 +261,10 @@ fn an_instance_lives_and_is_forgotten() {
 #[test]
 fn killed_before_any_effect_the_agent_goes_on_and_there_is_never_a_second_copy() {
     let mut effects = BTreeSet::new();
-    for stubborn in [false, true] {
+    for (stubborn, drain) in [(false, 0), (true, 0), (false, 7)] {
         for fuse in 0.. {
             let mut world = World { fuse: Some(fuse), stubborn, ..World::new() };
+            world.edit(|wanted| wanted.drain = Period::from_secs(drain));
             if live(&mut world) == 0 {
                 assert!(fuse > 15, "the story has more effects than that");
                 break;
@@ -335,6 +339,46 @@ fn a_stubborn_process_is_killed_after_its_grace_period_and_not_before() {
     assert!(world.run(false).is_ok());
     assert!((10..=12).contains(&(world.clock - began)), "{}", world.clock - began);
     assert_eq!((world.alive(), world.phase()), (0, InstancePhase::Stopped));
+}
+
+#[test]
+fn an_instance_goes_on_for_its_drain_once_it_is_out_of_consul_and_then_stops() {
+    let mut world = World::new();
+    world.edit(|wanted| wanted.drain = Period::from_secs(7));
+    assert!(world.run(false).is_ok());
+    world.log.clear();
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    let began = world.clock;
+    assert!(world.run(false).is_ok());
+    assert!((7..=8).contains(&(world.clock - began)), "{}", world.clock - began);
+    let effects: Vec<&str> = world.log.iter().map(String::as_str).filter(|effect| *effect != "save").collect();
+    assert_eq!(effects, ["deregister", "signal"]);
+}
+
+#[test]
+fn an_instance_that_is_wanted_again_while_it_drains_is_registered_again_and_never_stopped() {
+    let mut world = World::new();
+    assert!(world.run(false).is_ok());
+    let begun = apply(world.disk.as_ref().unwrap(), Event::StopBegun, world.now(), 0);
+    world.disk = Some(apply(&begun, Event::Out, world.now(), 0));
+    world.consul = None;
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.processes.len(), world.consul.is_some()), (1, 1, true));
+}
+
+#[test]
+fn with_consul_away_nobody_can_notice_and_no_drain_is_waited_for() {
+    let mut world = World::new();
+    world.edit(|wanted| (wanted.drain, wanted.desired) = (Period::from_secs(600), Desired::Stop));
+    let mut record = Record::admit(world.assigned.clone().unwrap(), world.now());
+    record.process = Some(ProcessIdentity { pid: 100, start: "boot/100".to_owned() });
+    let since = world.now();
+    record.stopping = Some(Stopping { since, out: None, signalled: None });
+    let agent = Agent { record, registered: Registered::Same, consul_after: Some(instant(100)) };
+    let assigned = world.assigned.clone().unwrap();
+    let at = |now| decide(&facts(&agent, Assigned::Present(&assigned), now));
+    assert_eq!(at(since), Step::Rest(Some(since + DRAIN_LIMIT)));
+    assert_eq!(at(since + DRAIN_LIMIT), Step::Signal);
 }
 
 #[test]
@@ -429,8 +473,12 @@ fn an_end_after_a_stable_run_is_the_first_of_its_row() {
 fn instants_from_a_clock_that_went_back_count_as_now() {
     let mut record = Record::admit(assignment("hello-0"), instant(9_000));
     record.next_start = Some(instant(9_000));
-    record.stopping = Some(Stopping { since: instant(9_000), signalled: Some(instant(9_001)) });
+    record.stopping =
+        Some(Stopping { since: instant(9_000), out: Some(instant(9_000)), signalled: Some(instant(9_001)) });
     let record = after_restart(record, instant(0));
     assert_eq!((record.since, record.next_start), (instant(0), Some(instant(60))));
-    assert_eq!(record.stopping, Some(Stopping { since: instant(0), signalled: Some(instant(0)) }));
+    assert_eq!(
+        record.stopping,
+        Some(Stopping { since: instant(0), out: Some(instant(0)), signalled: Some(instant(0)) })
+    );
 }

@@ -58,6 +58,9 @@ pub(crate) struct Record {
 pub(crate) struct Stopping {
     /// When it began: the instance is taken out of Consul from here on.
     pub(crate) since: Timestamp,
+    /// When it was out of Consul; the time that balancers have to notice runs from here. Only noted where they have any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) out: Option<Timestamp>,
     /// When the stop signal was sent; the grace period runs from here.
     #[serde(default)]
     pub(crate) signalled: Option<Timestamp>,
@@ -170,7 +173,8 @@ mod tests {
         assert_eq!(dir.load().unwrap(), None);
         let mut record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
         record.ports.insert("http".to_owned(), 20_000);
-        record.stopping = Some(Stopping { since: testing::instant(1), signalled: Some(testing::instant(2)) });
+        record.stopping =
+            Some(Stopping { since: testing::instant(1), out: None, signalled: Some(testing::instant(2)) });
         dir.save(&record).unwrap();
         assert_eq!(dir.load().unwrap(), Some(record));
     }

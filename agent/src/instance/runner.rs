@@ -139,6 +139,7 @@ impl Runner {
             Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
+            Step::NoteOut => drop(self.note(Event::Out).await),
             Step::CancelStop => drop(self.note(Event::StopCancelled).await),
             Step::Signal => self.signal().await,
             Step::Kill => self.kill().await,

@@ -248,6 +248,25 @@ async fn a_stubborn_group_is_killed_whole_after_the_grace_period() {
 }
 
 #[tokio::test]
+async fn an_instance_is_out_of_consul_for_its_drain_before_it_is_asked_to_stop() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let mut wanted = world.assignment("hello-0");
+    wanted.drain = Period::from_secs(3);
+    world.assign(&wanted).await;
+    world.running(&wanted.id).await;
+    wanted.desired = Desired::Stop;
+    world.assign(&wanted).await;
+    until("it is out of Consul", || async { world.health(&wanted.id).await.is_none().then_some(()) }).await;
+    let out = tokio::time::Instant::now();
+    world.copies(&wanted.id, 1).await;
+    world.copies(&wanted.id, 0).await;
+    assert!(out.elapsed() >= Duration::from_secs(2), "it went on for {:?} only", out.elapsed());
+    world.reported(&wanted.id, "stopped", |report| report.phase == InstancePhase::Stopped).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn instances_stopped_with_their_agent_are_started_by_the_next() {
     let world = World::new().await;
     let agent = world.agent(StopMode::StopInstances);

@@ -295,6 +295,7 @@ fn assignment(id: InstanceId) -> Assignment {
             meta: own.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         },
         stop_signal: StopSignal::Term,
+        drain: Period::from_secs(0),
         stop_grace_period: Period::from_secs(2),
         created_at: Timestamp::UNIX_EPOCH,
         id,

@@ -37,6 +37,8 @@ enum Part {
     Agent,
     /// People and pipelines: `helium apply`, `helium canary promote`, ...
     Deployer,
+    /// `helium haproxy`.
+    Haproxy,
 }
 
 /// Runs `helium acl ...`.
@@ -55,6 +57,7 @@ fn policy(part: Part, keys: &Keys, node: Option<&str>) -> String {
         Part::Controller => controller(keys),
         Part::Agent => agent(root, node),
         Part::Deployer => deployer(keys),
+        Part::Haproxy => haproxy(),
     }
 }
 
@@ -120,6 +123,15 @@ fn deployer(keys: &Keys) -> String {
     text += &rule("key_prefix", &format!("{root}spec/"), "write");
     text += "# What the controller shows to metric sources and gates is named in specs, and seen by nobody else.\n";
     text += &rule("key_prefix", &keys.secrets(), "deny");
+    text
+}
+
+fn haproxy() -> String {
+    let mut text =
+        "# helium haproxy: reads the catalog, all of it, so that it can tell an empty service from lost rights.\n"
+            .to_owned();
+    text += &rule("service_prefix", "", "read");
+    text += &rule("node_prefix", "", "read");
     text
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod get;
 mod get_watch;
+pub(crate) mod haproxy;
 pub(crate) mod logs;
 pub(crate) mod node;
 mod others;
@@ -42,7 +43,7 @@ use crate::{
 /// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
-        Command::Controller(_) | Command::Agent(_) => "info",
+        Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) => "info",
         Command::Dev(_) => "warn",
         _ => "error",
     }
@@ -50,7 +51,11 @@ pub(crate) fn usual_log(command: &Command) -> &'static str {
 
 /// Whether a command runs until it is told to stop, and so deals with signals itself.
 fn is_server(command: &Command) -> bool {
-    matches!(command, Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_))
+    match command {
+        Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_) => true,
+        Command::Haproxy(args) => !args.once,
+        _ => false,
+    }
 }
 
 /// Whether a command's exit code is the verdict on something that it waits for.
@@ -118,6 +123,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Dev(args) => dev::run(args, session, console).await,
         Command::Controller(args) => controller::run(args, session, console).await,
         Command::Agent(args) => agent::run(args, session, console).await,
+        Command::Haproxy(args) => haproxy::run(args, session, console).await,
         Command::Node(command) => node::run(command, session, console).await,
         Command::Acl(command) => acl::run(&command, session, console),
         Command::Doctor(args) => doctor::run(args, session, console).await,

@@ -93,7 +93,9 @@ fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
         return None;
     }
     let stopping = draft.census().members.values().any(|member| member.state == State::Stopping);
-    let grace = if stopping { draft.spec().stop_grace_period.as_signed() } else { SignedDuration::ZERO };
+    let spec = draft.spec();
+    let grace =
+        if stopping { spec.drain.as_signed() + spec.stop_grace_period.as_signed() } else { SignedDuration::ZERO };
     let waits = if rollout.stage == Stage::Steps { steps::planned_wait(draft, rollout)? } else { SignedDuration::ZERO };
     let from = rollout.progress_at.min(draft.now()).max(draft.world.watching_since);
     Some(from + draft.spec().progress_deadline.as_signed() + waits + grace)

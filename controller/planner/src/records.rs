@@ -67,6 +67,7 @@ pub(crate) fn assignment_for(deployment: &Deployment, instance: &Instance, templ
         role: instance.role,
         service: service_entry(deployment, instance),
         stop_signal: spec.stop_signal,
+        drain: spec.drain,
         stop_grace_period: spec.stop_grace_period,
         created_at: instance.created_at,
     }

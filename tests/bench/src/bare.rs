@@ -121,6 +121,7 @@ fn pair(
         role: Role::Stable,
         service,
         stop_signal: deployment.spec.stop_signal,
+        drain: deployment.spec.drain,
         stop_grace_period: deployment.spec.stop_grace_period,
         created_at: now,
     };

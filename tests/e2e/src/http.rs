@@ -51,6 +51,11 @@ impl Http {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// One request. HTTP/1.0, so that the answer ends with the connection and never comes in chunks.
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Response> {
         let mut stream = TcpStream::connect_timeout(&self.address, TIMEOUT)?;

@@ -1,4 +1,4 @@
-//! The harness of the end-to-end tests: real Consul servers and a real Prometheus, the built binary, real processes.
+//! The harness of the end-to-end tests: real servers of Consul, Prometheus and HAProxy, the built binary, real processes.
 //!
 //! Everything here blocks: a story is a person at a terminal, and reads like one. A test that fails panics, and whatever it
 //! started is killed by pid when it is dropped. Every wait has a deadline.
@@ -13,9 +13,11 @@ pub mod availability;
 pub mod command;
 pub mod consul;
 pub mod daemon;
+pub mod haproxy;
 pub mod helium;
 pub mod http;
 pub mod line;
+pub mod load;
 pub mod ports;
 pub mod process;
 pub mod prometheus;
@@ -26,9 +28,11 @@ pub use availability::Availability;
 pub use command::Output;
 pub use consul::{Consul, Options};
 pub use daemon::Daemon;
+pub use haproxy::HaProxy;
 pub use helium::Helium;
 pub use http::Http;
 pub use line::Line;
+pub use load::{Answers, Load};
 pub use prometheus::Prometheus;
 pub use terminal::Terminal;
 pub use wait::{eventually, holds_for};

@@ -62,9 +62,11 @@ const HOUSE: &[Room] = &[
             "helium-runtime",
             "helium-sample",
             "helium-sim",
+            "helium-traffic",
         ],
         &[],
     ),
+    room("helium-traffic", &["consul-client", "helium-runtime"], &["helium-e2e"]),
     room("xtask", &["helium-crds"], &[]),
 ];
 

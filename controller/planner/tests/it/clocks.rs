@@ -89,10 +89,11 @@ fn a_node_that_leaves_under_a_clock_that_was_put_back_is_lost_in_time() {
 /// Argo Rollouts e2e 12: what only takes long to go must not trip the deadline.
 #[test]
 fn a_slow_stop_does_not_trip_the_deadline() {
-    for (surge, unavailable) in [(1, 0), (0, 1)] {
+    for (surge, unavailable, drain) in [(1, 0, 0), (0, 1, 0), (1, 0, 20)] {
         let mut model = Model::new(2, surge, unavailable).settled();
         model.deployment().spec.progress_deadline = Period::from_secs(15);
-        model.deployment().spec.stop_grace_period = Period::from_secs(30);
+        model.deployment().spec.drain = Period::from_secs(drain);
+        model.deployment().spec.stop_grace_period = Period::from_secs(30 - drain);
         model.stop_time = seconds(30);
         model.apply_version("v2");
         model.run(200);

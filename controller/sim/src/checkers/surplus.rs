@@ -94,7 +94,8 @@ fn most(deployment: &Deployment, rollout: &Rollout, truth: &Truth) -> Option<u32
 }
 
 fn grace(truth: &Truth) -> Duration {
-    truth.deployment.as_ref().map_or(Duration::ZERO, |deployment| deployment.spec.stop_grace_period.as_duration())
+    let spec = truth.deployment.as_ref().map(|deployment| &deployment.spec);
+    spec.map_or(Duration::ZERO, |spec| spec.drain.as_duration() + spec.stop_grace_period.as_duration())
 }
 
 /// Whether a controller holds the lock.

@@ -218,7 +218,7 @@ fn words_of_the_language_are_explained_and_wrong_ones_are_wrong_command_lines() 
     insta::assert_snapshot!(helium.run(&["explain", "deployment.spec.replcias"]).expect_code(2).stderr, @r"
     error: there is no field `replcias` in `deployment.spec`; did you mean `replicas`?
 
-    hint: fields there are template, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, service, stopGracePeriod, stopSignal, strategy, tags, versions
+    hint: fields there are template, drain, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, service, stopGracePeriod, stopSignal, strategy, tags, versions
     ");
     insta::assert_snapshot!(helium.run(&["wait", "deployment/web", "--for", "condition=Avaliable"]).expect_code(2).stderr, @r"
     error: invalid value 'condition=Avaliable' for '--for <WHAT>': there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts

@@ -26,3 +26,4 @@ mod screens;
 mod shell;
 mod steering;
 mod terminal;
+mod traffic;

@@ -174,3 +174,17 @@ fn a_deployer_needs_each_of_its_rights() {
         assert_ne!(code, 0, "nothing fails without {left_out}");
     }
 }
+
+#[test]
+fn the_least_policy_of_haproxy_shows_its_servers_and_proves_where_there_are_none() {
+    let (fleet, admin) = guarded(1);
+    fleet.consul.set_policy("haproxy", &admin.rules(&["haproxy"]));
+    let balancer = admin.person(&fleet.consul, "haproxy");
+    fleet.apply(&deployment("web", "1", 1, "")).ok();
+    let once = |service: &str| balancer.run(&["haproxy", "--service", service, "--file", "helium.cfg", "--once"]).ok();
+    eventually("it sees the servers", Duration::from_secs(30), || {
+        once("web").says("backend web: 1 server\n").then_some(())
+    });
+    let none = once("none").expect("backend none has no servers: Consul knows nothing of the service\n");
+    assert!(!none.says("no right"), "{none}");
+}
