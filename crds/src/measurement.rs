@@ -35,6 +35,7 @@ pub struct Question {
 
 /// What is asked, with all variables replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them, and each is on its way to a server")]
 pub enum Ask {
     /// A number of the canary, and the same of the stable version where the two are compared.
     Metric {

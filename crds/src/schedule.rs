@@ -140,8 +140,8 @@ impl Schedule {
         let after = |at: Timestamp| times.after(at);
         // The first that begins after this is the one that is on, if it has begun.
         let since = now.checked_sub(duration.as_signed()).unwrap_or(Timestamp::MIN);
-        let begun = after(since).filter(|begin| *begin <= now);
-        Ok(match begun {
+        let on = after(since).filter(|begin| *begin <= now);
+        Ok(match on {
             Some(begin) => State::Within { end: begin + duration.as_signed() },
             None => State::Before { next: after(now) },
         })

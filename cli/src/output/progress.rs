@@ -114,10 +114,8 @@ impl Progress {
     fn then(&self, next: Option<&Step>, status: &DeploymentStatus) -> String {
         let promote = format!("`helium canary promote {}`", self.name);
         let Some(next) = next else {
-            return match waits_for_a_person(status) {
-                true => format!(", all steps done, waits for {promote}"),
-                false => ", all steps done".to_owned(),
-            };
+            let waits = if waits_for_a_person(status) { format!(", waits for {promote}") } else { String::new() };
+            return format!(", all steps done{waits}");
         };
         match &next.kind {
             StepKind::Soak(period) => format!(", soak {period}"),
@@ -125,8 +123,7 @@ impl Progress {
             StepKind::Pause(Pause { promote_after: Some(period), .. }) => {
                 format!(", waits for {promote}, at most {period}")
             }
-            StepKind::Pause(_) => format!(", waits for {promote}"),
-            StepKind::Gate(Gate { person: Some(_), .. }) => format!(", waits for {promote}"),
+            StepKind::Pause(_) | StepKind::Gate(Gate { person: Some(_), .. }) => format!(", waits for {promote}"),
             StepKind::Gate(_) | StepKind::Analysis(_) => format!(", {next}"),
             StepKind::SetWeight(_) | StepKind::SetReplicas(_) => String::new(),
         }

@@ -160,7 +160,7 @@ impl Engine {
         tasks.spawn(upkeep::measure(shared, keys, elector.leadership(), until));
         let (shared, keys, until) = all();
         tasks.spawn(async move {
-            shared.measuring.run(|object| keys.add(object, Priority::CHANGE, "Measured"), until).await
+            shared.measuring.run(|object| keys.add(object, Priority::CHANGE, "Measured"), until).await;
         });
         let (shared, keys, until) = all();
         let wake: polls::Wake = Arc::new(move |object| keys.add(object, Priority::CHANGE, "HealthChanged"));

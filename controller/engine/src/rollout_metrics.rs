@@ -33,7 +33,7 @@ pub struct Of {
 pub struct Part {
     namespace: String,
     name: String,
-    part: String,
+    of: String,
 }
 
 /// The gauges of all rollouts. One that is over has none.
@@ -53,7 +53,7 @@ pub struct RolloutMetrics {
 impl RolloutMetrics {
     /// Puts every gauge into `registry`.
     pub fn register(&self, registry: &mut Registry) {
-        let phase = "1 for the phase that a Deployment is in, by `part`";
+        let phase = "1 for the phase that a Deployment is in, by `of`";
         registry.register("deployment_phase", phase, self.phase.clone());
         let requested = "What share of the instances the canary should have, in percent; 0 without one";
         registry.register("rollout_weight_requested", requested, self.requested.clone());
@@ -61,10 +61,10 @@ impl RolloutMetrics {
         registry.register("rollout_weight_achieved", achieved, self.achieved.clone());
         registry.register("rollout_step", "The step that a canary is at, from 1; 0 without one", self.step.clone());
         registry.register("rollout_steps", "How many steps there are; 0 without a canary", self.steps.clone());
-        let value = "The last number of a metric of a canary, by `part`";
+        let value = "The last number of a metric of a canary, by `of`";
         registry.register("rollout_metric_value", value, self.value.clone());
         let verdict =
-            "What the last sample of a metric counts as, by `part`: 1 good, 0 inconclusive or ignored, -1 failed";
+            "What the last sample of a metric counts as, by `of`: 1 good, 0 inconclusive or ignored, -1 failed";
         registry.register("rollout_metric_verdict", verdict, self.verdict.clone());
     }
 
@@ -127,7 +127,7 @@ impl RolloutMetrics {
 }
 
 fn part(object: &ObjectKey, part: &str) -> Part {
-    Part { namespace: object.namespace.clone(), name: object.name.clone(), part: part.to_owned() }
+    Part { namespace: object.namespace.clone(), name: object.name.clone(), of: part.to_owned() }
 }
 
 /// What a canary's weight should be and is, in percent.
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::metrics::{SharedRegistry, render};
 
-    fn status(rollout: serde_json::Value) -> DeploymentStatus {
+    fn status(rollout: &serde_json::Value) -> DeploymentStatus {
         serde_json::from_value(json!({
             "uid": "u", "observedGeneration": 1, "phase": "Progressing", "reason": "CanaryStep", "message": "",
             "wanted": 4, "healthy": 4, "current": {"version": "2", "revision": RevisionId::from("r1-aa")},
@@ -174,27 +174,27 @@ mod tests {
         metrics.register(&mut registry.lock().unwrap());
         let web = ObjectKey::new("default", "web");
         let labels = r#"{namespace="default",name="web"}"#;
-        metrics.show(&web, &status(canary("good", &json!({"is": "value", "value": 0.25}))));
+        metrics.show(&web, &status(&canary("good", &json!({"is": "value", "value": 0.25}))));
         let page = render(&registry);
         for line in [
             format!("rollout_weight_requested{labels} 20"),
             format!("rollout_weight_achieved{labels} 25"),
             format!("rollout_step{labels} 2"),
             format!("rollout_steps{labels} 2"),
-            r#"rollout_metric_value{namespace="default",name="web",part="errors"} 0.25"#.to_owned(),
-            r#"rollout_metric_verdict{namespace="default",name="web",part="errors"} 1"#.to_owned(),
-            r#"deployment_phase{namespace="default",name="web",part="Progressing"} 1"#.to_owned(),
-            r#"deployment_phase{namespace="default",name="web",part="Healthy"} 0"#.to_owned(),
+            r#"rollout_metric_value{namespace="default",name="web",of="errors"} 0.25"#.to_owned(),
+            r#"rollout_metric_verdict{namespace="default",name="web",of="errors"} 1"#.to_owned(),
+            r#"deployment_phase{namespace="default",name="web",of="Progressing"} 1"#.to_owned(),
+            r#"deployment_phase{namespace="default",name="web",of="Healthy"} 0"#.to_owned(),
         ] {
             assert!(page.contains(&line), "{line}\n{page}");
         }
 
-        metrics.show(&web, &status(canary("inconclusive", &json!({"is": "noData"}))));
+        metrics.show(&web, &status(&canary("inconclusive", &json!({"is": "noData"}))));
         let page = render(&registry);
         assert!(!page.contains("rollout_metric_value{"), "an old number is not shown as one of now\n{page}");
-        assert!(page.contains(r#"rollout_metric_verdict{namespace="default",name="web",part="errors"} 0"#), "{page}");
+        assert!(page.contains(r#"rollout_metric_verdict{namespace="default",name="web",of="errors"} 0"#), "{page}");
 
-        metrics.show(&web, &status(serde_json::Value::Null));
+        metrics.show(&web, &status(&serde_json::Value::Null));
         let page = render(&registry);
         assert!(page.contains(&format!("rollout_weight_achieved{labels} 0")) && !page.contains("verdict{"), "{page}");
         metrics.forget(&web);

@@ -45,7 +45,10 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     match request.verb {
         Verb::Restart => return restart(draft),
         Verb::Lock => return lock(draft, request),
-        Verb::Unlock => return unlock(draft, request),
+        Verb::Unlock => {
+            unlock(draft, request);
+            return Ok(());
+        }
         Verb::Abort if draft.status.rollout.is_none() => return Ok(()), // there is nothing to give up
         _ => {}
     }
@@ -62,7 +65,6 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
             rollout::abort(draft, AbortCause::Requested, &message, Some(request.by.clone()));
             Ok(())
         }
-        Verb::Abort => Ok(()), // given up already: asking again changes nothing
         Verb::Retry if under_way => Err("the rollout is under way; nothing was given up".to_owned()),
         Verb::Retry if draft.by_hand => {
             Err("the counts are set by hand; `helium scale` with a single count ends that".to_owned())
@@ -73,7 +75,8 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
             Ok(())
         }
         Verb::Resume => resume(draft),
-        Verb::Restart | Verb::Lock | Verb::Unlock => Ok(()),
+        // Given up already, so that asking again changes nothing; or answered above.
+        Verb::Abort | Verb::Restart | Verb::Lock | Verb::Unlock => Ok(()),
     }
 }
 
@@ -128,11 +131,10 @@ fn lock(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
     Ok(())
 }
 
-fn unlock(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), String> {
+fn unlock(draft: &mut Draft<'_>, request: &ControlRequest) {
     if draft.status.lock.take().is_some() {
         draft.tell("Unlocked", format!("unlocked by {}{}", request.by, because(request)));
     }
-    Ok(())
 }
 
 fn because(request: &ControlRequest) -> String {

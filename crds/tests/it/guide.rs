@@ -13,7 +13,8 @@ fn every_metric_of_the_guide_is_one_that_can_be_applied() {
     let metrics: Vec<&str> = blocks.filter(|block| block.starts_with("metrics:")).collect();
     assert_eq!(metrics.len(), 3, "Prometheus, HTTP, Consul");
     for block in metrics {
-        let block: String = block.lines().map(|line| format!("    {line}\n")).collect();
+        let block: Vec<String> = block.lines().map(|line| format!("    {line}")).collect();
+        let block = block.join("\n");
         let head = "apiVersion: helium.dev/v1\nkind: Canary\nmetadata: {name: shop}\nspec:\n  steps: [{setWeight: 50%}]\n  analysis:\n";
         let parsed = parse(&Source::new("guide.yaml", format!("{head}{block}")));
         let objects = parsed.unwrap_or_else(|report| panic!("{}", report.render(false)));

@@ -24,7 +24,7 @@ spec:
 fn canary(text: &str) -> Canary {
     match parse(&Source::new("shop.yaml", text)).unwrap().remove(0).object {
         AnyObject::Canary(canary) => canary,
-        other => panic!("{other:?}"),
+        AnyObject::Deployment(other) => panic!("{other:?}"),
     }
 }
 

@@ -37,7 +37,9 @@ impl People {
             }
             let after = edited(stored, |spec| {
                 if let Some(Value::Object(template)) = spec.get_mut("template") {
-                    settings.iter().for_each(|setting| put(template, setting));
+                    for setting in settings {
+                        put(template, setting);
+                    }
                 }
             })?;
             Ok(after.map(|mut after| {

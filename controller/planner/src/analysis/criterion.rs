@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn metric(json: serde_json::Value) -> Metric {
+    fn metric(json: &serde_json::Value) -> Metric {
         let mut whole = serde_json::json!({"name": "m", "consul": {"service": "a"}, "criterion": {}});
         whole.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
@@ -126,8 +126,9 @@ mod tests {
         Reading::Value { value: Number::new(value).unwrap() }
     }
 
-    fn judged(criterion: serde_json::Value, canary: f64, stable: Option<f64>) -> (Verdict, String) {
-        let metric = metric(serde_json::json!({ "criterion": criterion }));
+    fn judged(criterion: &str, canary: f64, stable: Option<f64>) -> (Verdict, String) {
+        let criterion: serde_json::Value = serde_json::from_str(criterion).unwrap();
+        let metric = metric(&serde_json::json!({ "criterion": criterion }));
         judge(&metric, &metric.criterion, &value(canary), stable.map(value).as_ref())
     }
 
@@ -144,7 +145,7 @@ mod tests {
             (r#"{"max": 1, "marginal": {"max": 2}}"#, 2.1, Verdict::Failed, "2.1 (at most 1)"),
             (r#"{"min": 0, "max": 1, "marginal": {"max": 2}}"#, -1.0, Verdict::Failed, "-1 (0 to 1)"),
         ] {
-            let found = judged(serde_json::from_str(criterion).unwrap(), number, None);
+            let found = judged(criterion, number, None);
             assert_eq!(found, (verdict, why.to_owned()), "{criterion} {number}");
         }
     }
@@ -184,7 +185,7 @@ mod tests {
             ),
             (r#"{"max": 11, "differenceToStable": {"max": 2}}"#, 12.0, None, Verdict::Failed, "12 (at most 11)"),
         ] {
-            let found = judged(serde_json::from_str(criterion).unwrap(), canary, stable);
+            let found = judged(criterion, canary, stable);
             assert_eq!(found, (verdict, why.to_owned()), "{criterion} {canary} {stable:?}");
         }
     }
@@ -200,10 +201,10 @@ mod tests {
             for (policy, verdict) in
                 [("inconclusive", Verdict::Inconclusive), ("fail", Verdict::Failed), ("ignore", Verdict::Ignored)]
             {
-                let metric = metric(serde_json::json!({ field: policy, "criterion": {"max": 1} }));
+                let metric = metric(&serde_json::json!({ field: policy, "criterion": {"max": 1} }));
                 assert_eq!(judge(&metric, &metric.criterion, &reading, None).0, verdict, "{field} {policy}");
             }
         }
-        assert_eq!(metric(serde_json::json!({})).max_age, Period::from_secs(300));
+        assert_eq!(metric(&serde_json::json!({})).max_age, Period::from_secs(300));
     }
 }

@@ -1,5 +1,7 @@
 //! Gates: somebody or something lets the rollout through.
 
+#![allow(clippy::needless_pass_by_value, reason = "a document reads best where it is used")]
+
 use helium_crds::{
     control::Verb,
     measurement::{Ask, GateReading},
@@ -17,8 +19,8 @@ fn at_gate(gate: Value) -> Model {
     model
 }
 
-fn shut(why: &str) -> Option<GateReading> {
-    Some(GateReading::Shut { why: why.to_owned() })
+fn shut(why: &str) -> GateReading {
+    GateReading::Shut { why: why.to_owned() }
 }
 
 fn kv() -> Value {
@@ -38,7 +40,7 @@ fn over(model: &Model) -> bool {
 #[test]
 fn a_gate_that_is_opened_lets_the_rollout_through() {
     let mut model = at_gate(kv());
-    model.gate = shut("release/web is not there");
+    model.gate = Some(shut("release/web is not there"));
     model.run(60);
     assert_eq!((model.reason(), model.live("v2")), (Reason::AtGate, 1));
     assert_eq!(
@@ -65,7 +67,7 @@ fn a_gate_that_never_answers_holds_only_what_is_behind_it() {
 #[test]
 fn a_canary_that_fails_at_a_gate_is_given_up() {
     let mut model = at_gate(kv());
-    model.gate = shut("no");
+    model.gate = Some(shut("no"));
     model.bad.insert("v2".to_owned());
     model.run_until(30, |model| model.stage() == Some(Stage::RollingBack));
 }
@@ -73,7 +75,7 @@ fn a_canary_that_fails_at_a_gate_is_given_up() {
 #[test]
 fn a_gate_is_asked_at_once_and_then_once_an_interval() {
     let mut model = at_gate(with(kv(), json!({"interval": "5s"})));
-    model.gate = shut("no");
+    model.gate = Some(shut("no"));
     model.run(21);
     let started = model.status().rollout.as_ref().unwrap().step_started_at;
     let at: Vec<i64> = model.asked.iter().map(|(at, _, _)| at.duration_since(started).as_secs()).collect();
@@ -84,7 +86,7 @@ fn a_gate_is_asked_at_once_and_then_once_an_interval() {
 fn a_gate_that_is_shut_for_too_long_does_what_it_says() {
     let limited = |does: &str| with(kv(), json!({"timeout": "30s", "onTimeout": does}));
     let mut model = at_gate(limited("abort"));
-    model.gate = shut("not yet");
+    model.gate = Some(shut("not yet"));
     model.run_until(40, |model| model.stage() == Some(Stage::RollingBack));
     let abort = model.status().rollout.as_ref().unwrap().abort.clone().unwrap();
     assert_eq!(abort.cause, AbortCause::GateShut);

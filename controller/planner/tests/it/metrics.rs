@@ -2,6 +2,8 @@
 //!
 //! The facts of other controllers that are named here come from their own tests; where ours differs, the test says how.
 
+#![allow(clippy::needless_pass_by_value, reason = "a document reads best where it is used")]
+
 use helium_crds::{
     measurement::{Ask, Probe, Query, Reading},
     status::{AbortCause, MetricState, Reason, Stage, Verdict, WaitingOn},

@@ -249,7 +249,7 @@ fn roll(model: &mut Model, version: &str) {
     });
 }
 
-/// Argo Rollouts' TestRollbackWindow: with a window of 2, back over one revision takes no steps, and back over two does.
+/// Argo Rollouts' `TestRollbackWindow`: with a window of 2, back over one revision takes no steps, and back over two does.
 #[test]
 fn back_within_the_rollback_window_takes_no_steps() {
     for (versions, steps) in [(vec!["v2", "v3", "v4"], false), (vec!["v2", "v3", "v4", "v5"], true)] {
