@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story fails by panicking, in its helpers too")]
 
 mod fleet;
+mod judged;
 mod scene;
 mod troubles;
 mod values;
