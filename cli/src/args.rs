@@ -7,7 +7,7 @@ use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
     acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs,
-    node, request, rollout, sample, scale, schema, set, validate, version, wait,
+    node, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -15,7 +15,7 @@ const AFTER_HELP: &str = "\
 Data goes to stdout and words to stderr. Progress (--wait, rollout status) is what a command was asked for and goes to stdout; with
 -o it goes to stderr, and stdout holds the documents alone. Colours only on a terminal, never with NO_COLOR or TERM=dumb.
 
-Exit codes: 0 ok; 1 differences (diff only); 2 usage or validation; 3 conflict; 4 not found; 5 timeout; 6 rollout failed;
+Exit codes: 0 ok; 1 differences (diff, plan); 2 usage or validation; 3 conflict; 4 not found; 5 timeout; 6 rollout failed;
 7 refused by a lock, window or guard; 8 store unreachable; 9 not authorised; 10 internal; 130 interrupted";
 
 /// Deployments and canaries over Consul, without Kubernetes.
@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Apply(apply::ApplyArgs),
     /// Show what apply would change; exit code 1 if there is something
     Diff(diff::DiffArgs),
+    /// Foresee what apply would do, step by step, in a simulated world; exit code 1 if there is something
+    Plan(plan::PlanArgs),
     /// Check files without any store
     Validate(validate::ValidateArgs),
     /// List objects

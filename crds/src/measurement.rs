@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     gate::{KvValue, Webhook},
-    metric::{ConsulService, HttpJson, Prometheus},
+    metric::{ConsulService, Criterion, HttpJson, Prometheus},
     period::Period,
     quantity::Number,
 };
@@ -45,6 +45,8 @@ pub enum Ask {
         stable: Option<Query>,
         /// A number that its source dates further back than this is stale.
         max_age: Period,
+        /// Which numbers are good: no source is told, but a rehearsal, which has none, answers by it.
+        criterion: Criterion,
     },
     /// Whether a webhook lets the rollout through, and the document that is posted.
     Webhook(Webhook, String),

@@ -48,15 +48,15 @@ pub(crate) async fn run(args: DiffArgs, session: &Session, console: &mut Console
         console.data(to_json(&items(&values))?)?;
     } else {
         for preview in &different {
-            let (before, after) = texts(preview)?;
-            let text = unified(&preview.object.to_string(), &before, &after, console);
+            let text = text(preview, console)?;
             console.data(text)?;
         }
     }
     Ok(if different.is_empty() { Exit::Ok } else { Exit::Different })
 }
 
-fn as_json(preview: &Applied) -> Result<Value, Failure> {
+/// One difference as a document.
+pub(super) fn as_json(preview: &Applied) -> Result<Value, Failure> {
     Ok(json!({
         "object": preview.object.to_string(),
         "outcome": preview.outcome.as_str(),
@@ -64,6 +64,12 @@ fn as_json(preview: &Applied) -> Result<Value, Failure> {
         "after": declared(&preview.after)?,
         "warnings": preview.warnings,
     }))
+}
+
+/// One difference as a unified diff.
+pub(super) fn text(preview: &Applied, console: &Console) -> Result<String, Failure> {
+    let (before, after) = texts(preview)?;
+    Ok(unified(&preview.object.to_string(), &before, &after, console))
 }
 
 /// Both sides as YAML, without what Helium keeps.

@@ -19,6 +19,7 @@ pub(crate) mod haproxy;
 pub(crate) mod logs;
 pub(crate) mod node;
 mod others;
+pub(crate) mod plan;
 pub(crate) mod request;
 pub(crate) mod rollout;
 pub(crate) mod sample;
@@ -106,6 +107,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
     match command {
         Command::Apply(args) => apply::run(args, session, console).await,
         Command::Diff(args) => diff::run(args, session, console).await,
+        Command::Plan(args) => plan::run(args, session, console).await,
         Command::Validate(args) => validate::run(&args, session, console),
         Command::Get(args) => get::run(args, session, console).await,
         Command::Describe(args) => describe::run(args, session, console).await,

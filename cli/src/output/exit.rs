@@ -9,7 +9,7 @@ use helium_engine::people::PeopleError;
 pub(crate) enum Exit {
     /// All is well.
     Ok = 0,
-    /// `diff` found differences.
+    /// `diff` or `plan` found something that would change.
     Different = 1,
     /// The command line, or a document, is wrong.
     Usage = 2,

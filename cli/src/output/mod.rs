@@ -5,6 +5,7 @@ pub(crate) mod exit;
 pub(crate) mod explain;
 pub(crate) mod format;
 pub(crate) mod object_table;
+pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod time;

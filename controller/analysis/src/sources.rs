@@ -90,7 +90,7 @@ impl Sources {
 
     async fn answer(&self, ask: &Ask) -> Found {
         match ask {
-            Ask::Metric { canary, stable, max_age } => {
+            Ask::Metric { canary, stable, max_age, .. } => {
                 let at = Moment { now: self.ports.now(), max_age: *max_age };
                 let stable = async {
                     match stable {

@@ -76,16 +76,13 @@ pub(crate) fn is_open(rollout: &Rollout) -> bool {
 }
 
 /// What is waited for at a gate that is shut.
-pub(crate) fn waiting(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> WaitingOn {
+pub(crate) fn waiting(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Vec<WaitingOn> {
     let until = until(rollout, gate);
-    match gate.person {
-        Some(_) => WaitingOn::Gate {
-            what: format!("helium canary promote {}", draft.world.deployment.key()),
-            seen: None,
-            until,
-        },
-        None => WaitingOn::Gate { what: gate.to_string(), seen: seen(rollout), until },
-    }
+    let shut = WaitingOn::Gate { what: gate.to_string(), seen: seen(rollout), until };
+    let command = format!("helium canary promote {}", draft.world.deployment.key());
+    let person = gate.person.map(|_| WaitingOn::Person { command });
+    // Of a person's gate only its end has to be told beside the person.
+    person.iter().cloned().chain((person.is_none() || until.is_some()).then_some(shut)).collect()
 }
 
 fn seen(rollout: &Rollout) -> Option<String> {

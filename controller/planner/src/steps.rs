@@ -192,7 +192,7 @@ fn is_done(draft: &Draft<'_>, rollout: &Rollout, step: &Step) -> Result<(), Vec<
             Err(vec![WaitingOn::Person { command: format!("helium canary promote {key}") }])
         }
         StepKind::Gate(_) if gate::is_open(rollout) => Ok(()),
-        StepKind::Gate(gate) => Err(vec![gate::waiting(draft, rollout, gate)]),
+        StepKind::Gate(gate) => Err(gate::waiting(draft, rollout, gate)),
     }
 }
 

@@ -4,11 +4,8 @@
 //! One seed decides everything, so whatever goes wrong can be seen again. Read on in this order: [`run`] (one seed from begin to
 //! end), [`world`] (how a world is put together), [`wire`] (where faults come in and where the checkers look), [`checkers`] (what
 //! must hold), [`nemesis`] and [`users`] (who makes trouble), [`defects`] (bugs on purpose, one for each checker), [`story`]
-//! (scripts with golden output), [`exhaust`] (a crash at every call).
-
-/// Worlds are made of small allocations, on all cores at once.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+//! (scripts with golden output), [`exhaust`] (a crash at every call). [`preview`] is for the CLI: what an apply
+//! would do.
 
 pub mod agent;
 pub mod checkers;
@@ -23,6 +20,7 @@ pub mod nemesis;
 pub mod net;
 pub mod ops;
 pub mod parallel;
+pub mod preview;
 pub mod rng;
 pub mod run;
 pub mod show;

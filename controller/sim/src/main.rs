@@ -14,6 +14,10 @@ use helium_sim::{
     trace,
 };
 
+/// Worlds are made of small allocations, on all cores at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that once found something are run before all others.
 const REGRESSIONS: &str = include_str!("../regressions.txt");
 /// One seed in so many is run twice, and must give the same trace.

@@ -12,7 +12,7 @@ use helium_crds::{
     Period, RevisionId,
     deployment::service_name,
     measurement::{Ask, Probe, Query, Question},
-    metric::{HttpJson, Metric, Prometheus},
+    metric::{Criterion, HttpJson, Metric, Prometheus},
     status::{HoldKind, Rollout, RolloutKind, Stage},
     step::{InlineAnalysis, StepKind},
     variables,
@@ -103,18 +103,19 @@ fn window(draft: &Draft<'_>, rollout: &Rollout, metric: &Metric) -> Period {
 
 fn resolved(draft: &Draft<'_>, rollout: &Rollout, metric: &Metric) -> Ask {
     let window = window(draft, rollout, metric);
-    let stable = draft.stable().filter(|_| compares(rollout, metric));
+    let stable = draft.stable().filter(|_| criterion(rollout, metric).compares());
     Ask::Metric {
         canary: query(draft, &rollout.revision, metric, window),
         stable: stable.map(|stable| query(draft, stable, metric, window)),
         max_age: metric.max_age,
+        criterion: *criterion(rollout, metric),
     }
 }
 
-/// Whether the criterion that holds now compares with the stable version.
-fn compares(rollout: &Rollout, metric: &Metric) -> bool {
+/// The criterion that holds now: the present step's, or the metric's own.
+pub(super) fn criterion<'m>(rollout: &'m Rollout, metric: &'m Metric) -> &'m Criterion {
     let step = rollout.steps.get(rollout.step as usize);
-    step.and_then(|step| step.criteria.get(&metric.name)).unwrap_or(&metric.criterion).compares()
+    step.and_then(|step| step.criteria.get(&metric.name)).unwrap_or(&metric.criterion)
 }
 
 /// The question of the canary as it is asked now, for people.

@@ -40,10 +40,8 @@ fn enter(draft: &mut Draft<'_>, metric: &Metric, answer: &Answer) {
     let Found::Metric { canary, stable } = &answer.found else { return };
     let now = draft.now();
     let query = questions::in_words(draft, metric);
-    let step = draft.status.rollout.as_ref().and_then(|rollout| rollout.steps.get(rollout.step as usize));
-    let criterion = step.and_then(|step| step.criteria.get(&metric.name)).unwrap_or(&metric.criterion);
-    let (verdict, why) = judge(metric, criterion, canary, stable.as_ref());
     let Some(rollout) = draft.rollout_mut() else { return };
+    let (verdict, why) = judge(metric, questions::criterion(rollout, metric), canary, stable.as_ref());
     let state = rollout.analysis.metrics.entry(metric.name.clone()).or_default();
     let sample = Sample { at: answer.at.min(now), canary: canary.clone(), stable: stable.clone(), verdict, why };
     count(state, metric, &sample);

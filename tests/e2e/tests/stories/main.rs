@@ -19,6 +19,7 @@ mod looking;
 mod numbers;
 mod outage;
 mod people;
+mod planned;
 mod readme;
 mod rights;
 mod said;

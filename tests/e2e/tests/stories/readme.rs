@@ -133,6 +133,20 @@ fn the_readme_s_story_holds_on_helium_dev() {
 }
 
 #[test]
+fn a_plan_on_helium_dev_says_the_same_each_time_and_changes_nothing() {
+    let person = Helium::nowhere();
+    let mut dev = Dev::start(&person, &[]);
+    dev.daemon.wait_to_say("deployment/hello  Healthy  3/3  1.0.0", ROLLOUT);
+    let running = instances_in(person.folder());
+    let plan = || dev.helium.run(&["plan", "-f", &Helium::example("hello/v2.yaml")]).expect_code(1).stdout;
+    let first = plan();
+    assert!(first.contains("promoted 2.0.0: 3/3 healthy"), "{first}");
+    assert_eq!(first, plan());
+    assert_eq!(instances_in(person.folder()), running);
+    dev.daemon.interrupt(Duration::from_mins(1));
+}
+
+#[test]
 fn dev_keeps_its_state_and_adopts_what_a_crash_left_running() {
     let person = Helium::nowhere();
     let mut dev = Dev::start(&person, &[]);

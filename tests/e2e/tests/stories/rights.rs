@@ -75,6 +75,8 @@ fn the_least_policies_are_enough_for_everything_that_people_do() {
     ] {
         fleet.helium.run(command).ok();
     }
+    let file = fleet.helium.write("planned.yaml", &deployment("web", "3", 3, ""));
+    fleet.helium.run(&["plan", "-f", &file]).expect_code(1).expect("promoted 3: 3/3 healthy");
     fleet.helium.run(&["node", "list"]).ok().expect(&fleet.node(1));
     fleet.helium.run(&["delete", "canary/web"]).ok();
     fleet.helium.run(&["rollout", "undo", "web"]).ok();
