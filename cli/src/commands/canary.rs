@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use helium_crds::control::Verb;
 
 use super::{
+    canary_get::{self, CanaryGetArgs},
     request::{More, RequestArgs, send, send_more},
     rollout::{HoldArgs, hold},
 };
@@ -15,6 +16,8 @@ use crate::{
 /// What can be asked of a canary.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CanaryCommand {
+    /// Show its steps, versions, instances and metrics as a tree
+    Get(CanaryGetArgs),
     /// End the present pause, gate or soak, or promote after the last step; canaries that fail are not promoted
     Promote(PromoteArgs),
     /// Give the canary up: the stable version takes over again
@@ -55,6 +58,7 @@ pub(crate) struct RetryArgs {
 /// Runs `helium canary ...`.
 pub(crate) async fn run(command: CanaryCommand, session: &Session, console: &mut Console) -> Outcome {
     match command {
+        CanaryCommand::Get(args) => canary_get::run(args, session, console).await,
         CanaryCommand::Promote(args) => {
             let verb = if args.full { Verb::PromoteFull } else { Verb::Promote };
             let more = More { step: args.to_step, ..More::default() };

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::{
     output::{
         Console, Failure,
+        canvas::{Canvas, Size, cut, size},
         explain::waiting_line,
         object_table::{phase_of, phase_tone, version},
     },
@@ -17,18 +18,13 @@ use crate::{
 
 /// How often the tree is drawn again for the sake of the times in it.
 const TICK: Duration = Duration::from_secs(1);
-/// The size that is taken where a terminal does not tell its own.
-const WIDTH: usize = 80;
-const HEIGHT: usize = 24;
-
 /// The columns of an object's line: `deployment/hello  Healthy  3/3  1.0.0`.
 type Cells = [String; 4];
 
 /// What was shown last.
 pub(super) struct Screen {
     redraw: bool,
-    /// How many lines of the last drawing stand above the cursor.
-    drawn: usize,
+    canvas: Canvas,
     /// The last line of each object.
     shown: BTreeMap<ObjectRef, Cells>,
 }
@@ -36,7 +32,7 @@ pub(super) struct Screen {
 impl Screen {
     /// An empty screen. `redraw`: on a terminal that can move its cursor, the tree is drawn over the last one.
     pub(super) fn new(redraw: bool) -> Self {
-        Self { redraw, drawn: 0, shown: BTreeMap::new() }
+        Self { redraw, canvas: Canvas::default(), shown: BTreeMap::new() }
     }
 
     /// Shows every Deployment as it changes, for ever.
@@ -98,29 +94,8 @@ impl Screen {
         console: &mut Console,
     ) -> Result<(), Failure> {
         let lines = frame(views, size(), session.ports.now(), console);
-        // Up to the first line of the last drawing, and clear what is below.
-        let up = if self.drawn > 0 { format!("\x1b[{}A\x1b[J", self.drawn) } else { String::new() };
-        self.drawn = lines.len();
-        let mut text = lines.join("\n");
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        console.data(up + &text)
+        self.canvas.draw(&lines, console)
     }
-}
-
-/// How much fits on the screen.
-#[derive(Clone, Copy, Debug)]
-struct Size {
-    width: usize,
-    height: usize,
-}
-
-/// The size of the terminal now.
-fn size() -> Size {
-    let told = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-    let or = |told: Option<u16>, usual: usize| told.filter(|&told| told > 0).map_or(usual, usize::from);
-    Size { width: or(told.map(|size| size.ws_col), WIDTH), height: or(told.map(|size| size.ws_row), HEIGHT) }
 }
 
 /// The tree as lines that fit: one that wraps, or that has left the screen, could not be drawn over.
@@ -146,11 +121,6 @@ fn frame(views: &[(&Stored, Option<&DeploymentStatus>)], size: Size, now: Timest
         lines.push(cut(&format!("... {hidden} more lines; `helium get deployments` shows all"), size.width));
     }
     lines
-}
-
-/// As much of a line as fits.
-fn cut(line: &str, width: usize) -> String {
-    line.chars().take(width).collect()
 }
 
 fn cells(stored: &Stored, status: Option<&DeploymentStatus>) -> Cells {

@@ -4,6 +4,7 @@ pub(crate) mod acl;
 pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod canary;
+mod canary_get;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod describe;

@@ -1,5 +1,6 @@
 //! What people read: tables, documents, progress, explanations, colours and exit codes.
 
+pub(crate) mod canvas;
 pub(crate) mod console;
 pub(crate) mod exit;
 pub(crate) mod explain;
@@ -9,6 +10,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod time;
+pub(crate) mod tree;
 
 pub(crate) use console::{Console, Tone};
 pub(crate) use exit::{Exit, Failure, Outcome};

@@ -56,6 +56,10 @@ pub enum Defect {
     S10Clock,
     /// Writes the time into the status.
     S11,
+    /// Does not mind what metrics say, nor whether they say anything.
+    S12,
+    /// Does not give up what metrics say no to.
+    S13,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
@@ -72,7 +76,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::S1,
         Self::S1OneLess,
         Self::S2,
@@ -95,6 +99,8 @@ impl Defect {
         Self::S10Back,
         Self::S10Clock,
         Self::S11,
+        Self::S12,
+        Self::S13,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,

@@ -82,11 +82,13 @@ impl Instruments {
             return Reading::Error { why: "connection refused".to_owned() };
         }
         let Query::Prometheus(prometheus, _) = query else { return Reading::NoData };
-        let Some(version) = prometheus.query.strip_prefix("errors of ").filter(|_| mood != Mood::Empty) else {
-            return Reading::NoData;
-        };
+        let asked = prometheus.query.strip_prefix("errors of ").and_then(|asked| asked.split_once(" of "));
+        let Some((version, deployment)) = asked.filter(|_| mood != Mood::Empty) else { return Reading::NoData };
         let lies = mood == Mood::Lying || self.strikes(FaultKind::SourceLies);
         let many = (Behaviour::of(version) == Behaviour::Failing) != lies;
+        if !many {
+            self.net.check(|checkers, net| checkers.good_number(deployment, version, net.now()));
+        }
         Number::new(if many { MANY } else { FEW }).map_or(Reading::NoData, |value| Reading::Value { value })
     }
 

@@ -75,7 +75,7 @@ impl Wish {
 pub fn canary(name: &str, steps: &Value, auto_promote: bool, judged: bool) -> Result<AnyObject, DecodeError> {
     let errors = json!({
         "name": "errors",
-        "prometheus": {"url": "http://prometheus", "query": "errors of ${VERSION}"},
+        "prometheus": {"url": "http://prometheus", "query": "errors of ${VERSION} of ${DEPLOYMENT}"},
         "criterion": {"max": 5},
         "interval": "4s",
     });

@@ -1,4 +1,4 @@
-//! The checkers: what must hold after every write of a controller (S1 to S11), and in the end (L1 to L3).
+//! The checkers: what must hold after every write of a controller (S1 to S13), and in the end (L1 to L3).
 //!
 //! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
 //! allowed to make things late; it is never allowed to make them wrong.
@@ -9,6 +9,7 @@
 
 mod availability;
 mod canary;
+mod evidence;
 mod history;
 mod leftovers;
 mod ownership;
@@ -65,6 +66,7 @@ pub struct Checkers {
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
     surplus: BTreeMap<ObjectKey, Surplus>,
+    good: evidence::Good,
     ticked: Duration,
     commits: u64,
     shared: u64,
@@ -292,6 +294,8 @@ impl Checkers {
         self.check_surge(&commit);
         self.check_ordinals(&commit);
         self.check_canary(&commit);
+        self.check_metric_evidence(&commit);
+        self.check_limits(&commit);
         self.check_sight(&commit);
         self.check_hold(&commit);
         self.check_status(&commit);

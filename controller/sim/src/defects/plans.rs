@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use helium_crds::{
     RevisionId,
     instance::{Assignment, Desired, Instance, instance_id},
-    status::{Rollout, Stage},
+    status::{AbortCause, Rollout, Stage},
 };
 use helium_planner::{Action, Decision, Fleet, Plan, Sight, StopCause, Trusted, World, plan};
 use jiff::Timestamp;
@@ -31,6 +31,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S10Back => |world| changed(world, see_less),
         Defect::S10Clock => |world| changed(world, set_clocks_back),
         Defect::S11 => |world| changed(world, |world, plan| plan.status.message = world.now.to_string()),
+        Defect::S12 => plan_without_metrics,
+        Defect::S13 => |world| changed(world, go_on_nevertheless),
         Defect::L1 => |world| changed(world, leave_one_out),
         Defect::L1Record => |world| changed(world, keep_records),
         Defect::L1Forgotten => |world| changed(world, forget_what_runs),
@@ -136,6 +138,26 @@ fn repeat_an_ordinal(world: &World, plan: &mut Plan) {
         if let Some(ordinal) = ordinal {
             *action = renamed(instance, assignment, &instance.revision.clone(), ordinal);
         }
+    }
+}
+
+/// As if there were no metrics at all.
+fn plan_without_metrics(world: &World) -> Decision {
+    let mut world = world.clone();
+    if let Some(canary) = world.canary.as_mut() {
+        canary.spec.analysis.metrics.clear();
+    }
+    plan(&world)
+}
+
+/// What was just given up by a metric is at its step again.
+fn go_on_nevertheless(world: &World, plan: &mut Plan) {
+    let before = world.status.as_ref().and_then(|status| status.rollout.clone());
+    let Some(rollout) = plan.status.rollout.as_mut() else { return };
+    let given_up = rollout.abort.as_ref().is_some_and(|abort| abort.cause == AbortCause::MetricFailed);
+    if let Some(before) = before.filter(|before| given_up && before.stage == Stage::Steps) {
+        (rollout.stage, rollout.abort) = (before.stage, None);
+        plan.actions.clear();
     }
 }
 
