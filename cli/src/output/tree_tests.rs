@@ -9,7 +9,7 @@ fn now() -> Timestamp {
     "2026-01-01T00:10:00Z".parse().unwrap()
 }
 
-fn status(more: serde_json::Value) -> DeploymentStatus {
+fn status(more: &serde_json::Value) -> DeploymentStatus {
     let sample = |verdict: &str, why: &str| {
         json!({"samples": [{"at": "2026-01-01T00:09:48Z", "canary": {"is": "noData"}, "verdict": verdict, "why": why}],
                "query": "q", "good": 3, "taken": 4})
@@ -82,7 +82,7 @@ fn drawn(status: &DeploymentStatus) -> String {
 
 #[test]
 fn a_canary_is_shown_with_its_steps_its_instances_and_its_numbers() {
-    insta::assert_snapshot!(drawn(&status(json!({}))), @r"
+    insta::assert_snapshot!(drawn(&status(&json!({}))), @r"
     ├ 2.0.0 at step 2/3 (gate: release/hello = open): canary 25% (1 of 4), 1 of 1 passing
     │   stands at a gate (release/hello = open): there is no such key
     ├ steps
@@ -102,6 +102,6 @@ fn a_canary_is_shown_with_its_steps_its_instances_and_its_numbers() {
 #[test]
 fn a_canary_that_was_given_up_shows_where() {
     let abort = json!({"stage": "rollingBack", "abort": {"cause": "MetricFailed", "message": "m", "step": 1, "steps": 3, "at": "2026-01-01T00:09:00Z"}});
-    let shown = drawn(&status(abort));
+    let shown = drawn(&status(&abort));
     assert!(shown.contains("✓ 1 setWeight 20%, soak 10s\n") && shown.contains("✗ 2 gate"), "{shown}");
 }

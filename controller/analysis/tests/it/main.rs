@@ -20,7 +20,7 @@ use helium_crds::{
     gate::Webhook,
     keys::Keys,
     measurement::{Ask, Found, GateReading, Query, Reading},
-    metric::{Aggregate, HttpJson, Prometheus},
+    metric::{Aggregate, Criterion, HttpJson, Prometheus},
     secret::{Auth, SecretRef},
 };
 use helium_runtime::ports::Ports;
@@ -61,7 +61,12 @@ impl World {
 
     /// One reading of a query; nothing may be older than a minute.
     async fn look(&self, query: Query) -> Reading {
-        let ask = Ask::Metric { canary: query, stable: None, max_age: Period::from_secs(60) };
+        let ask = Ask::Metric {
+            canary: query,
+            stable: None,
+            max_age: Period::from_secs(60),
+            criterion: Criterion::default(),
+        };
         match self.sources.measure(&ask).await {
             Found::Metric { canary, stable: None } => canary,
             other => panic!("{other:?}"),

@@ -138,7 +138,7 @@ async fn the_canary_and_the_stable_version_are_asked_at_the_same_time() {
     };
     let server = Server::start(None, handler).await;
     let (canary, stable) = (asked(&server.url("/canary"), 0), Some(asked(&server.url("/stable"), 0)));
-    let ask = Ask::Metric { canary, stable, max_age: Period::from_secs(60) };
+    let ask = Ask::Metric { canary, stable, max_age: Period::from_secs(60), criterion: Criterion::default() };
     let found = World::new().sources.measure(&ask).await;
     assert_eq!(found, Found::Metric { canary: value(2.0), stable: Some(value(2.0)) });
 }

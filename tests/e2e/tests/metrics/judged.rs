@@ -24,7 +24,7 @@ struct Shop {
     node: String,
     stop: Arc<AtomicBool>,
     customers: Option<JoinHandle<()>>,
-    _daemons: Vec<Daemon>,
+    daemons: Vec<Daemon>,
 }
 
 impl Shop {
@@ -44,7 +44,7 @@ impl Shop {
         let stop = Arc::new(AtomicBool::new(false));
         let customers = Some(customers(consul.http(), Arc::clone(&stop)));
         let daemons = vec![controller, agent];
-        Self { helium, consul, prometheus, controller: Http::on(port), node, stop, customers, _daemons: daemons }
+        Self { helium, consul, prometheus, controller: Http::on(port), node, stop, customers, daemons }
     }
 
     /// The Deployment at a version, whose instances fail so many of their answers, beside its Canary.
@@ -109,7 +109,7 @@ impl Drop for Shop {
         if let Some(customers) = self.customers.take() {
             drop(customers.join());
         }
-        self._daemons.clear();
+        self.daemons.clear();
         for pid in process::with_variable("HELIUM_NODE", &self.node) {
             process::kill(pid);
         }

@@ -8,7 +8,7 @@ use helium_crds::{
     Number, Period,
     keys::Keys,
     measurement::{Ask, Found, Query, Reading},
-    metric,
+    metric::{self, Criterion},
 };
 use helium_e2e::{Consul, Daemon, Helium, Http, eventually, ports};
 use helium_runtime::ports::Ports;
@@ -34,7 +34,11 @@ impl Asker {
 
     /// Asks, with nothing older than `max_age`.
     pub(crate) async fn ask(&self, query: Query, max_age: Period) -> Reading {
-        match self.sources.measure(&Ask::Metric { canary: query, stable: None, max_age }).await {
+        match self
+            .sources
+            .measure(&Ask::Metric { canary: query, stable: None, max_age, criterion: Criterion::default() })
+            .await
+        {
             Found::Metric { canary, .. } => canary,
             Found::Gate(_) => panic!("no gate was asked for"),
         }
@@ -42,7 +46,12 @@ impl Asker {
 
     /// The canary's number and the stable version's.
     pub(crate) fn both(&self, canary: Query, stable: Query) -> (Reading, Reading) {
-        let ask = Ask::Metric { canary, stable: Some(stable), max_age: Period::from_secs(60) };
+        let ask = Ask::Metric {
+            canary,
+            stable: Some(stable),
+            max_age: Period::from_secs(60),
+            criterion: Criterion::default(),
+        };
         match self.runtime.block_on(self.sources.measure(&ask)) {
             Found::Metric { canary, stable: Some(stable) } => (canary, stable),
             other => panic!("{other:?}"),
