@@ -75,7 +75,7 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             format!("stands at a gate ({what}){seen}{until}")
         }
         WaitingOn::Shut { why, until } => match until {
-            Some(until) => format!("may not go on: {why}; until {until} ({})", left(*until)),
+            Some(until) => format!("may not go on: {why}; until {} ({})", second(*until), left(*until)),
             None => format!("may not go on: {why}"),
         },
         WaitingOn::Available { available, needed } => {
@@ -143,6 +143,11 @@ fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
 
 fn count(number: u32, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// An instant to the second: nobody reads more of it.
+fn second(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
 }
 
 fn have_been(instances: u32) -> String {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use helium_crds::{AnyObject, Kind, Metadata};
+use helium_crds::{AnyObject, Kind, Metadata, deployment::CAUSE_ANNOTATION};
 
 use super::{
     People, PeopleError, Row, checks,
@@ -119,6 +119,7 @@ impl People {
         // What an older Helium wrote may lack defaults that are written out today; that alone is no change.
         let canonical = manifest::typed(&stored).and_then(|old| manifest::stored(&old));
         let same_spec = canonical.as_ref().is_ok_and(|canonical| canonical.spec == after.spec);
+        after.metadata.annotations = annotations(&stored.metadata, &after.metadata, same_spec);
         let (old, new) = (&stored.metadata, &after.metadata);
         if same_spec && old.labels == new.labels && old.annotations == new.annotations {
             let applied = applied(object, Outcome::Unchanged, Some(stored.clone()), stored, None);
@@ -170,6 +171,17 @@ impl People {
         }
         Ok(Write { object, key, value, index })
     }
+}
+
+/// What begins the annotations by which Helium's own commands note something: a file that does not name them leaves them as they are.
+const OWN_ANNOTATIONS: &str = "helium.dev/";
+
+/// The annotations of an object after an apply. Why it was changed last is over when it is changed again.
+fn annotations(stored: &Metadata, declared: &Metadata, same_spec: bool) -> BTreeMap<String, String> {
+    let own = stored.annotations.iter().filter(|(name, _)| name.starts_with(OWN_ANNOTATIONS));
+    let kept = own.filter(|(name, _)| same_spec || *name != CAUSE_ANNOTATION);
+    let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+    kept.chain(declared.annotations.clone()).collect()
 }
 
 fn applied(

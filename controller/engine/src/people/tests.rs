@@ -23,6 +23,7 @@ use super::*;
 
 mod edits;
 mod pairs;
+mod set;
 
 const HELLO: &str = r#"
 apiVersion: helium.dev/v1
