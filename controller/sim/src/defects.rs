@@ -60,6 +60,8 @@ pub enum Defect {
     S12,
     /// Does not give up what metrics say no to.
     S13,
+    /// Begins a version while two others that never served are there.
+    S14,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
@@ -76,7 +78,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::S1,
         Self::S1OneLess,
         Self::S2,
@@ -101,6 +103,7 @@ impl Defect {
         Self::S11,
         Self::S12,
         Self::S13,
+        Self::S14,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,

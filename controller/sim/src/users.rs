@@ -143,7 +143,8 @@ impl Users {
     async fn deed(&self, name: &str, deed: u64) -> Result<String, PeopleError> {
         let key = ObjectKey::new("default", name);
         match deed {
-            0..28 | 96.. => self.new_version(name).await,
+            0..22 | 96.. => self.new_version(name).await,
+            22..28 => self.in_haste(name).await,
             28..38 => {
                 let replicas = self.drawn(|rng| u32::try_from(rng.below(6)).unwrap_or(0));
                 self.people.scale(&[(key, replicas)]).await?;
@@ -173,6 +174,17 @@ impl Users {
         self.people.apply(&[object]).await?;
         lock(&self.wishes).insert(name.to_owned(), wish);
         Ok(said)
+    }
+
+    /// Somebody does not wait for what they applied, and applies the next, and the next.
+    async fn in_haste(&self, name: &str) -> Result<String, PeopleError> {
+        let mut said = Vec::new();
+        for _ in 0..4 {
+            said.push(self.new_version(name).await?);
+            let pause = self.drawn(|rng| rng.between(Duration::from_secs(1), Duration::from_secs(4)));
+            tokio::time::sleep(pause).await;
+        }
+        Ok(format!("in haste: {}", said.join(", ")))
     }
 
     fn next_wish(&self, name: &str) -> Wish {

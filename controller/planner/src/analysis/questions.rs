@@ -18,6 +18,7 @@ use helium_crds::{
     variables,
 };
 use jiff::{SignedDuration, Timestamp};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::evidence;
 use crate::{draft::Draft, records, steps};
@@ -132,13 +133,14 @@ pub(super) fn in_words(draft: &Draft<'_>, metric: &Metric) -> String {
 }
 
 fn query(draft: &Draft<'_>, revision: &RevisionId, metric: &Metric, window: Period) -> Query {
-    let fill = |text: &str| replaced(draft, revision, window, text);
+    let fill = |text: &str| replaced(draft, revision, window, text, |value| value);
     if let Some(prometheus) = &metric.prometheus {
         return Query::Prometheus(Prometheus { query: fill(&prometheus.query), ..prometheus.clone() }, window);
     }
     if let Some(http) = &metric.http {
         let body = http.body.as_deref().map(fill);
-        return Query::Http(HttpJson { url: fill(&http.url), body, ..http.clone() });
+        let url = replaced(draft, revision, window, &http.url, in_url);
+        return Query::Http(HttpJson { url, body, ..http.clone() });
     }
     let mut consul = metric.consul.clone().unwrap_or_else(|| helium_crds::metric::ConsulService {
         service: service_name(&draft.world.deployment),
@@ -149,10 +151,16 @@ fn query(draft: &Draft<'_>, revision: &RevisionId, metric: &Metric, window: Peri
 }
 
 /// A text with its variables replaced. Validation has seen to it that there are no others; if one is left, the source says so.
-fn replaced(draft: &Draft<'_>, revision: &RevisionId, window: Period, text: &str) -> String {
+fn replaced(
+    draft: &Draft<'_>,
+    revision: &RevisionId,
+    window: Period,
+    text: &str,
+    write: fn(String) -> String,
+) -> String {
     let metadata = &draft.world.deployment.metadata;
     let lookup = |name: &str| {
-        Some(Cow::Owned(match name {
+        Some(Cow::Owned(write(match name {
             "SERVICE" => service_name(&draft.world.deployment),
             "DEPLOYMENT" => metadata.name.clone(),
             "NAMESPACE" => metadata.namespace.clone(),
@@ -165,7 +173,14 @@ fn replaced(draft: &Draft<'_>, revision: &RevisionId, window: Period, text: &str
             }
             "WINDOW" => format!("{}s", window.as_duration().as_secs().max(1)),
             _ => return None,
-        }))
+        })))
     };
     variables::expand(text, lookup).unwrap_or_else(|_| text.to_owned())
+}
+
+/// A value as part of a URL, where `+` and `|` would mean something else: `1.0+a` is `1.0%2Ba`.
+#[allow(clippy::needless_pass_by_value, reason = "it stands where a value may also be left as it is")]
+fn in_url(value: String) -> String {
+    const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(&value, KEPT).to_string()
 }

@@ -362,6 +362,17 @@ fn edited_criteria_hold_from_the_next_sample_on_and_move_no_step() {
 }
 
 #[test]
+fn a_value_that_goes_into_a_url_is_written_as_one() {
+    let more = json!({"name": "errors", "http": {"url": "http://apm/${VERSION}?i=${INSTANCES}", "value": "$.a"}, "criterion": {"max": 5}, "interval": "10s"});
+    let spec = canary_of(json!({"steps": [{"setReplicas": 2}, {"soak": "1m"}], "analysis": {"metrics": [more]}}));
+    let mut model = Model::new(4, 2, 0).with_spec(spec).settled();
+    model.apply_version("2.0+a");
+    model.run(30);
+    let Ask::Metric { canary: Query::Http(http), .. } = &model.asked[0].2.ask else { panic!() };
+    assert!(http.url.starts_with("http://apm/2.0%2Ba?i=web-") && http.url.contains("%7Cweb-"), "{}", http.url);
+}
+
+#[test]
 fn every_probe_of_a_metric_bears_its_name() {
     let mut model = begun(json!([{"setWeight": "25%", "soak": "1m"}]), json!({}));
     model.run(30);

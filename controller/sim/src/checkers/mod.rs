@@ -1,4 +1,4 @@
-//! The checkers: what must hold after every write of a controller (S1 to S13), and in the end (L1 to L3).
+//! The checkers: what must hold after every write of a controller (S1 to S14), and in the end (L1 to L3).
 //!
 //! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
 //! allowed to make things late; it is never allowed to make them wrong.
@@ -17,6 +17,7 @@ mod restraint;
 mod settled;
 mod status;
 mod surplus;
+mod versions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -296,6 +297,7 @@ impl Checkers {
         self.check_canary(&commit);
         self.check_metric_evidence(&commit);
         self.check_limits(&commit);
+        self.check_versions(&commit);
         self.check_sight(&commit);
         self.check_hold(&commit);
         self.check_status(&commit);

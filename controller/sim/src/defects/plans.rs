@@ -33,6 +33,7 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S11 => |world| changed(world, |world, plan| plan.status.message = world.now.to_string()),
         Defect::S12 => plan_without_metrics,
         Defect::S13 => |world| changed(world, go_on_nevertheless),
+        Defect::S14 => plan_with_others_as_one,
         Defect::L1 => |world| changed(world, leave_one_out),
         Defect::L1Record => |world| changed(world, keep_records),
         Defect::L1Forgotten => |world| changed(world, forget_what_runs),
@@ -148,6 +149,36 @@ fn plan_without_metrics(world: &World) -> Decision {
         canary.spec.analysis.metrics.clear();
     }
     plan(&world)
+}
+
+/// All versions that are neither the stable nor the wanted one are taken for a single one.
+fn plan_with_others_as_one(world: &World) -> Decision {
+    let (Some(fleet), Some(status)) = (seen(world), world.status.as_ref()) else { return plan(world) };
+    let target = helium_crds::revision::revision_id(&world.deployment.spec.template);
+    let stable = status.stable.as_ref().map(|stable| &stable.revision);
+    let is_other = |one: &Instance| one.revision != target && Some(&one.revision) != stable;
+    let own: BTreeMap<_, _> = fleet.instances.values().map(|one| (one.id.clone(), one.revision.clone())).collect();
+    let Some(first) = fleet.instances.values().find(|one| is_other(one)).map(|one| one.revision.clone()) else {
+        return plan(world);
+    };
+    let mut fleet = fleet.clone();
+    fleet.instances.values_mut().filter(|one| is_other(one)).for_each(|one| one.revision = first.clone());
+    let mut world = world.clone();
+    world.fleet = Sight::Trusted(Trusted::vouch(fleet));
+    let Decision::Go(mut good) = plan(&world) else { return plan(&world) };
+    for action in &mut good.actions {
+        if let Action::Stop(one, assigned, _) | Action::Restore(one, assigned) = action
+            && let Some(revision) = own.get(&one.id)
+        {
+            (one.revision, assigned.revision) = (revision.clone(), revision.clone());
+        }
+        if let Action::Note(one) | Action::Forget(one) = action
+            && let Some(revision) = own.get(&one.id)
+        {
+            one.revision = revision.clone();
+        }
+    }
+    Decision::Go(good)
 }
 
 /// What was just given up by a metric is at its step again.

@@ -64,6 +64,7 @@ fn objects_and_nodes_are_listed_for_people() {
           minPassing: 100%
       autoPromote: true
       exact: false
+      ifStableUnhealthy: proceed
       steps:
       - setWeight: 50%
       - soak: 2s
@@ -167,6 +168,7 @@ fn objects_are_described_and_their_events_told() {
           minPassing: 100%
       autoPromote: true
       exact: false
+      ifStableUnhealthy: proceed
       steps:
       - setWeight: 50%
       - soak: 2s
@@ -218,10 +220,10 @@ fn words_of_the_language_are_explained_and_wrong_ones_are_wrong_command_lines() 
     insta::assert_snapshot!(helium.run(&["explain", "deployment.spec.replcias"]).expect_code(2).stderr, @r"
     error: there is no field `replcias` in `deployment.spec`; did you mean `replicas`?
 
-    hint: fields there are template, drain, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, service, stopGracePeriod, stopSignal, strategy, tags, versions
+    hint: fields there are template, drain, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, rollbackWindow, schedule, service, stopGracePeriod, stopSignal, strategy, suspend, tags, versions
     ");
     insta::assert_snapshot!(helium.run(&["wait", "deployment/web", "--for", "condition=Avaliable"]).expect_code(2).stderr, @r"
-    error: invalid value 'condition=Avaliable' for '--for <WHAT>': there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts
+    error: invalid value 'condition=Avaliable' for '--for <WHAT>': there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts, Locked
 
     For more information, try '--help'.
     ");
