@@ -16,7 +16,11 @@ use std::{
     process::Command,
 };
 
-use crate::{metadata::Metadata, project::Project, step::Outcome};
+use crate::{
+    metadata::{Metadata, Package},
+    project::Project,
+    step::Outcome,
+};
 
 /// One place where a rule is broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,18 +81,28 @@ fn all(project: &Project, metadata: &Metadata, files: &[Text]) -> Vec<Finding> {
         findings.extend(words::check_rust(file, code));
     }
     let functions = named::functions(rust.iter().map(|(_, code)| code));
+    let mut places = named::Places::new();
+    for package in &metadata.packages {
+        let own = rust.iter().map(|(file, code)| (*file, code));
+        places.extend(named::places(&package.name, folder_of(package, project), own));
+    }
     for page in files.iter().filter(|file| is(file, "md")) {
         findings.extend(links::check(page, |path| project.root.join(path).exists()));
         findings.extend(named::check(page, &functions));
+        findings.extend(named::check_places(page, &places));
     }
     for package in &metadata.packages {
-        let folder =
-            package.manifest.parent().and_then(|path| path.strip_prefix(&project.root).ok()).unwrap_or(Path::new(""));
+        let folder = folder_of(package, project);
         let own: Vec<&Text> = files.iter().filter(|file| file.path.starts_with(folder)).collect();
         findings.extend(manifest::check(package, folder, &own));
     }
     findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     findings
+}
+
+/// The folder of a crate, from the root of the tree.
+fn folder_of<'a>(package: &'a Package, project: &Project) -> &'a Path {
+    package.manifest.parent().and_then(|path| path.strip_prefix(&project.root).ok()).unwrap_or(Path::new(""))
 }
 
 fn is(file: &Text, extension: &str) -> bool {
