@@ -103,6 +103,9 @@ pub struct ControlAnswer {
     pub verb: Verb,
     /// Who asked.
     pub by: String,
+    /// Why, in the words of whoever asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When it was answered.
     pub at: Timestamp,
     /// Why it was refused; none if it was done.

@@ -159,7 +159,7 @@ mod tests {
         let told = "condition=Avaliable".parse::<Goal>().unwrap_err();
         assert_eq!(
             told,
-            "there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts"
+            "there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts, Locked"
         );
         assert!("phase=helthy".parse::<Goal>().unwrap_err().contains("did you mean `Healthy`?"));
     }

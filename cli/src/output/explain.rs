@@ -2,7 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus,
-    status::{Reason, WaitingOn},
+    status::{Condition, ConditionKind, Reason, WaitingOn},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -29,8 +29,16 @@ pub(crate) fn explain(name: &str, generation: u64, status: Option<&DeploymentSta
     lines.extend(
         status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")),
     );
+    lines.extend(locked_at_rest(status));
     lines.extend(next(name, status).map(|advice| format!("Next: {advice}")));
     lines
+}
+
+/// What would keep the next rollout from starting; one that is under way says it itself.
+fn locked_at_rest(status: &DeploymentStatus) -> Option<String> {
+    let shut = |condition: &&Condition| condition.kind == ConditionKind::Locked && condition.status;
+    let condition = status.conditions.iter().find(shut).filter(|_| status.rollout.is_none())?;
+    Some(format!("  no rollout may start: {}", condition.message))
 }
 
 /// One thing that is not yet so, with its numbers. None where the advice says it.
@@ -71,7 +79,7 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
         }
         WaitingOn::Gate { what, seen, until } => {
             let seen = seen.as_ref().map(|seen| format!(": {seen}")).unwrap_or_default();
-            let until = until.map(|until| format!("; gives up waiting: {}", left(until))).unwrap_or_default();
+            let until = until.map(|until| format!("; its time ends: {}", left(until))).unwrap_or_default();
             format!("stands at a gate ({what}){seen}{until}")
         }
         WaitingOn::Shut { why, until } => match until {
@@ -107,9 +115,7 @@ fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
         Reason::Locked => "take `suspend` out of the spec, or wait for its end".to_owned(),
         Reason::OutsideWindow => "wait for the next window, or change `schedule`".to_owned(),
         Reason::StableUnhealthy => {
-            format!(
-                "helium logs {name} shows what the instances say; helium canary promote {name} goes on nevertheless"
-            )
+            format!("helium logs {name} shows what the instances say; ifStableUnhealthy: proceed lets the canary go on")
         }
         Reason::PausedOnFailure | Reason::Inconclusive => {
             format!("apply a fix, or helium rollout resume {name} to go on, or helium canary abort {name} to go back")

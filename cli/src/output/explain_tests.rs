@@ -2,7 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus, RevisionId,
-    status::{Reason, VersionRef, WaitingOn},
+    status::{Condition, ConditionKind, Reason, VersionRef, WaitingOn},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -48,6 +48,22 @@ fn an_aborted_rollout_says_what_failed_and_what_can_be_done() {
     insta::assert_snapshot!(text(3, Some(&status)), @r"
     Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1).
     Next: apply a fix, or helium canary retry hello
+    ");
+}
+
+#[test]
+fn a_lock_is_told_while_nothing_is_under_way() {
+    let mut status = status(Reason::AllHealthy, "1.0.0: 3/3 healthy", Vec::new());
+    status.conditions.push(Condition {
+        kind: ConditionKind::Locked,
+        status: true,
+        reason: "Shut".to_owned(),
+        message: "locked by alice: audit".to_owned(),
+        last_transition_time: now(),
+    });
+    insta::assert_snapshot!(text(3, Some(&status)), @r"
+    Healthy: 1.0.0: 3/3 healthy.
+      no rollout may start: locked by alice: audit
     ");
 }
 

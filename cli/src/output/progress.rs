@@ -55,6 +55,7 @@ impl Progress {
         self.tell(&mut lines, status.waiting_on.iter().filter_map(waiting_line));
         if let Some(rollout) = &status.rollout {
             let old = old_rollout.filter(|old| old.id == rollout.id);
+            self.tell(&mut lines, ramp_line(old, rollout));
             let step = self.step_line(old, status, rollout).or_else(|| self.stop_line(status, rollout));
             self.tell(&mut lines, step);
             self.tell(&mut lines, rolling_line(status, rollout));
@@ -96,7 +97,10 @@ impl Progress {
         }
         // While the next step sets a weight of its own, the weight that was reached is the one before it.
         let reached = if next.is_some_and(sets_weight) { old.and_then(|old| old.weight) } else { rollout.weight };
-        Some(format!("{} healthy{}", canary(reached?), self.then(next, status)))
+        let then = self.then(next, status);
+        // That it was reached was told when its soak began.
+        let told = passed.iter().rev().find(|step| sets_weight(step)).is_some_and(|step| step.soak.is_some());
+        (!told || !then.is_empty()).then_some(format!("{} healthy{then}", canary(reached?)))
     }
 
     /// A step that no weight came right before, and at which a person is waited for: behind a soak, or before the first instance.
@@ -189,6 +193,14 @@ impl Progress {
             _ => format!("rolled back: {version} is {healthy}/{wanted} healthy"),
         }
     }
+}
+
+/// A weight was reached whose step goes on with a soak: `canary 25% (1 of 4) healthy, soak 5m`.
+fn ramp_line(old: Option<&Rollout>, rollout: &Rollout) -> Option<String> {
+    let reached = rollout.ramped_at.is_some() && old.is_none_or(|old| old.ramped_at != rollout.ramped_at);
+    let step = rollout.steps.get(rollout.step as usize).filter(|step| sets_weight(step) && reached)?;
+    let soak = step.soak.filter(|_| rollout.stage == Stage::Steps)?;
+    Some(format!("{} healthy, soak {soak}", canary(rollout.weight?)))
 }
 
 fn waits_for_a_person(status: &DeploymentStatus) -> bool {

@@ -192,7 +192,9 @@ fn held(rollout: Option<&Rollout>) -> String {
     let by = hold.by.as_ref().filter(|_| hold.kind != HoldKind::Lock);
     let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
     let why = hold.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-    format!("{} held{by}{why}", rollout.version)
+    let until = hold.until.filter(|_| hold.kind == HoldKind::Person);
+    let until = until.map(|until| format!(" until {}", until.round(jiff::Unit::Second).unwrap_or(until)));
+    format!("{} held{by}{}{why}", rollout.version, until.unwrap_or_default())
 }
 
 /// The counts of every version that runs, is wanted, or serves.

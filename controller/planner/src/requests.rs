@@ -57,6 +57,9 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     let under_way = matches!(stage, Stage::Steps | Stage::Promoting);
     match request.verb {
         Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Pause if !under_way => Err(over(rollout)),
+        Verb::Promote | Verb::PromoteFull | Verb::Skip if may_not(rollout).is_some() => {
+            may_not(rollout).map_or(Ok(()), Err)
+        }
         Verb::Promote => promote(draft, request.to_step),
         Verb::Skip => skip(draft),
         Verb::PromoteFull => promote_full(draft),
@@ -77,6 +80,19 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
         Verb::Resume => resume(draft),
         // Given up already, so that asking again changes nothing; or answered above.
         Verb::Abort | Verb::Restart | Verb::Lock | Verb::Unlock => Ok(()),
+    }
+}
+
+/// Why no person's word brings the rollout forward: what holds it is there as long as the world is so, and would hold it again at once.
+fn may_not(rollout: &Rollout) -> Option<String> {
+    let hold = rollout.hold.as_ref()?;
+    let why = hold.reason.as_deref().unwrap_or_default();
+    match hold.kind {
+        HoldKind::Lock if hold.by.is_some() => Some("it is locked; `helium unlock` ends that".to_owned()),
+        HoldKind::Lock => Some("it is suspended by its spec; take `suspend` out".to_owned()),
+        HoldKind::Schedule => Some("its schedule holds it; change that to let it go on".to_owned()),
+        HoldKind::StableUnhealthy => Some(format!("{why}; `ifStableUnhealthy: proceed` in the Canary lets it go on")),
+        HoldKind::Person | HoldKind::Failure | HoldKind::Inconclusive | HoldKind::Gate => None,
     }
 }
 
@@ -141,7 +157,7 @@ fn because(request: &ControlRequest) -> String {
     request.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// Whoever promotes wants it to go on: a hold would only make that wait for a second request. A lock and the schedule come back at once.
+/// Whoever promotes wants it to go on: a hold would only make that wait for a second request.
 fn end_hold(draft: &mut Draft<'_>) {
     if let Some(rollout) = draft.rollout_mut() {
         rollout.hold = None;
@@ -186,14 +202,11 @@ fn pause(draft: &mut Draft<'_>, request: &ControlRequest) {
 /// Ends the hold. Its time counts against no deadline, and failures from before it count no more.
 fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
     let Some(rollout) = draft.rollout_mut() else { return Err("no rollout is under way".to_owned()) };
-    let Some(hold) = rollout.hold.as_ref() else {
+    if rollout.hold.is_none() {
         return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
     };
-    match hold.kind {
-        HoldKind::Lock if hold.by.is_some() => return Err("it is locked; `helium unlock` ends that".to_owned()),
-        HoldKind::Lock => return Err("it is suspended by its spec; take `suspend` out".to_owned()),
-        HoldKind::Schedule => return Err("its schedule holds it; change that to let it go on".to_owned()),
-        HoldKind::Person | HoldKind::Failure | HoldKind::Inconclusive | HoldKind::Gate | HoldKind::StableUnhealthy => {}
+    if let Some(why) = may_not(rollout) {
+        return Err(why);
     }
     analysis::forget_failures(&mut rollout.analysis);
     rollout::let_go(draft);
@@ -219,8 +232,8 @@ fn record(draft: &mut Draft<'_>, request: &ControlRequest, refused: Option<Strin
     if let Some(why) = &refused {
         draft.warn("RequestRefused", format!("{} by {}: {why}", request.verb.as_str(), request.by));
     }
-    let answer =
-        ControlAnswer { id: request.id.clone(), verb: request.verb, by: request.by.clone(), at: draft.now(), refused };
+    let ControlRequest { id, verb, by, reason, .. } = request.clone();
+    let answer = ControlAnswer { id, verb, by, reason, at: draft.now(), refused };
     draft.status.control.push(answer);
 }
 

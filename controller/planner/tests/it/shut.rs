@@ -95,9 +95,38 @@ fn nobody_resumes_or_promotes_past_a_lock() {
     model.ask(Verb::Resume);
     model.run(1);
     assert_eq!(model.last_refusal().as_deref(), Some("it is locked; `helium unlock` ends that"));
-    model.ask(Verb::PromoteFull);
+    for verb in [Verb::Promote, Verb::PromoteFull, Verb::Skip] {
+        model.ask_with(verb, |request| request.reason = Some("now".to_owned()));
+        model.run(1);
+        assert_eq!(model.last_refusal().as_deref(), Some("it is locked; `helium unlock` ends that"), "{verb:?}");
+    }
     model.run(30);
-    assert_eq!((model.live("v2"), model.reason()), (0, Reason::Locked));
+    assert_eq!((model.live("v2"), model.reason(), model.at_step()), (0, Reason::Locked, Some(0)));
+    let answer = model.status().control.last().unwrap();
+    assert_eq!(
+        (answer.by.as_str(), answer.reason.as_deref()),
+        ("alice", Some("now")),
+        "who asked and why is on record"
+    );
+}
+
+#[test]
+fn time_under_a_hold_counts_against_no_step_and_no_gate() {
+    let steps = json!([{"setWeight": "25%"}, {"gate": {"kv": {"key": "k"}, "timeout": "1m"}}, {"setWeight": "50%", "soak": "30s", "deadline": "2m"}]);
+    let mut model = Model::new(4, 1, 0).with_spec(canary_of(json!({"steps": steps}))).settled();
+    model.apply_version("v2");
+    model.run_until(30, |model| model.at_step() == Some(1));
+    model.ask(Verb::Pause);
+    model.run(300);
+    model.ask(Verb::Resume);
+    model.run(30);
+    assert_eq!(model.reason(), Reason::AtGate, "half a minute of its minute is left");
+    model.ask(Verb::Promote);
+    model.run(10);
+    model.ask(Verb::Pause);
+    model.run(300);
+    model.ask(Verb::Resume);
+    model.run_until(120, |model| model.live("v2") == 4 && model.reason() == Reason::AllHealthy);
 }
 
 #[test]
@@ -164,6 +193,7 @@ fn a_pause_with_an_end_ends_by_itself() {
     model.ask_with(Verb::Pause, |request| request.until = Some(request.at + seconds(60)));
     model.run(55);
     assert_eq!(model.reason(), Reason::PausedByPerson);
+    assert!(model.message().starts_with("v2 held by alice until 2026-01-01T00:01:"), "{}", model.message());
     model.run_until(120, |model| model.live("v2") == 4 && model.reason() == Reason::AllHealthy);
 }
 
@@ -180,7 +210,14 @@ fn a_broken_stable_version_holds_the_canary_only_where_that_is_asked_for() {
         assert_eq!(model.status().rollout.is_none(), promoted, "{policy}");
         if !promoted {
             assert_eq!(model.reason(), Reason::StableUnhealthy);
-            assert_eq!(model.message(), "v2 held: 0 of 3 stable instances are healthy (needs 3)");
+            let why = "0 of 3 stable instances are healthy (needs 3)";
+            assert_eq!(model.message(), format!("v2 held: {why}"));
+            for verb in [Verb::Promote, Verb::Resume] {
+                model.ask(verb);
+                model.run(1);
+                let refusal = format!("{why}; `ifStableUnhealthy: proceed` in the Canary lets it go on");
+                assert_eq!(model.last_refusal(), Some(refusal), "{verb:?}");
+            }
             model.bad.clear();
             model.run_until(120, |model| model.live("v2") == 4 && model.reason() == Reason::AllHealthy);
         }
