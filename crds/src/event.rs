@@ -1,13 +1,17 @@
 //! What happened to an object lately: a bounded list under one key.
 
+use std::fmt;
+
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How bad an event is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Severity {
     /// Things go as they should.
+    #[default]
     Normal,
     /// Somebody may want to look.
     Warning,
@@ -21,10 +25,74 @@ pub struct Event {
     pub at: Timestamp,
     /// How bad it is.
     pub severity: Severity,
-    /// One word, in capitals and small letters: `CanaryStepReached`.
+    /// One word, in capitals and small letters: one of [`EventReason`], as text, since what an older or newer Helium wrote is kept too.
     pub reason: String,
     /// A sentence.
     pub message: String,
+}
+
+/// Defines the reasons, each with its meaning.
+macro_rules! reasons {
+    ($($variant:ident: $meaning:literal,)*) => {
+        /// Why there is an event: every reason that Helium tells, and no other.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum EventReason {
+            $(#[doc = $meaning] $variant,)*
+        }
+
+        impl EventReason {
+            /// Every reason.
+            pub const ALL: &[EventReason] = &[$(EventReason::$variant,)*];
+
+            /// The word that an event bears.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(EventReason::$variant => stringify!($variant),)*
+                }
+            }
+
+            /// What it means, as a sentence.
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(EventReason::$variant => $meaning,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    RolloutStarted: "A rollout to another version has begun.",
+    RolloutSuperseded: "The template has changed in mid-rollout; another rollout takes over.",
+    RolloutComplete: "The new version serves alone.",
+    RolloutPaused: "A person, or a failure under `onFailure: pause`, has paused a rollout.",
+    RolloutHeld: "A lock, the schedule, a gate or an ailing stable version holds a rollout.",
+    RolloutResumed: "A rollout goes on after a pause.",
+    RolloutAborted: "A rollout was given up; the stable version takes over again.",
+    RollbackComplete: "After an abort the stable version serves alone again.",
+    RollbackFailed: "The way back has failed too; what runs is left as it is.",
+    ProgressDeadlineExceeded: "The first rollout has made no progress for too long.",
+    CanaryStepDone: "A step of a canary is done.",
+    CanaryStepsEdited: "The steps of a canary were edited while it is under way.",
+    CanaryPromoted: "A canary has passed its steps; its version takes the rest.",
+    GatePassed: "A gate was shut for too long, and the canary goes on as `onTimeout` says.",
+    InstancesMade: "Instances of a version were made.",
+    InstanceLost: "The node of an instance has been away for too long.",
+    Locked: "A person has locked a Deployment.",
+    Unlocked: "A person has unlocked a Deployment.",
+    LockEnded: "A lock has ended by itself.",
+    ManualCounts: "Counts by hand have ended a rollout.",
+    RestartRequested: "A person has asked for every instance to be replaced.",
+    RequestRefused: "What a person has asked for cannot be done.",
+    InvalidSpec: "What is stored cannot be followed.",
+    VersionNotFound: "`versions` names a version that is not in the history.",
+    WeightNotPossible: "The canary asks for exact weights that whole instances cannot make.",
+}
+
+impl fmt::Display for EventReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// The last events of an object, oldest first, at most [`EventLog::LIMIT`].

@@ -3,6 +3,7 @@
 //! - from text to objects, or to a report of everything that is wrong: [`diagnose`], guided by [`schema`];
 //! - the kinds: [`Deployment`] and [`Canary`], in [`deployment`], [`template`], [`canary`], [`step`], [`metric`] and [`gate`];
 //! - the records kept in Consul KV: [`status`], [`instance`], [`revision`], [`control`], [`node`], [`event`];
+//! - what a controller is told about where its events are sent: [`notification`];
 //! - where each of them lives: [`keys`].
 //!
 //! Nothing here does any I/O, and nothing here knows how a rollout is made to happen.
@@ -20,6 +21,7 @@ pub mod keys;
 pub mod measurement;
 pub mod metric;
 pub mod node;
+pub mod notification;
 pub mod object;
 pub mod period;
 pub mod quantity;

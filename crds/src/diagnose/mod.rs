@@ -11,6 +11,7 @@ mod path;
 mod problem;
 mod render;
 mod rules;
+mod settings;
 mod together;
 mod walk;
 mod words;
@@ -30,6 +31,7 @@ pub(crate) use problem::Problems;
 pub use problem::{Code, Problem, Report};
 pub use rules::Finding;
 pub(crate) use rules::findings;
+pub(crate) use settings::one_document;
 
 /// An object that was read, and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,12 +15,12 @@ mod explain;
 mod reference;
 mod shape;
 
-use schemars::schema_for;
+use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
 pub use explain::{ChildDoc, ExplainError, FieldDoc, explain};
 pub use reference::reference_pages;
-pub(crate) use shape::{Field, ObjectShape, Pattern, Shape, ShapeKind, shape};
+pub(crate) use shape::{Field, ObjectShape, Pattern, Shape, ShapeKind, shape, shape_of};
 
 use crate::{Canary, Deployment, Kind, object::API_VERSION};
 
@@ -33,6 +33,14 @@ pub fn schema(kind: Kind) -> Value {
     let mut root = Value::from(generated);
     tidy(&mut root);
     finish_root(&mut root, kind);
+    drop_unused_definitions(&mut root);
+    root
+}
+
+/// The schema of settings, which are no object of the store.
+pub(crate) fn settings_schema<T: JsonSchema>() -> Value {
+    let mut root = Value::from(schema_for!(T));
+    tidy(&mut root);
     drop_unused_definitions(&mut root);
     root
 }

@@ -6,6 +6,7 @@ mod examples;
 mod fresh;
 mod guide;
 mod metrics;
+mod notifications;
 mod properties;
 mod schedule;
 mod structure;

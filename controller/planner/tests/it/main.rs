@@ -17,4 +17,5 @@ mod properties;
 mod rolling;
 mod shut;
 mod tables;
+mod told;
 mod unfollowable;
