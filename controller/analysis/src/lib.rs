@@ -13,6 +13,8 @@
 //! retries (`web.rs`), secrets by reference (`secrets.rs`), one number out of several (`aggregate.rs`), and what is told of a failure
 //! (`why.rs`), in which no secret can be.
 //!
+//! By the same means a document is posted to whoever is to be told something (`posting.rs`).
+//!
 //! An answer is never a bare number: it is a value, no data, an error or stale.
 
 mod aggregate;
@@ -21,6 +23,7 @@ mod gate;
 mod http_json;
 mod json_path;
 mod measure;
+mod posting;
 mod prometheus;
 mod secrets;
 mod sources;
@@ -29,5 +32,6 @@ mod web;
 mod why;
 
 pub use measure::Measure;
+pub use posting::{Post, Refusal, To};
 pub use secrets::Secrets;
 pub use sources::Sources;

@@ -70,7 +70,7 @@ impl Secrets {
     }
 
     /// The secret itself, without white space around it.
-    async fn find(&self, place: &SecretRef, kv: &Vault) -> Result<String, Error> {
+    pub(crate) async fn find(&self, place: &SecretRef, kv: &Vault) -> Result<String, Error> {
         let found = match place {
             SecretRef::File(name) => self.file(name).await?,
             SecretRef::Env(name) => {

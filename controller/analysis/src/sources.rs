@@ -14,6 +14,7 @@ use rustls::RootCertStore;
 use crate::{
     consul, gate, http_json,
     measure::Measure,
+    posting::{self, Post, Refusal},
     prometheus,
     secrets::{Secrets, Vault},
     tls,
@@ -80,6 +81,14 @@ impl Sources {
         let vault = Vault { consul: consul.clone(), keys: keys.clone() };
         let web = Web::new(roots, secrets, vault, ports.clone())?;
         Ok(Self { tools: Tools { web, consul, keys }, ports })
+    }
+
+    /// Posts a document to somebody who is to be told something, once.
+    ///
+    /// # Errors
+    /// It was not taken: why, and whether it may be in a moment.
+    pub async fn post(&self, post: &Post<'_>) -> Result<(), Refusal> {
+        posting::post(&self.tools.web, post).await
     }
 
     async fn look(&self, query: &Query, at: Moment) -> Reading {

@@ -7,7 +7,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use helium_crds::{Period, secret::Auth};
+use helium_crds::{
+    Period,
+    secret::{Auth, SecretRef},
+};
 use helium_runtime::{
     backoff::{Backoff as _, Exponential},
     ports::Ports,
@@ -131,10 +134,7 @@ impl Web {
 
     /// Asks until there is an answer, there is no sense in asking again, or the tries or the time are used up.
     pub(crate) async fn ask(&self, call: &Call<'_>) -> Result<Answer, Why> {
-        let uri = address(call.url).map_err(|error| Why::of(&error))?;
-        if uri.scheme_str() == Some("https") && !self.has_roots {
-            return Err(Why::of(&Error::NoRoots { place: place(&uri) }));
-        }
+        let uri = self.address(call).map_err(|error| Why::of(&error))?;
         let end = self.ports.monotonic() + WHOLE;
         let mut backoff = Exponential::new(FIRST_WAIT, LAST_WAIT, self.ports.clone());
         let mut tries = 0;
@@ -153,6 +153,27 @@ impl Web {
             tracing::debug!(place = place(&uri), tries, "a request has failed and is made again");
             self.ports.sleep_until(next).await;
         }
+    }
+
+    /// Asks once. The error says whether it may heal, and holds neither the credential nor what is `hidden` besides.
+    pub(crate) async fn ask_once(&self, call: &Call<'_>, hidden: &Hidden) -> Result<Answer, (Why, bool)> {
+        let uri = self.address(call).map_err(|error| (hidden.tell(&error), false))?;
+        let outcome = self.attempt(call, &uri, call.timeout.as_duration()).await;
+        outcome.map_err(|failed| (failed.hidden.and(hidden).tell(&failed.error), failed.error.may_heal()))
+    }
+
+    /// A secret that is an address, without white space around it.
+    pub(crate) async fn secret(&self, place: &SecretRef) -> Result<String, secrets::Error> {
+        self.secrets.find(place, &self.vault).await
+    }
+
+    /// Where a request goes, if it can go there.
+    fn address(&self, call: &Call<'_>) -> Result<Uri, Error> {
+        let uri = address(call.url)?;
+        if uri.scheme_str() == Some("https") && !self.has_roots {
+            return Err(Error::NoRoots { place: place(&uri) });
+        }
+        Ok(uri)
     }
 
     /// One try within its time, the look for the secret included.

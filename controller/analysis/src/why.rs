@@ -33,8 +33,16 @@ pub(crate) struct Hidden(Vec<String>);
 impl Hidden {
     /// Hides these texts, also where they are encoded as base64, in a URL or in JSON.
     pub(crate) fn of<'a>(secrets: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut forms: Vec<String> = secrets.into_iter().flat_map(forms).filter(|form| !form.is_empty()).collect();
-        // The longest first: what is left of it after a shorter one was hidden would not be found any more.
+        Self::in_order(secrets.into_iter().flat_map(forms).filter(|form| !form.is_empty()).collect())
+    }
+
+    /// Hides what either hides.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        Self::in_order(self.0.iter().chain(&other.0).cloned().collect())
+    }
+
+    /// The longest first: what is left of it after a shorter one was hidden would not be found any more.
+    fn in_order(mut forms: Vec<String>) -> Self {
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
         Self(forms)

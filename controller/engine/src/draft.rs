@@ -79,6 +79,11 @@ impl Draft {
         self.head.is_empty() && self.units.is_empty() && !self.remove_object
     }
 
+    /// The log of events as it will be, if there is one to add.
+    pub(crate) fn events(&self) -> Option<&Bytes> {
+        self.head.iter().find(|write| write.slot == Slot::Events).and_then(|write| write.value.as_ref())
+    }
+
     fn action(&mut self, action: &Action, held: &Held) -> Result<(), DraftError> {
         match action {
             Action::RecordRevision(revision) => {

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 use consul_client::Client;
 use helium_analysis::Measure;
 use helium_crds::ObjectKey;
+use helium_notify::{Announce, Nobody};
 use helium_runtime::{
     controller::Controller,
     leader::{Elector, ElectorConfig},
@@ -62,6 +63,7 @@ pub struct Engine {
     registry: SharedRegistry,
     leadership: watch::Sender<bool>,
     measure: Arc<dyn Measure>,
+    announce: Arc<dyn Announce>,
 }
 
 impl Engine {
@@ -76,8 +78,15 @@ impl Engine {
         };
         let (metrics, registry) = (Metrics::default(), SharedRegistry::default());
         metrics.register(&mut lock(&registry));
-        let readiness = Readiness::starting();
-        Self { client, config, ports, readiness, metrics, registry, leadership: watch::Sender::new(false), measure }
+        let (readiness, leadership) = (Readiness::starting(), watch::Sender::new(false));
+        let announce = Arc::new(Nobody);
+        Self { client, config, ports, readiness, metrics, registry, leadership, measure, announce }
+    }
+
+    /// The same, which tells `announce` of each event that it has committed.
+    #[must_use]
+    pub fn announcing(self, announce: Arc<dyn Announce>) -> Self {
+        Self { announce, ..self }
     }
 
     /// Whether the world can be seen, and why not. May be asked at any time.
@@ -191,6 +200,7 @@ impl Engine {
         Reconciler {
             sources: Sources::watch(client, config, ports, shutdown),
             health: Arc::new(Health::new(client.clone(), config.clone(), ports.clone(), readiness.clone())),
+            announce: Arc::clone(&self.announce),
             measuring: Measuring::new(Arc::clone(&self.measure), ports.clone()),
             memory: Memory::new(reader, layout, ports.clone(), metrics.clone()),
             committer: Committer::new(client.clone(), config, ports.clone(), metrics.clone()),

@@ -14,6 +14,7 @@ use helium_crds::{
     event::Event,
     status::{RolloutKind, Stage},
 };
+use helium_notify::Announce;
 use helium_planner::{Action as Change, Decision, Plan, StopCause, World};
 use helium_runtime::{leader::Lease, ports::Ports, runner::Action};
 use jiff::Timestamp;
@@ -100,6 +101,7 @@ pub struct Reconciler {
     pub(crate) sources: Sources,
     pub(crate) health: Arc<Health>,
     pub(crate) measuring: Measuring,
+    pub(crate) announce: Arc<dyn Announce>,
     pub(crate) memory: Memory,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
@@ -160,7 +162,9 @@ impl Reconciler {
         }
         let held = self.with_events(object, capture.held, &plan.events).await?;
         let draft = Draft::of(&plan, &held)?;
-        let written = self.commit(object, lease, &capture.guards, &draft, &held).await?;
+        let committed = self.commit(object, lease, &capture.guards, &draft, &held).await;
+        self.announce(object, &draft, &plan.status, &plan.events);
+        let written = committed?;
         drop(places);
         if written > 0 && decides(capture.world.status.as_ref(), &plan.status) {
             let took = self.ports.monotonic().saturating_sub(looked);
@@ -223,7 +227,9 @@ impl Reconciler {
         let (status, events) = words::invalid(&spec, status, self.ports.now());
         let held = self.with_events(object, held, &events).await?;
         let draft = Draft::words(&status, &events, &held)?;
-        self.commit(object, lease, &guards, &draft, &held).await?;
+        let committed = self.commit(object, lease, &guards, &draft, &held).await;
+        self.announce(object, &draft, &status, &events);
+        committed?;
         lock(&self.phases).insert(object.clone(), status.phase);
         Ok(Action::AwaitChange)
     }
@@ -262,6 +268,21 @@ impl Reconciler {
         let keys = result?;
         tracing::debug!(%object, keys, "committed");
         Ok(keys)
+    }
+
+    /// Tells of events that were committed. They are in the first transaction of a draft, so that they may have been even where a later one
+    /// was refused. Where it is not known, nobody is told: what did not happen must not be told.
+    fn announce(&self, object: &ObjectKey, draft: &Draft, status: &DeploymentStatus, events: &[Event]) {
+        let Some(written) = draft.events() else { return };
+        let committed = match &lock(&self.memory.records).held(object).events {
+            KnownEvents::Read(Some(raw)) => raw.value == *written,
+            KnownEvents::Read(None) | KnownEvents::Unread => false,
+        };
+        if committed {
+            for event in events {
+                self.announce.announce(object, status, event);
+            }
+        }
     }
 
     /// What is held, with the events if there are any to add. An object of which nothing is held has none yet; if it does have some,

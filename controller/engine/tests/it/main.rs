@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story that cannot go on has failed")]
 
 mod agent;
+mod announced;
 mod blindness;
 mod crashes;
 mod first_light;

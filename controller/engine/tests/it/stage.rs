@@ -15,6 +15,7 @@ use helium_engine::{
     metrics::Metrics,
     people::{ObjectRef, People, Who},
 };
+use helium_notify::Announce;
 use helium_runtime::{
     ports::Ports,
     shutdown::{Shutdown, Trigger},
@@ -103,10 +104,22 @@ impl Stage {
         self.start(name, Client::over(self.server.transport(), Some(token.to_owned())), config)
     }
 
+    pub(crate) fn controller_announcing(&self, name: &str, announce: Arc<dyn Announce>) -> Controller {
+        let config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
+        Self::run(self.engine(name, self.client.clone(), config).announcing(announce))
+    }
+
     fn start(&self, name: &str, client: Client, config: EngineConfig) -> Controller {
+        Self::run(self.engine(name, client, config))
+    }
+
+    fn engine(&self, name: &str, client: Client, config: EngineConfig) -> Engine {
         let secrets = Secrets::new(None, []);
         let measure = Sources::new(client.clone(), config.keys.clone(), secrets, self.ports.child(name)).unwrap();
-        let engine = Engine::new(client, config, self.ports.child(name), Arc::new(measure));
+        Engine::new(client, config, self.ports.child(name), Arc::new(measure))
+    }
+
+    fn run(engine: Engine) -> Controller {
         let (trigger, shutdown) = Shutdown::new();
         let (readiness, metrics, leading) = (engine.readiness(), engine.metrics(), engine.leading());
         let task = tokio::spawn(async move { engine.run(shutdown).await.unwrap() });
