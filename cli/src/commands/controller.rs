@@ -7,7 +7,10 @@ use helium_crds::Period;
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::shutdown::Shutdown;
 
-use super::serving::{self, Signals};
+use super::{
+    notifying::{self, Telling},
+    serving::{self, Signals},
+};
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,
@@ -31,6 +34,9 @@ pub(crate) struct ControllerArgs {
     /// The folder of the files that metric sources and gates name as secrets [default: none are found]
     #[arg(long, value_name = "FOLDER", env = "HELIUM_SECRETS_DIR")]
     secrets_dir: Option<PathBuf>,
+    /// A file that says who is told of which events [default: nobody is]
+    #[arg(long, value_name = "FILE", env = "HELIUM_NOTIFICATIONS")]
+    notifications: Option<PathBuf>,
     /// About how often everything is looked at again, whatever has happened or not
     #[arg(long, value_name = "PERIOD", default_value = "5m")]
     resync: Period,
@@ -38,6 +44,7 @@ pub(crate) struct ControllerArgs {
 
 /// Runs `helium controller` until it is asked to stop.
 pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut Console) -> Outcome {
+    let notifications = notifying::settings(args.notifications.as_deref(), console)?;
     let client = session.client()?;
     let listener = serving::listen(args.http_addr).await?;
     let address = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
@@ -51,7 +58,8 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
         ..EngineConfig::default()
     };
     let measure = serving::metric_sources(client.clone(), args.secrets_dir, session)?;
-    let engine = Engine::new(client, config, session.ports.clone(), measure);
+    let telling = Telling::start(notifications, &measure, session);
+    let engine = telling.wired(Engine::new(client, config, session.ports.clone(), measure));
     console.say(format!(
         "helium controller: Consul at {}, metrics on http://{address}/metrics",
         session.consul()?.address
@@ -66,6 +74,8 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
     let ended = signals.obeyed_by(pin!(engine.run(shutdown)), &trigger).await;
     trigger.trigger();
+    let ended = ended?;
+    telling.stop().await;
     http.abort();
-    ended?.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
+    ended.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
 }

@@ -14,7 +14,7 @@ use clap::Args;
 use consul_client::Client;
 use consul_embedded::{Durability, OpenError, Server, checks::NetProber};
 use helium_agent::{Agent, AgentConfig, StopMode};
-use helium_crds::{AnyObject, NodeName};
+use helium_crds::{AnyObject, NodeName, notification::Notifications};
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::shutdown::{Shutdown, Trigger};
 use tokio::{
@@ -26,6 +26,7 @@ use super::{
     agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     apply::result_line,
     dev_screen::Screen,
+    notifying::{self, Telling},
     serving::{Signals, metric_sources},
 };
 use crate::{
@@ -57,6 +58,9 @@ pub(crate) struct DevArgs {
     /// The folder of the files that metric sources and gates name as secrets [default: `secrets` in the data folder]
     #[arg(long, value_name = "FOLDER", env = "HELIUM_SECRETS_DIR")]
     secrets_dir: Option<PathBuf>,
+    /// A file that says who is told of which events [default: nobody is]
+    #[arg(long, value_name = "FILE", env = "HELIUM_NOTIFICATIONS")]
+    notifications: Option<PathBuf>,
     /// Stop what an earlier run left, and forget everything
     #[arg(long)]
     fresh: bool,
@@ -69,6 +73,7 @@ struct Parts {
     /// What asks the health checks.
     checks: JoinHandle<()>,
     controller: (Trigger, JoinHandle<Result<(), helium_engine::Error>>),
+    telling: Telling,
     agent: (Trigger, JoinHandle<()>),
 }
 
@@ -98,6 +103,7 @@ fn reason(ended: Result<Result<(), String>, JoinError>) -> String {
 /// Runs `helium dev` until it is asked to stop.
 pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console) -> Outcome {
     let objects = declared(&args, session, console)?;
+    let notifications = notifying::settings(args.notifications.as_deref(), console)?;
     if args.fresh {
         forget(&args.data_dir, session).await?;
     }
@@ -108,7 +114,7 @@ pub(crate) async fn run(args: DevArgs, session: &Session, console: &mut Console)
     // Before anybody watches: a watcher would be blind until it finds the sentinels.
     people.initialise().await?;
     let mut signals = Signals::listen()?;
-    let mut parts = start(&server, listener, &args, session)?;
+    let mut parts = start(&server, listener, &args, notifications, session)?;
     let work = async {
         if !objects.is_empty() {
             for applied in people.apply(&objects).await? {
@@ -204,7 +210,13 @@ fn agent_config(folder: &Path, session: &Session) -> Result<AgentConfig, Failure
     Ok(config)
 }
 
-fn start(server: &Server, listener: TcpListener, args: &DevArgs, session: &Session) -> Result<Parts, Failure> {
+fn start(
+    server: &Server,
+    listener: TcpListener,
+    args: &DevArgs,
+    notifications: Option<Notifications>,
+    session: &Session,
+) -> Result<Parts, Failure> {
     let folder = &args.data_dir;
     let agent = Agent::new(agent_config(folder, session)?, client_of(server), session.ports.clone())
         .map_err(|error| refused(&error))?;
@@ -219,12 +231,13 @@ fn start(server: &Server, listener: TcpListener, args: &DevArgs, session: &Sessi
     let config = EngineConfig { keys: session.keys(), ..EngineConfig::default() };
     let secrets = args.secrets_dir.clone().unwrap_or_else(|| folder.join(SECRETS));
     let measure = metric_sources(client_of(server), Some(secrets), session)?;
-    let engine = Engine::new(client_of(server), config, session.ports.clone(), measure);
+    let telling = Telling::start(notifications, &measure, session);
+    let engine = telling.wired(Engine::new(client_of(server), config, session.ports.clone(), measure));
     let (stop_controller, shutdown) = Shutdown::new();
     let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));
     let (stop_agent, shutdown) = Shutdown::new();
     let agent = (stop_agent, tokio::spawn(agent.run(shutdown, StopMode::StopInstances)));
-    Ok(Parts { http, checks, controller, agent })
+    Ok(Parts { http, checks, controller, telling, agent })
 }
 
 async fn stop(parts: Parts) {
@@ -236,8 +249,10 @@ async fn stop(parts: Parts) {
     {
         tracing::error!(%error, "the controller ended badly");
     }
+    // Receivers get their time while the agent takes down what runs.
     let (trigger, agent) = parts.agent;
     trigger.trigger();
+    parts.telling.stop().await;
     if !agent.is_finished()
         && let Err(error) = agent.await
     {
@@ -289,6 +304,7 @@ mod tests {
             http: tokio::spawn(std::future::pending()),
             checks: tokio::spawn(std::future::pending()),
             controller: (stop_controller, controller),
+            telling: Telling::nobody(),
             agent: (stop_agent, tokio::spawn(async { panic!("out of luck") })),
         };
         let failure = parts.ended_early().await;

@@ -19,6 +19,7 @@ mod get_watch;
 pub(crate) mod haproxy;
 pub(crate) mod logs;
 pub(crate) mod node;
+mod notifying;
 mod others;
 pub(crate) mod plan;
 pub(crate) mod request;

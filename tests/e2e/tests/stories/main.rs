@@ -16,6 +16,7 @@ mod following;
 mod golden;
 mod harness;
 mod looking;
+mod notified;
 mod numbers;
 mod outage;
 mod people;
