@@ -1,4 +1,5 @@
-//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`: the benchmark of helium-bench, on what is handed out: builds of the profile `dist`.
+//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]` and `cargo xtask bench react [ROUNDS]`: the benchmarks of helium-bench, on what
+//! is handed out: builds of the profile `dist`.
 
 use std::process::Command;
 
@@ -9,7 +10,7 @@ use crate::{
 };
 
 /// Builds what is measured and what measures, and runs it.
-pub(crate) fn converge(project: &Project, size: &[&str]) -> Outcome {
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome {
     let consul = match CONSUL.find(project) {
         Ok(consul) => consul,
         Err(reason) => return Outcome::failed(reason),
@@ -22,6 +23,6 @@ pub(crate) fn converge(project: &Project, size: &[&str]) -> Outcome {
     }
     let binary = |name: &str| project.target.join("dist").join(name);
     let mut bench = Command::new(binary("helium-bench"));
-    bench.args(size).env("HELIUM_BIN", binary("helium")).env("CONSUL_BIN", consul.path);
+    bench.args(arguments).env("HELIUM_BIN", binary("helium")).env("CONSUL_BIN", consul.path);
     step::command(bench)
 }

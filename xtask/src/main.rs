@@ -23,6 +23,7 @@ cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy]
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
 cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
+cargo xtask bench react [ROUNDS]                how soon a canary that fails is given up, as a ratio to a bare watcher
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
 cargo xtask haproxy                             the same of the HAProxy";
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         ["prometheus"] => finish(PROMETHEUS.path(&project)),
         ["haproxy"] => finish(haproxy::path(&project)),
         ["schema"] => finish(schema::write(&project)),
-        ["bench", "converge", size @ ..] => finish(bench::converge(&project, size)),
+        ["bench", "converge", size @ ..] => finish(bench::run(&project, size)),
+        ["bench", "react", rounds @ ..] => finish(bench::run(&project, &[&["react"], rounds].concat())),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS

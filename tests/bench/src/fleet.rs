@@ -1,13 +1,13 @@
 //! Agents that run nothing: each answers its assignments with a report and a healthy registration.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use consul_client::{
     CheckStatus, Client, Error, HealthCheck, Node, Put, Service, SessionRequest, TxnOp, txn::CatalogVerb,
 };
 use helium_crds::{
     NodeName,
-    instance::{Assignment, InstancePhase, Report, check_id},
+    instance::{Assignment, Desired, InstancePhase, Report, check_id},
     keys::Keys,
     node::{Heartbeat, NodeRecord},
 };
@@ -87,15 +87,16 @@ async fn live(client: Client, node: NodeName, ports: Ports) {
     let (_stop, shutdown) = Shutdown::new();
     let config = WatchConfig::new(&keys.assignments(&node));
     let mut views = watch_prefix::<Assigned>(client.clone(), config, ports.clone(), shutdown);
-    let mut answered = BTreeSet::new();
+    let mut answered: BTreeMap<String, Desired> = BTreeMap::new();
     while views.changed().await.is_ok() {
         let snapshot = Arc::clone(&views.borrow_and_update().snapshot);
-        let new = snapshot.rows.iter().filter(|(key, _)| !answered.contains(*key));
-        let new: Vec<(&String, &Assignment)> = new.filter_map(|(key, row)| Some((key, &row.get()?.0))).collect();
+        let rows = snapshot.rows.iter().filter_map(|(key, row)| Some((key, &row.get()?.0)));
+        let new: Vec<(&String, &Assignment)> =
+            rows.filter(|(key, assignment)| answered.get(*key) != Some(&assignment.desired)).collect();
         while write(&client, &keys, &node, &ports, &new).await.is_err() {
             tokio::time::sleep(RETRY).await;
         }
-        answered.extend(new.into_iter().map(|(key, _)| key.clone()));
+        answered.extend(new.into_iter().map(|(key, assignment)| (key.clone(), assignment.desired)));
     }
 }
 
@@ -106,12 +107,15 @@ async fn write(
     ports: &Ports,
     new: &[(&String, &Assignment)],
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut ops = Vec::with_capacity(new.len() * OPS_AN_INSTANCE);
-    for (_, assignment) in new {
-        ops.extend(answer(keys, node, assignment, ports.now())?);
-    }
-    for batch in ops.chunks(MAX_OPS / OPS_AN_INSTANCE * OPS_AN_INSTANCE) {
-        client.txn(batch).await?;
+    for batch in new.chunks(MAX_OPS / OPS_AN_INSTANCE) {
+        let mut ops = Vec::with_capacity(batch.len() * OPS_AN_INSTANCE);
+        for (_, assignment) in batch {
+            match assignment.desired {
+                Desired::Run => ops.extend(answer(keys, node, assignment, ports.now())?),
+                Desired::Stop => ops.extend(farewell(keys, node, assignment, ports.now())?),
+            }
+        }
+        client.txn(&ops).await?;
     }
     Ok(())
 }
@@ -132,20 +136,8 @@ pub(crate) fn answer(
     assignment: &Assignment,
     now: Timestamp,
 ) -> Result<[TxnOp; OPS_AN_INSTANCE], serde_json::Error> {
-    let Assignment { id, deployment, service: entry, .. } = assignment;
-    let report = Report {
-        id: id.clone(),
-        deployment: deployment.clone(),
-        node: node.clone(),
-        phase: InstancePhase::Running,
-        message: None,
-        address: "127.0.0.1".to_owned(),
-        ports: [("http".to_owned(), 20_000)].into(),
-        pid: Some(1),
-        restarts: 0,
-        failing: std::collections::BTreeMap::new(),
-        since: now,
-    };
+    let Assignment { id, service: entry, .. } = assignment;
+    let report = report(node, assignment, InstancePhase::Running, now);
     let service = Service {
         id: entry.id.clone(),
         service: entry.name.clone(),
@@ -169,4 +161,36 @@ pub(crate) fn answer(
         TxnOp::Service { verb: CatalogVerb::Set, node: node.to_string(), service },
         TxnOp::Check { verb: CatalogVerb::Set, check },
     ])
+}
+
+/// What an agent writes about one instance that it has stopped. The check goes with its service.
+fn farewell(
+    keys: &Keys,
+    node: &NodeName,
+    assignment: &Assignment,
+    now: Timestamp,
+) -> Result<[TxnOp; 2], serde_json::Error> {
+    let Assignment { id, service: entry, .. } = assignment;
+    let service = Service { id: entry.id.clone(), service: entry.name.clone(), ..Service::default() };
+    let report = report(node, assignment, InstancePhase::Stopped, now);
+    Ok([
+        TxnOp::Service { verb: CatalogVerb::Delete, node: node.to_string(), service },
+        TxnOp::set(keys.report(node, id), serde_json::to_vec(&report)?),
+    ])
+}
+
+fn report(node: &NodeName, assignment: &Assignment, phase: InstancePhase, now: Timestamp) -> Report {
+    Report {
+        id: assignment.id.clone(),
+        deployment: assignment.deployment.clone(),
+        node: node.clone(),
+        phase,
+        message: None,
+        address: "127.0.0.1".to_owned(),
+        ports: [("http".to_owned(), 20_000)].into(),
+        pid: (phase == InstancePhase::Running).then_some(1),
+        restarts: 0,
+        failing: BTreeMap::new(),
+        since: now,
+    }
 }

@@ -1,4 +1,5 @@
-//! `cargo xtask bench converge`: many Deployments from `apply` to all healthy, on a real Consul with simulated agents.
+//! `cargo xtask bench converge`: many Deployments from `apply` to all healthy, on a real Consul with simulated agents. `react.rs` is the
+//! other benchmark: how soon a canary that fails is given up.
 //!
 //! Both runs are of the same process, one after the other, each on a Consul of its own:
 //!
@@ -12,6 +13,7 @@
 mod bare;
 mod controller;
 mod fleet;
+mod react;
 mod world;
 
 use std::time::Duration;
@@ -25,12 +27,19 @@ use crate::{controller::Controller, world::Size};
 const GOAL_RATIO: f64 = 2.0;
 const GOAL_MEMORY_MB: f64 = 150.0;
 const GOAL_CPU_PERCENT: f64 = 1.0;
+/// How often a canary is given up, unless it is said.
+const REACTIONS: usize = 100;
 /// How long the converged system is watched.
 const REST: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let size = Size::from_arguments(std::env::args().skip(1))?;
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|argument| argument == "react").is_some() {
+        let rounds = arguments.next().map_or(Ok(REACTIONS), |rounds| rounds.parse())?;
+        return react::run(rounds).await;
+    }
+    let size = Size::from_arguments(arguments)?;
     let ports = Ports::real();
     println!("{} Deployments of {} instances on {} nodes", size.deployments, size.replicas, size.nodes);
 
