@@ -204,7 +204,7 @@ fn resume(draft: &mut Draft<'_>) -> Result<(), String> {
     let Some(rollout) = draft.rollout_mut() else { return Err("no rollout is under way".to_owned()) };
     if rollout.hold.is_none() {
         return Err("nothing is held; `helium canary promote` ends a pause step".to_owned());
-    };
+    }
     if let Some(why) = may_not(rollout) {
         return Err(why);
     }

@@ -264,15 +264,15 @@ pub(crate) fn let_go(draft: &mut Draft<'_>) {
     let now = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
     let Some(hold) = rollout.hold.take() else { return };
-    let held = now.duration_since(hold.since.min(now));
-    rollout.progress_at += held;
+    let length = now.duration_since(hold.since.min(now));
+    rollout.progress_at += length;
     if hold.kind == HoldKind::Failure {
         rollout.progress_at = now;
     }
     // Neither does it against the limit of a step, or of its gate: nobody could have ended it meanwhile.
     let step = rollout.steps.get(rollout.step as usize);
     if step.is_some_and(|step| step.deadline.is_some() || matches!(step.kind, StepKind::Gate(_))) {
-        rollout.step_started_at = (rollout.step_started_at + held).min(now);
+        rollout.step_started_at = (rollout.step_started_at + length).min(now);
     }
     let version = rollout.version.clone();
     draft.tell("RolloutResumed", format!("{version} goes on"));
