@@ -69,7 +69,9 @@ impl Measuring {
         for (probe, question) in questions {
             let answered = state.answers.get(object).is_some_and(|answers| answers.contains_key(&probe));
             let key = (object.clone(), probe.clone());
-            if answered || state.under_way.get(&key).is_some_and(|asked| asked == &question) {
+            // The same is asked already, though it may have been due before: a source that takes longer than an interval is not asked over and over.
+            let same = |asked: &Question| (&asked.rollout, &asked.ask) == (&question.rollout, &question.ask);
+            if answered || state.under_way.get(&key).is_some_and(same) {
                 continue;
             }
             match self.to_ask.try_send((object.clone(), probe, question.clone())) {
@@ -178,7 +180,11 @@ mod tests {
     }
 
     fn question(due: i64) -> BTreeMap<Probe, Question> {
-        let ask = Ask::Kv(KvValue { key: "k".to_owned(), equals: "open".to_owned() });
+        about("k", due)
+    }
+
+    fn about(key: &str, due: i64) -> BTreeMap<Probe, Question> {
+        let ask = Ask::Kv(KvValue { key: key.to_owned(), equals: "open".to_owned() });
         let due = Timestamp::from_second(due).unwrap();
         [(Probe::Gate, Question { rollout: "r".to_owned(), due, ask })].into()
     }
@@ -220,6 +226,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_source_that_takes_longer_than_an_interval_is_not_asked_over_and_over() {
+        let slow = Arc::new(Slow::default());
+        let measuring = Measuring::new(slow.clone(), Ports::seeded(1, Timestamp::UNIX_EPOCH));
+        let object = ObjectKey::new("default", "web");
+        with(measuring, async |measuring, woken| {
+            for due in 1..=3 {
+                measuring.follow(&object, question(due));
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert_eq!((measuring.answers(&object).len(), woken.load(Ordering::Relaxed)), (1, 1));
+        })
+        .await;
+        assert_eq!(slow.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_answer_to_a_question_that_was_replaced_or_forgotten_wakes_nobody() {
         let slow = Arc::new(Slow::default());
         let measuring = Measuring::new(slow.clone(), Ports::seeded(1, Timestamp::UNIX_EPOCH));
@@ -227,7 +250,7 @@ mod tests {
         with(measuring, async |measuring, woken| {
             measuring.follow(&object, question(1));
             tokio::time::sleep(Duration::from_millis(500)).await;
-            measuring.follow(&object, question(2));
+            measuring.follow(&object, about("another", 2));
             tokio::time::sleep(Duration::from_millis(700)).await;
             assert_eq!(woken.load(Ordering::Relaxed), 0, "the first answer is not wanted any more");
             measuring.forget(&object);

@@ -1,5 +1,8 @@
 //! Gates: a step that is over when a person, a webhook or a key lets the rollout through.
 //!
+//! A gate is looked at once an interval, counted from the step's begin, so that nothing has to be remembered of a look that saw what was seen
+//! before: a gate that stays shut for days writes nothing.
+//!
 //! A gate holds nothing else up: health and metrics are looked at meanwhile, and an abort is heard at once. One that is shut for too long
 //! does what its `onTimeout` says.
 
@@ -9,7 +12,7 @@ use helium_crds::{
     status::{AbortCause, GateState, HoldKind, Rollout, Stage, WaitingOn},
     step::{Step, StepKind},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{draft::Draft, rollout, steps};
 
@@ -25,11 +28,13 @@ pub(crate) fn present<'d>(draft: &'d Draft<'_>) -> Option<(&'d Rollout, &'d Gate
 
 /// Enters what was seen of the gate, if it was asked what is due now.
 pub(crate) fn take_in(draft: &mut Draft<'_>) {
-    let Some((rollout, gate)) = present(draft) else { return };
+    let Some((rollout, _)) = present(draft) else { return };
     let Some(answer) = draft.world.answers.get(&Probe::Gate) else { return };
-    let fits = answer.rollout == rollout.id && Some(answer.due) == due(draft, rollout, gate);
+    // One that took longer than an interval is an answer to this step still.
+    let fits = answer.rollout == rollout.id && answer.due >= rollout.step_started_at;
     let Found::Gate(seen) = &answer.found else { return };
-    if !fits {
+    let known = rollout.analysis.gate.as_ref().is_some_and(|state| state.seen == *seen);
+    if !fits || known {
         return;
     }
     let state = GateState { at: answer.at.min(draft.now()), seen: seen.clone() };
@@ -63,11 +68,11 @@ pub(crate) fn ask(draft: &mut Draft<'_>) {
     if is_open(rollout) {
         return;
     }
+    let next = due + gate.interval.as_signed();
     let question = Question { rollout: rollout.id.clone(), due, ask };
-    if due > draft.now() {
-        return draft.wake_at(due);
-    }
+    // One that was answered already is not asked again: whoever asks knows it by its due time.
     draft.questions.insert(Probe::Gate, question);
+    draft.wake_at(next);
 }
 
 /// Whether the gate was seen open. A person opens one by promoting.
@@ -97,11 +102,14 @@ fn until(rollout: &Rollout, gate: &Gate) -> Option<Timestamp> {
     gate.timeout.map(|timeout| rollout.step_started_at + timeout.as_signed())
 }
 
-/// When the gate is to be looked at next: at once, and then once an interval. A person's is not looked at.
+/// When the last look at the gate was due: at the step's begin, and then once an interval. A person's is not looked at.
+///
+/// Example: begun at 10:00:00, `interval: 10s`. At 10:00:27 it is that of 10:00:20.
 fn due(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Option<Timestamp> {
     let started = rollout.step_started_at.min(draft.now());
-    let last = rollout.analysis.gate.as_ref().map(|state| state.at + gate.interval.as_signed());
-    gate.person.is_none().then(|| last.unwrap_or(started))
+    let interval = gate.interval.as_signed().as_secs().max(1);
+    let looks = draft.now().duration_since(started).as_secs() / interval;
+    gate.person.is_none().then(|| started + SignedDuration::from_secs(looks * interval))
 }
 
 fn question(draft: &Draft<'_>, rollout: &Rollout, gate: &Gate) -> Option<Ask> {

@@ -104,7 +104,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GateState {
-    /// When it was last looked at.
+    /// When this was seen first.
     pub at: Timestamp,
     /// What was seen.
     pub seen: GateReading,

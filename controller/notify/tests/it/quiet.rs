@@ -33,6 +33,8 @@ async fn an_address_and_a_token_that_are_secrets_are_sent_and_in_no_log() {
         .with_ansi(false)
         .with_max_level(tracing::Level::TRACE)
         .with_writer(move || kept.clone());
+    // While there is a single subscriber, tracing asks that of whichever thread comes to a line first, and other tests' threads have none.
+    let _another = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
     let logging = tracing::subscriber::set_default(subscriber.finish());
     let folder = tempfile::tempdir().unwrap();
     let (refusing, failing) = (Receiver::answering(&[403]).await, Receiver::answering(&[503]).await);

@@ -58,7 +58,7 @@ fn a_gate_that_is_opened_lets_the_rollout_through() {
 #[test]
 fn a_gate_that_never_answers_holds_only_what_is_behind_it() {
     let mut model = at_gate(kv());
-    model.run(3600);
+    model.run(300);
     assert_eq!((model.reason(), model.live("v2"), model.live("v1")), (Reason::AtGate, 1, 3));
     model.ask(Verb::Abort);
     model.run_until(30, |model| model.reason() == Reason::RolloutAborted);
@@ -80,6 +80,17 @@ fn a_gate_is_asked_at_once_and_then_once_an_interval() {
     let started = model.status().rollout.as_ref().unwrap().step_started_at;
     let at: Vec<i64> = model.asked.iter().map(|(at, _, _)| at.duration_since(started).as_secs()).collect();
     assert_eq!(at, [0, 5, 10, 15, 20]);
+}
+
+#[test]
+fn a_gate_that_stays_shut_changes_no_status() {
+    let mut model = at_gate(kv());
+    model.gate = Some(shut("no"));
+    model.run(5);
+    let before = model.status().clone();
+    model.run(300);
+    assert_eq!(*model.status(), before);
+    assert!(model.asked.len() >= 30, "it was looked at all the time");
 }
 
 #[test]

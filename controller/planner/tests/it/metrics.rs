@@ -64,7 +64,7 @@ fn nothing_is_promoted_without_a_single_good_sample() {
         if let Some(reading) = silent {
             model.readings.insert("errors".to_owned(), (reading, None));
         }
-        model.run(3600);
+        model.run(300);
         assert_eq!((model.at_step(), model.live("v2"), model.reason()), (Some(0), 1, Reason::CanaryStep));
         assert!(
             matches!(model.status().waiting_on.as_slice(), [WaitingOn::Metric { good: 0, needed: 1, .. }]),
