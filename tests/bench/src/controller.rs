@@ -2,7 +2,7 @@
 
 use std::{fs, io, time::Duration};
 
-use helium_e2e::{Consul, Daemon, Helium};
+use helium_e2e::{Consul, Daemon, Helium, Http};
 
 /// A running controller.
 pub(crate) struct Controller {
@@ -37,6 +37,14 @@ impl Controller {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
         kilobytes.map(|kilobytes| kilobytes / 1024.0).ok_or_else(|| io::Error::other("no VmHWM"))
+    }
+
+    /// What one of its metrics is now; nothing before it is shown.
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        let said = self.daemon.said();
+        let port = said.split("metrics on http://127.0.0.1:").nth(1)?.split('/').next()?.parse().ok()?;
+        let page = Http::on(port).get("/metrics").ok()?.text();
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// Watches the converged system for `length`.

@@ -40,13 +40,13 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 pub(crate) async fn run(rounds: usize) -> Result<(), Box<dyn Error>> {
     let ports = Ports::real();
     let consul = production_server();
-    let _controller = Controller::start(&consul);
+    let controller = Controller::start(&consul);
     let client = world::client(&consul)?;
     let people = world::people(client.clone(), &ports);
     people.initialise().await?;
     let nodes = Size { deployments: 0, replicas: 2, nodes: 4 };
     let _fleet = fleet::start(&world::client(&consul)?, nodes, &ports).await?;
-    let scene = Scene { client, people, ports };
+    let scene = Scene { controller, client, people, ports };
     let took = scene.rounds(rounds).await.map_err(|error| error as Box<dyn Error>)?;
     report(took);
     Ok(())
@@ -57,8 +57,9 @@ pub(crate) async fn run(rounds: usize) -> Result<(), Box<dyn Error>> {
 fn report(mut took: Took) {
     took.bare.sort_unstable();
     took.helium.sort_unstable();
+    took.decided.sort_unstable();
     println!("{} rounds: a check turns critical, a canary is given up", took.helium.len());
-    for (name, times) in [("bare", &took.bare), ("helium", &took.helium)] {
+    for (name, times) in [("bare", &took.bare), ("helium", &took.helium), ("decided", &took.decided)] {
         let [half, most, worst] = [50, 99, 100].map(|percent| percentile(times, percent).as_secs_f64() * 1000.0);
         println!("{name:<8} p50 {half:>7.2} ms   p99 {most:>7.2} ms   max {worst:>7.2} ms");
     }
@@ -78,10 +79,13 @@ fn percentile(times: &[Duration], percent: usize) -> Duration {
 struct Took {
     bare: Vec<Duration>,
     helium: Vec<Duration>,
+    /// What of that is between the look at the world that saw the failure and the end of the commit.
+    decided: Vec<Duration>,
 }
 
 /// The store, and who works on it.
 struct Scene {
+    controller: Controller,
     client: Client,
     people: People,
     ports: Ports,
@@ -96,7 +100,9 @@ impl Scene {
             self.try_out(&batch).await?;
             for key in &batch {
                 took.bare.push(bare.round().await?);
+                let before = self.decisions();
                 took.helium.push(self.round(key).await?);
+                took.decided.push(self.decisions().saturating_sub(before));
                 // Nothing of the way back is left to disturb the next round.
                 self.until(key, |status| stage(status) == Some(Stage::Aborted)).await?;
             }
@@ -118,6 +124,12 @@ impl Scene {
             self.until(key, |status| status.rollout.as_ref().is_some_and(|rollout| rollout.step == 1)).await?;
         }
         Ok(())
+    }
+
+    /// How long all decisions of the controller took together.
+    fn decisions(&self) -> Duration {
+        let seconds = self.controller.metric("helium_decision_seconds_sum").unwrap_or_default();
+        Duration::try_from_secs_f64(seconds).unwrap_or_default()
     }
 
     async fn apply(&self, batch: &[ObjectKey], version: &str) -> Outcome<()> {
