@@ -25,6 +25,8 @@ use crate::{controller::Controller, fleet, production_server, world, world::Size
 
 /// The goal.
 const GOAL: f64 = 2.0;
+/// How long canaries soak before the first of them fails: the last of a batch has only just come so far.
+const SETTLE: Duration = Duration::from_secs(1);
 /// How many canaries are under way together: fewer than a controller may watch by long polls of their own.
 const BATCH: usize = 10;
 /// How long a long poll gets to lie in Consul before what it waits for happens. Nobody can see from outside whether it does.
@@ -123,6 +125,7 @@ impl Scene {
         for key in batch {
             self.until(key, |status| status.rollout.as_ref().is_some_and(|rollout| rollout.step == 1)).await?;
         }
+        tokio::time::sleep(SETTLE).await;
         Ok(())
     }
 

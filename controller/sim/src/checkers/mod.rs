@@ -253,10 +253,10 @@ impl Checkers {
         after: &State,
     ) {
         let changes_keys = written.ops.iter().any(crate::ops::Op::writes);
-        if (changes_keys || !written.is_txn) && !is_heartbeat(&written.path) {
-            self.writes_so_far += 1;
-        }
         let objects = if changes_keys { objects_of(written) } else { BTreeSet::new() };
+        let is_write = (changes_keys || !written.is_txn) && !is_heartbeat(&written.path);
+        let only_sampled = applied && restraint::only_sampled(&objects, written, before, after);
+        self.writes_so_far += u64::from(is_write && !only_sampled);
         for object in &objects {
             self.check_pace(object, net.now());
         }

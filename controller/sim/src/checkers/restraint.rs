@@ -1,14 +1,20 @@
-//! S6: no action while blind. S8: a held rollout stays as it is. S11: no object is written about all the time.
+//! S6: no action while blind. S8: a held rollout stays as it is. S11: no object is written about all the time. L2: none is at rest.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use consul_embedded::state::State;
 use helium_crds::{
-    ObjectKey, RevisionId,
+    DeploymentStatus, Kind, ObjectKey, RevisionId,
     instance::Instance,
-    status::{Rollout, Stage},
+    keys::Keys,
+    status::{AnalysisState, Rollout, Stage},
 };
 
 use super::{Checkers, Commit, Lost};
+use crate::{ops::Written, truth::Truth};
 
 /// How long after a sense is lost a controller may still act on what it saw before: a long poll of 25 s, and its way.
 const LAST_SIGHT: Duration = Duration::from_secs(40);
@@ -100,7 +106,35 @@ impl Checkers {
     }
 }
 
-fn held(truth: &crate::truth::Truth) -> Option<&Rollout> {
+/// L2: whether a transaction writes nothing but samples that were just taken. A canary that waits for a person goes on being measured:
+/// what is measured is news, unlike the time of day.
+pub(super) fn only_sampled(objects: &BTreeSet<ObjectKey>, written: &Written, before: &State, after: &State) -> bool {
+    let keys = Keys::default();
+    let written: BTreeSet<&str> = written.ops.iter().filter(|op| op.writes()).map(|op| op.key.as_str()).collect();
+    let statuses: BTreeSet<String> = objects.iter().map(|object| keys.status(Kind::Deployment, object)).collect();
+    let status_only = written.iter().all(|key| statuses.contains(*key));
+    status_only && !objects.is_empty() && objects.iter().all(|object| is_sampled_anew(object, before, after))
+}
+
+fn is_sampled_anew(object: &ObjectKey, before: &State, after: &State) -> bool {
+    let status = |state: &State| Truth::of(state, object).status;
+    let (Some(before), Some(after)) = (status(before), status(after)) else { return false };
+    let times = |status: &DeploymentStatus| -> Option<Vec<_>> {
+        let metrics = &status.rollout.as_ref()?.analysis.metrics;
+        Some(metrics.values().map(|metric| metric.last().map(|sample| sample.at)).collect())
+    };
+    times(&before) != times(&after) && without_samples(before) == without_samples(after)
+}
+
+fn without_samples(mut status: DeploymentStatus) -> DeploymentStatus {
+    status.waiting_on.clear();
+    if let Some(rollout) = status.rollout.as_mut() {
+        rollout.analysis = AnalysisState::default();
+    }
+    status
+}
+
+fn held(truth: &Truth) -> Option<&Rollout> {
     truth.status.as_ref()?.rollout.as_ref().filter(|rollout| rollout.hold.is_some())
 }
 
