@@ -3,13 +3,19 @@
 //! The first registration of a service carries its checks, which begin critical. A later change of tags leaves the checks out,
 //! which keeps them and their state. Every check belongs to its service by being registered with it: a check without one would
 //! take down every service of its Consul node.
+//!
+//! An instance on standby has one check more, which is critical as long as it is there: whoever asks Consul for those that pass is not
+//! told of it. It comes with the first registration, so that there is no moment before it, and later comes and goes alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use consul_client::{AgentService, CheckDefinition, CheckStatus, ServiceDefinition};
 use helium_crds::{
     ids::InstanceId,
-    instance::{check_id, service_id},
+    instance::{STANDBY_CHECK, check_id, service_id},
     template::Check,
 };
 
@@ -39,7 +45,8 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     let first = template.ports.first().and_then(|port| record.ports.get(&port.name));
     let mut meta = assignment.service.meta.clone();
     meta.insert(NODE_META.to_owned(), config.node.to_string());
-    let checks = template.checks.iter().map(|check| definition(config, record, check)).collect();
+    let standby = assignment.role.is_standby().then(|| standby_check(&assignment.id));
+    let checks = template.checks.iter().map(|check| definition(config, record, check)).chain(standby).collect();
     ServiceDefinition {
         id: service_id(&assignment.id),
         name: assignment.service.name.clone(),
@@ -49,6 +56,21 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
         meta,
         checks: Some(checks),
         ..ServiceDefinition::default()
+    }
+}
+
+/// Nobody ever renews it, so that it stays as critical as it begins; Consul wants to know after how long it would be.
+const STANDBY_TTL: Duration = Duration::from_hours(24 * 365);
+
+/// The check that keeps an instance on standby from passing.
+pub(crate) fn standby_check(instance: &InstanceId) -> CheckDefinition {
+    CheckDefinition {
+        id: check_id(instance, STANDBY_CHECK),
+        name: "on standby".to_owned(),
+        notes: "Runs, and is to serve nobody: Helium takes this check away when it is.".to_owned(),
+        ttl: Some(STANDBY_TTL),
+        status: Some(CheckStatus::Critical),
+        ..CheckDefinition::default()
     }
 }
 
@@ -87,15 +109,22 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
         Known::Absent => return Registered::Absent,
         Known::Present(service, checks) => (service, checks),
     };
-    let mut wanted_checks = wanted.checks.iter().flatten().map(|check| &check.id);
+    let is_standby = |id: &String| id.ends_with(STANDBY_CHECK);
+    let mut wanted_checks = wanted.checks.iter().flatten().map(|check| &check.id).filter(|id| !is_standby(id));
+    let standby = wanted.checks.iter().flatten().any(|check| is_standby(&check.id));
+    let stands_by = checks.iter().any(is_standby);
     if service.service != wanted.name
         || service.address != wanted.address
         || service.port != wanted.port
         || wanted_checks.any(|id| !checks.contains(id))
     {
         Registered::Anew
+    } else if standby && !stands_by {
+        Registered::Serving
     } else if service.tags != wanted.tags || service.meta != wanted.meta {
         Registered::Retag
+    } else if stands_by && !standby {
+        Registered::OnStandby // the last thing that is changed: whoever asks by tag finds it under the right one
     } else {
         Registered::Same
     }
@@ -120,6 +149,20 @@ pub(crate) fn after(wanted: &ServiceDefinition, before: &Known) -> Known {
     Known::Present(Box::new(service), checks)
 }
 
+/// What is known after the check that keeps an instance on standby came or went.
+pub(crate) fn after_standby(instance: &InstanceId, standby: bool, before: &Known) -> Known {
+    let mut known = before.clone();
+    if let Known::Present(_, checks) = &mut known {
+        let id = check_id(instance, STANDBY_CHECK);
+        if standby {
+            checks.insert(id);
+        } else {
+            checks.remove(&id);
+        }
+    }
+    known
+}
+
 /// The ids of services that this agent registered once and that no instance of it stands for any more.
 pub(crate) fn leftovers(
     config: &AgentConfig,
@@ -137,7 +180,7 @@ pub(crate) fn leftovers(
 
 #[cfg(test)]
 mod tests {
-    use helium_crds::Period;
+    use helium_crds::{Period, instance::Role};
 
     use super::*;
     use crate::testing;
@@ -196,6 +239,35 @@ mod tests {
         assert_eq!(compare(&wanted, &Known::Present(service, BTreeSet::new())), Registered::Anew);
         let kept = ServiceDefinition { checks: None, ..canary.clone() };
         assert_eq!(compare(&canary, &after(&kept, &there)), Registered::Same);
+    }
+
+    #[test]
+    fn an_instance_on_standby_is_registered_with_the_check_that_keeps_it_from_passing() {
+        let mut record = record();
+        record.assignment.role = Role::Preview;
+        let service = wanted(&testing::config(), &record);
+        let check = service.checks.unwrap().pop().unwrap();
+        assert_eq!((check.id.as_str(), check.status), ("helium-hello-0:.standby", Some(CheckStatus::Critical)));
+        assert!(check.ttl.is_some() && check.http.is_empty());
+    }
+
+    #[test]
+    fn to_serve_or_to_be_on_standby_changes_one_check_and_leaves_the_others_alone() {
+        let mut record = record();
+        let serving = wanted(&testing::config(), &record);
+        let id = record.assignment.id.clone();
+        record.assignment.role = Role::Preview;
+        let standby = wanted(&testing::config(), &record);
+        let there = after(&standby, &Known::Absent);
+        assert_eq!(compare(&standby, &there), Registered::Same);
+        assert_eq!(compare(&serving, &there), Registered::OnStandby);
+        assert_eq!(compare(&serving, &after_standby(&id, false, &there)), Registered::Same);
+        let there = after(&serving, &Known::Absent);
+        assert_eq!(compare(&standby, &there), Registered::Serving);
+        assert_eq!(compare(&standby, &after_standby(&id, true, &there)), Registered::Same);
+        let retagged = ServiceDefinition { tags: vec!["canary".to_owned()], ..serving };
+        let there = after(&standby, &Known::Absent);
+        assert_eq!(compare(&retagged, &there), Registered::Retag, "it is found under its new tag once it passes");
     }
 
     #[test]

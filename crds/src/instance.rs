@@ -32,14 +32,39 @@ pub enum Role {
     Stable,
     /// Of the version that is being tried out.
     Canary,
+    /// Of the version that is being tried out, and on standby: it runs, and serves nobody yet.
+    Preview,
+    /// Of the version that served, and on standby: it runs, and serves nobody any more, for an instant way back.
+    Standby,
 }
 
 impl Role {
+    /// Every role.
+    pub const ALL: [Role; 4] = [Role::Stable, Role::Canary, Role::Preview, Role::Standby];
+
     /// The tag in Consul.
     pub fn tag(self) -> &'static str {
         match self {
             Role::Stable => "stable",
             Role::Canary => "canary",
+            Role::Preview => "preview",
+            Role::Standby => "standby",
+        }
+    }
+
+    /// Whether it runs without serving anybody.
+    pub fn is_standby(self) -> bool {
+        matches!(self, Role::Preview | Role::Standby)
+    }
+
+    /// The role on standby of the same version, or the one that serves.
+    #[must_use]
+    pub fn on_standby(self, standby: bool) -> Self {
+        match (self, standby) {
+            (Role::Stable | Role::Standby, false) => Role::Stable,
+            (Role::Stable | Role::Standby, true) => Role::Standby,
+            (Role::Canary | Role::Preview, false) => Role::Canary,
+            (Role::Canary | Role::Preview, true) => Role::Preview,
         }
     }
 }
@@ -203,6 +228,10 @@ pub fn instance_id(deployment: &ObjectKey, uid: &str, revision: &RevisionId, ord
 pub fn service_id(instance: &InstanceId) -> String {
     format!("helium-{instance}")
 }
+
+/// The name of the check by which an instance on standby is kept out of whatever asks Consul for those that pass: Helium's own, critical as
+/// long as it is there. No check of a template has such a name.
+pub const STANDBY_CHECK: &str = ".standby";
 
 /// The id in Consul of one check of an instance; unique on the Consul node, since the service id is.
 pub fn check_id(instance: &InstanceId, check: &str) -> String {

@@ -5,10 +5,15 @@ use std::{collections::BTreeMap, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{gate::Gate, metric::Criterion, period::Period, quantity::Percent};
+use crate::{
+    gate::Gate,
+    metric::Criterion,
+    period::Period,
+    quantity::{Amount, Percent},
+};
 
-/// One step of a canary: one of `setWeight`, `setReplicas`, `pause`, `analysis` and `gate`, or a `soak` alone; and what else has to be so
-/// before it is over.
+/// One step of a canary: one of `preview`, `setWeight`, `setReplicas`, `pause`, `analysis` and `gate`, or a `soak` alone; and what else has to
+/// be so before it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "StepFields", into = "StepFields")]
 pub struct Step {
@@ -27,6 +32,8 @@ pub struct Step {
 /// What a step does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepKind {
+    /// Runs so many instances of the new version, or this share of the wanted count, that serve nobody yet, beside all stable ones.
+    Preview(Amount),
     /// Runs this share of the instances on the new version.
     SetWeight(Percent),
     /// Runs this many instances on the new version.
@@ -45,16 +52,21 @@ pub enum StepKind {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "Step", rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(extend("oneOf" = [
+    { "required": ["preview"] },
     { "required": ["setWeight"] },
     { "required": ["setReplicas"] },
     { "required": ["pause"] },
     { "required": ["analysis"] },
     { "required": ["gate"] },
     { "required": ["soak"], "properties": {
-        "setWeight": false, "setReplicas": false, "pause": false, "analysis": false, "gate": false
+        "preview": false, "setWeight": false, "setReplicas": false, "pause": false, "analysis": false, "gate": false
     } },
 ]))]
 struct StepFields {
+    /// Run so many instances of the new version, or this share of the wanted count, beside all those that serve, and let nobody reach them by
+    /// the service yet: they are tagged `preview`, and a check of Helium's own keeps them from passing in Consul. Later steps let them serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preview: Option<Amount>,
     /// Run this share of the instances on the new version, `1%` to `100%`: the nearest whole count, at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-min" = "1%"))]
@@ -97,16 +109,27 @@ struct StepFields {
 
 /// A step that does nothing, or two things.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a step is one of `setWeight`, `setReplicas`, `pause`, `analysis` and `gate`, or a `soak` alone")]
+#[error("a step is one of `preview`, `setWeight`, `setReplicas`, `pause`, `analysis` and `gate`, or a `soak` alone")]
 pub struct NotOneStep;
 
 impl TryFrom<StepFields> for Step {
     type Error = NotOneStep;
 
     fn try_from(fields: StepFields) -> Result<Self, NotOneStep> {
-        let StepFields { set_weight, set_replicas, pause, analysis, gate, soak, min_samples, criteria, deadline } =
-            fields;
+        let StepFields {
+            preview,
+            set_weight,
+            set_replicas,
+            pause,
+            analysis,
+            gate,
+            soak,
+            min_samples,
+            criteria,
+            deadline,
+        } = fields;
         let given = [
+            preview.map(StepKind::Preview),
             set_weight.map(StepKind::SetWeight),
             set_replicas.map(StepKind::SetReplicas),
             pause.map(StepKind::Pause),
@@ -128,6 +151,7 @@ impl From<Step> for StepFields {
         let Step { kind, soak, min_samples, criteria, deadline } = step;
         let fields = Self { soak, min_samples, criteria, deadline, ..Self::default() };
         match kind {
+            StepKind::Preview(number) => Self { preview: Some(number), ..fields },
             StepKind::SetWeight(weight) => Self { set_weight: Some(weight), ..fields },
             StepKind::SetReplicas(number) => Self { set_replicas: Some(number), ..fields },
             StepKind::Soak(period) => Self { soak: Some(period), ..fields },
@@ -159,6 +183,7 @@ impl fmt::Display for Step {
     /// In words: `setWeight 25%, soak 5m`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
+            StepKind::Preview(number) => write!(f, "preview {number}")?,
             StepKind::SetWeight(weight) => write!(f, "setWeight {weight}")?,
             StepKind::SetReplicas(number) => write!(f, "setReplicas {number}")?,
             StepKind::Soak(period) => write!(f, "soak {period}")?,

@@ -67,6 +67,10 @@ pub(crate) enum Registered {
     Same,
     /// Tags or meta differ.
     Retag,
+    /// It is on standby, and is to serve.
+    OnStandby,
+    /// It serves, and is to be on standby.
+    Serving,
     /// Address, port or checks differ.
     Anew,
 }
@@ -111,6 +115,8 @@ pub(crate) enum Step {
     NoteStable,
     /// Register the service.
     Register(Checks),
+    /// Let it serve, or be on standby.
+    StandBy(bool),
     /// Take the service out of Consul.
     Deregister,
     /// Note that a stop has begun.
@@ -202,11 +208,13 @@ fn decide_run(facts: &Facts<'_>) -> Step {
     let register = match facts.registered {
         // An adopted instance is most likely registered already, and registering it again would turn its checks critical: look first.
         Registered::Same | Registered::Unknown => None,
-        Registered::Retag => Some(Checks::Kept),
-        Registered::Absent | Registered::Anew => Some(Checks::Inline),
+        Registered::Retag => Some(Step::Register(Checks::Kept)),
+        Registered::OnStandby => Some(Step::StandBy(false)),
+        Registered::Serving => Some(Step::StandBy(true)),
+        Registered::Absent | Registered::Anew => Some(Step::Register(Checks::Inline)),
     };
     match (register, consul_waits) {
-        (Some(checks), None) => Step::Register(checks),
+        (Some(step), None) => step,
         (register, waits) => {
             let goals = [(record.phase != InstancePhase::Running).then_some(SETTLED_AFTER), Some(STABLE_AFTER)];
             let goals = goals.map(|goal| goal.filter(|_| record.failures > 0).map(|goal| facts.now + (goal - up)));

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use helium_crds::Period;
+use helium_crds::{Period, instance::Role};
 
 use super::*;
 use crate::testing::{assignment, instant};
@@ -16,8 +16,8 @@ struct World {
     assigned: Option<Assignment>,
     /// All processes that ever executed something, by id: alive or not.
     processes: Vec<Proc>,
-    /// Tags of the service, if it is registered.
-    consul: Option<Vec<String>>,
+    /// The tags it is registered with, if it is, and whether it is on standby.
+    consul: Option<(Vec<String>, bool)>,
     consul_up: bool,
     stubborn: bool,
     log: Vec<String>,
@@ -104,8 +104,10 @@ impl World {
         if self.consul_up {
             agent.registered = match &self.consul {
                 None => Registered::Absent,
-                Some(tags) if *tags == agent.record.assignment.service.tags => Registered::Same,
-                Some(_) => Registered::Retag,
+                Some((_, false)) if agent.record.assignment.role.is_standby() => Registered::Serving,
+                Some((tags, _)) if *tags != agent.record.assignment.service.tags => Registered::Retag,
+                Some((_, true)) if !agent.record.assignment.role.is_standby() => Registered::OnStandby,
+                Some(_) => Registered::Same,
             };
         }
     }
@@ -156,7 +158,7 @@ impl World {
             Step::Launch => self.launch(agent)?,
             Step::NoteRunning => self.save(agent, Event::Running)?,
             Step::NoteStable => self.save(agent, Event::Stable)?,
-            Step::Register(_) | Step::Deregister => self.call_consul(agent, step)?,
+            Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(agent, step)?,
             Step::BeginStop => self.save(agent, Event::StopBegun)?,
             Step::NoteOut => self.save(agent, Event::Out)?,
             Step::CancelStop => self.save(agent, Event::StopCancelled)?,
@@ -203,15 +205,24 @@ impl World {
             return Ok(());
         }
         let tags = agent.record.assignment.service.tags.clone();
-        if step == Step::Deregister {
-            self.effect("deregister")?;
-            self.consul = None;
-            agent.registered = Registered::Absent;
-        } else {
-            self.effect("register")?;
-            self.consul = Some(tags);
-            agent.registered = Registered::Same;
+        let standby = agent.record.assignment.role.is_standby();
+        match step {
+            Step::Deregister => {
+                self.effect("deregister")?;
+                self.consul = None;
+            }
+            Step::StandBy(wanted) => {
+                self.effect("stand by")?;
+                self.consul = self.consul.take().map(|(tags, _)| (tags, wanted));
+            }
+            _ => {
+                self.effect("register")?;
+                let before = self.consul.take().map(|(_, standby)| standby);
+                let kept = before.filter(|_| step == Step::Register(Checks::Kept));
+                self.consul = Some((tags, kept.unwrap_or(standby)));
+            }
         }
+        self.poll(agent);
         Ok(())
     }
 
@@ -228,14 +239,24 @@ impl World {
     }
 }
 
-/// The life of an instance: it starts, ends by itself, gets another tag, is stopped, and is forgotten. Each scene changes the
+/// The life of an instance: it starts, ends by itself, gets another tag, goes on standby and serves again, is lost by Consul, is stopped, and is forgotten. Each scene changes the
 /// world, and then the agent runs until it rests, started anew as often as it was killed.
 fn live(world: &mut World) -> usize {
-    let scenes: [fn(&mut World); 6] = [
+    let scenes: [fn(&mut World); 8] = [
         |_| {},
         |world| world.end_all(true),
         |world| world.edit(|wanted| wanted.service.tags = vec!["canary".to_owned()]),
-        |world| world.consul = None,
+        |world| {
+            world.edit(|wanted| (wanted.role, wanted.service.tags) = (Role::Preview, vec!["preview".to_owned()]));
+        },
+        |world| {
+            assert_eq!(world.consul, Some((vec!["preview".to_owned()], true)));
+            world.edit(|wanted| (wanted.role, wanted.service.tags) = (Role::Canary, vec!["canary".to_owned()]));
+        },
+        |world| {
+            assert_eq!(world.consul, Some((vec!["canary".to_owned()], false)));
+            world.consul = None;
+        },
         |world| world.edit(|wanted| wanted.desired = Desired::Stop),
         |world| world.assigned = None,
     ];
@@ -274,7 +295,7 @@ fn killed_before_any_effect_the_agent_goes_on_and_there_is_never_a_second_copy()
             assert!(world.processes.len() <= 3, "{fuse}: started more often than needed: {:#?}", world.log);
         }
     }
-    let all = ["deregister", "forget", "kill", "open the gate", "register", "save", "signal"];
+    let all = ["deregister", "forget", "kill", "open the gate", "register", "save", "signal", "stand by"];
     assert_eq!(effects.into_iter().collect::<Vec<_>>(), all);
 }
 

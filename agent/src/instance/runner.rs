@@ -137,6 +137,7 @@ impl Runner {
             Step::NoteRunning => drop(self.note(Event::Running).await),
             Step::NoteStable => drop(self.note(Event::Stable).await),
             Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
+            Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::NoteOut => drop(self.note(Event::Out).await),

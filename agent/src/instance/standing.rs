@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use consul_client::{Error, ServiceDefinition};
+use consul_client::{CheckDefinition, Error, ServiceDefinition};
 use helium_crds::instance::service_id;
 use helium_runtime::backoff::wait_after;
 use jiff::{SignedDuration, Timestamp};
@@ -102,6 +102,23 @@ impl Standing {
         if self.was_done(shared, record, outcome) {
             self.know(registration::after(&definition, &self.known));
             shared.look.notify_one();
+        }
+    }
+
+    /// Puts the service on standby, or lets it serve.
+    pub(crate) async fn stand_by(&mut self, shared: &Shared, record: &Record, standby: bool) {
+        let id = &record.assignment.id;
+        let check = CheckDefinition { service_id: service_id(id), ..registration::standby_check(id) };
+        let call = async {
+            if standby {
+                shared.client.agent_register_check(&check).await
+            } else {
+                shared.client.agent_deregister_check(&check.id).await
+            }
+        };
+        let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
+        if self.was_done(shared, record, outcome) {
+            self.know(registration::after_standby(id, standby, &self.known));
         }
     }
 

@@ -120,7 +120,10 @@ fn version_rows(status: &DeploymentStatus) -> Rows {
             version.desired.to_string(),
             version.assigned.to_string(),
             version.registered.to_string(),
-            version.healthy.to_string(),
+            match version.standby {
+                0 => version.healthy.to_string(),
+                standby => format!("{} ({standby} on standby)", version.healthy),
+            },
         ]);
     }
     rows

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use helium_crds::{DeploymentStatus, Kind};
+use helium_crds::{DeploymentStatus, Kind, status::VersionStatus};
 use helium_engine::people::{ObjectRef, People, Stored, follow::Follow};
 use jiff::Timestamp;
 
@@ -131,7 +131,9 @@ fn cells(stored: &Stored, status: Option<&DeploymentStatus>) -> Cells {
 /// The versions, and what is being waited for.
 fn branches(status: &DeploymentStatus, now: Timestamp) -> Vec<String> {
     let versions = status.versions.iter().filter(|version| version.desired + version.assigned > 0).map(|version| {
-        format!("{} {}  {}/{} healthy", version.role.tag(), version.version, version.healthy, version.desired)
+        let VersionStatus { version, role, desired, healthy, standby, .. } = version;
+        let standby = if *standby > 0 { format!(", {standby} on standby") } else { String::new() };
+        format!("{} {version}  {healthy}/{desired} healthy{standby}", role.tag())
     });
     let waiting = status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now));
     versions.chain(waiting).collect()

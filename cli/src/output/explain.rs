@@ -62,6 +62,9 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             format!("waits until {} healthy for minHealthyTime: {}", have_been(*instances), left(*until))
         }
         WaitingOn::Soak { until } => format!("soaks: {}", left(*until)),
+        WaitingOn::Bake { standby, until } => {
+            format!("bakes: {standby} is on standby, should anything fail; {}", left(*until))
+        }
         WaitingOn::Pause { until } => format!("pauses: {}", left(*until)),
         WaitingOn::Person { command } => format!("waits for a person: {command}"),
         WaitingOn::Superseded { version, instances } => {
@@ -107,6 +110,9 @@ fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
         Reason::NoAgents => "start one on some machine: helium agent".to_owned(),
         Reason::NoPlace => "add a node or free one; helium node list shows what there is".to_owned(),
         Reason::CanaryStep => format!("wait, or helium canary promote {name}, or helium canary abort {name}"),
+        Reason::Baking => {
+            format!("wait, or helium canary promote {name} to end the bake, or helium canary abort {name}")
+        }
         Reason::PausedAtStep | Reason::AtGate | Reason::AwaitingPromotion => {
             format!("helium canary promote {name}, or helium canary abort {name}")
         }

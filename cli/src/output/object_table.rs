@@ -111,8 +111,8 @@ pub(crate) fn version(stored: &Stored, status: Option<&DeploymentStatus>) -> Str
 }
 
 fn canary(stored: &Stored, status: Option<&DeploymentStatus>, columns: Columns) -> Vec<String> {
-    let steps: Vec<helium_crds::step::Step> =
-        stored.spec.get("steps").and_then(|steps| serde_json::from_value(steps.clone()).ok()).unwrap_or_default();
+    let spec = serde_json::from_value::<helium_crds::CanarySpec>(stored.spec.clone()).ok();
+    let steps = spec.map(|spec| spec.all_steps().into_owned()).unwrap_or_default();
     let rollout = status.and_then(|status| status.rollout.as_ref());
     let (step, weight, version) = rollout.map_or_else(
         || ("-".to_owned(), "-".to_owned(), "-".to_owned()),
@@ -131,6 +131,7 @@ fn step(rollout: &Rollout) -> String {
     match rollout.stage {
         Stage::Steps => format!("{}/{}", (rollout.step as usize + 1).min(rollout.steps.len()), rollout.steps.len()),
         Stage::Promoting => "promoting".to_owned(),
+        Stage::Baking => "baking".to_owned(),
         Stage::RollingBack => "rolling back".to_owned(),
         Stage::Aborted => "aborted".to_owned(),
         Stage::RollbackFailed => "rollback failed".to_owned(),

@@ -57,7 +57,7 @@ fn shown(kind: Kind, rows: &[(Stored, Option<DeploymentStatus>)], wide: bool, na
 }
 
 fn deployments() -> Vec<(Stored, Option<DeploymentStatus>)> {
-    let weight = Some(Weight { requested: 25, canary: 1, stable: 3 });
+    let weight = Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0 });
     vec![
         (deployment_of("default", "hello"), Some(status(Reason::AllHealthy, 3, None))),
         (deployment_of("default", "new"), None),
@@ -98,8 +98,8 @@ fn canaries_are_told_by_step_and_by_the_weight_that_was_asked_for_and_had() {
     let of = |stage, step, weight| Some(status(Reason::CanaryStep, 4, Some(rollout(step, stage, weight))));
     let rows = [
         (canary("idle"), Some(status(Reason::AllHealthy, 3, None))),
-        (canary("exact"), of(Stage::Steps, 1, Some(Weight { requested: 25, canary: 1, stable: 3 }))),
-        (canary("rounded"), of(Stage::Steps, 0, Some(Weight { requested: 10, canary: 1, stable: 3 }))),
+        (canary("exact"), of(Stage::Steps, 1, Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0 }))),
+        (canary("rounded"), of(Stage::Steps, 0, Some(Weight { requested: 10, canary: 1, stable: 3, preview: 0 }))),
         (canary("through"), of(Stage::Promoting, 4, None)),
         (canary("given-up"), of(Stage::Aborted, 1, None)),
     ];

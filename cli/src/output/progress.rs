@@ -59,6 +59,7 @@ impl Progress {
             let step = self.step_line(old, status, rollout).or_else(|| self.stop_line(status, rollout));
             self.tell(&mut lines, step);
             self.tell(&mut lines, rolling_line(status, rollout));
+            self.tell(&mut lines, bake_line(status, rollout));
             self.tell(&mut lines, critical_lines(status, rollout));
             self.tell(&mut lines, hold_line(old.and_then(|old| old.hold.as_ref()), rollout.hold.as_ref()));
             let abort = self.abort_line(rollout);
@@ -110,7 +111,7 @@ impl Progress {
             return None;
         }
         self.stop_told = Some(rollout.step);
-        let stands = rollout.weight.filter(|weight| weight.canary > 0).map_or("no canary yet".to_owned(), canary);
+        let stands = rollout.weight.filter(|weight| weight.of_new() > 0).map_or("no canary yet".to_owned(), canary);
         Some(format!("{stands}{}", self.then(rollout.steps.get(rollout.step as usize), status)))
     }
 
@@ -129,7 +130,7 @@ impl Progress {
             }
             StepKind::Pause(_) | StepKind::Gate(Gate { person: Some(_), .. }) => format!(", waits for {promote}"),
             StepKind::Gate(_) | StepKind::Analysis(_) => format!(", {next}"),
-            StepKind::SetWeight(_) | StepKind::SetReplicas(_) => String::new(),
+            StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) => String::new(),
         }
     }
 
@@ -208,11 +209,14 @@ fn waits_for_a_person(status: &DeploymentStatus) -> bool {
 }
 
 fn sets_weight(step: &Step) -> bool {
-    matches!(step.kind, StepKind::SetWeight(_) | StepKind::SetReplicas(_))
+    matches!(step.kind, StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_))
 }
 
-/// `canary 25% (1 of 4)`.
+/// `canary 25% (1 of 4)`, or `preview of 4` while it serves nobody.
 fn canary(weight: Weight) -> String {
+    if weight.canary == 0 && weight.preview > 0 {
+        return format!("preview of {}", weight.preview);
+    }
     format!("canary {}% ({} of {})", weight.requested, weight.canary, weight.canary + weight.stable)
 }
 
@@ -224,6 +228,18 @@ fn rolling_line(status: &DeploymentStatus, rollout: &Rollout) -> Option<String> 
     let version = status.versions.iter().find(|version| version.revision == rollout.revision)?;
     let rising = version.healthy > 0 && version.healthy < status.wanted;
     rising.then(|| format!("{}: {}/{} healthy", version.version, version.healthy, status.wanted))
+}
+
+/// The new version has taken over, and may still go back: `2.0.0 serves alone: 3/3 healthy, 1.0.0 on standby for the bake`.
+fn bake_line(status: &DeploymentStatus, rollout: &Rollout) -> Option<String> {
+    let stable = status.stable.as_ref().filter(|_| rollout.stage == Stage::Baking)?;
+    let (healthy, wanted) = (status.healthy, status.wanted);
+    (healthy >= wanted).then(|| {
+        format!(
+            "{} serves alone: {healthy}/{wanted} healthy, {} on standby for the bake",
+            rollout.version, stable.version
+        )
+    })
 }
 
 /// Instances that fail, each cause once: `canary 25% (1 of 4) critical: GET /health -> 500`.

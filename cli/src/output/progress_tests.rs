@@ -77,6 +77,7 @@ fn under_way(reason: Reason, rollout: Rollout, old: u32, new: u32) -> Deployment
         desired: healthy,
         assigned: healthy,
         registered: healthy,
+        standby: 0,
         healthy,
     };
     DeploymentStatus {
@@ -100,7 +101,7 @@ fn canary(step: u32, requested: u32, counts: (u32, u32), healthy: (u32, u32)) ->
     let rollout = Rollout {
         step,
         steps: steps(),
-        weight: Some(Weight { requested, canary: counts.1, stable: counts.0 }),
+        weight: Some(Weight { requested, canary: counts.1, stable: counts.0, preview: 0 }),
         ..rollout(RolloutKind::Canary, Stage::Steps)
     };
     under_way(Reason::CanaryStep, rollout, healthy.0, healthy.1)
@@ -123,7 +124,7 @@ fn aborted(mut status: DeploymentStatus, cause: AbortCause, by: Option<&str>) ->
     if let Some(rollout) = &mut status.rollout {
         let message = "0 of 1 canary passing (needs 1)".to_owned();
         let by = by.map(str::to_owned);
-        rollout.abort = Some(Abort { cause, message, step: 0, steps: 4, at: Timestamp::UNIX_EPOCH, by });
+        rollout.abort = Some(Abort { cause, message, step: 0, steps: 4, baking: false, at: Timestamp::UNIX_EPOCH, by });
     }
     status
 }
@@ -250,6 +251,28 @@ fn a_person_is_called_before_the_first_instance_too() {
     let mut gate = waiting_for_promotion(canary(0, 0, (3, 0), (3, 0)));
     gate.rollout.as_mut().unwrap().steps[0] = Step::from(StepKind::Pause(Pause::default()));
     insta::assert_snapshot!(lines(&[gate.clone(), gate]), @"no canary yet, waits for `helium canary promote hello`");
+}
+
+#[test]
+fn a_switch_is_told_from_its_preview_to_its_bake() {
+    let preview = |step| {
+        let mut status = canary(step, 0, (3, 0), (3, 0));
+        let rollout = status.rollout.as_mut().unwrap();
+        rollout.steps = vec![
+            Step::from(StepKind::Preview("100%".parse().map(helium_crds::Amount::Share).unwrap())),
+            Step::from(StepKind::Pause(Pause::default())),
+        ];
+        rollout.weight = Some(Weight { requested: 0, canary: 0, stable: 3, preview: 3 });
+        status
+    };
+    let mut baking = at_stage(preview(2), Stage::Baking, Reason::Baking);
+    baking.versions.iter_mut().for_each(|version| (version.healthy, version.standby) = (3, 0));
+    let paused = waiting_for_promotion(preview(1));
+    insta::assert_snapshot!(lines(&[preview(0), paused, baking.clone(), baking, promoted()]), @r"
+    preview of 3 healthy, waits for `helium canary promote hello`
+    2.0.0 serves alone: 3/3 healthy, 1.0.0 on standby for the bake
+    promoted 2.0.0: 3/3 healthy
+    ");
 }
 
 #[test]

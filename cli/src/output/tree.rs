@@ -76,7 +76,7 @@ fn limb(head: String, leaves: impl Iterator<Item = String>) -> Limb {
 /// What is done, where it is, and what is still to come.
 fn steps(rollout: &Rollout, now: Timestamp) -> Limb {
     let present = rollout.step as usize;
-    let ended = !matches!(rollout.stage, Stage::Steps | Stage::Promoting);
+    let ended = !matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking);
     let reached = rollout.abort.as_ref().map_or(present, |abort| abort.step as usize);
     let leaves = rollout.steps.iter().enumerate().map(|(place, step)| {
         let (mark, tone) = match place {
@@ -98,9 +98,11 @@ fn steps(rollout: &Rollout, now: Timestamp) -> Limb {
 
 fn a_version(version: &VersionStatus, canary: Option<&Rollout>, instances: &[InstanceView], now: Timestamp) -> Limb {
     let weight = canary.filter(|rollout| rollout.revision == version.revision).and_then(|rollout| rollout.weight);
+    let weight = weight.filter(|weight| weight.canary > 0);
     let weight = weight.map(|weight| format!(", {}% ({}% asked for)", weight.achieved(), weight.requested));
+    let standby = if version.standby > 0 { format!(", {} on standby", version.standby) } else { String::new() };
     let head = format!(
-        "{} {}  {}/{} healthy{}",
+        "{} {}  {}/{} healthy{}{standby}",
         version.version,
         version.role.tag(),
         version.healthy,
@@ -125,7 +127,8 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
             (said.map_or(phase.clone(), |said| format!("{phase}: {said}")), Some(Tone::Busy))
         }
     };
-    Line { text: format!("{}  {}  {state}", instance.id, instance.node), tone }
+    let standby = if instance.role.is_standby() { ", on standby" } else { "" };
+    Line { text: format!("{}  {}  {state}{standby}", instance.id, instance.node), tone }
 }
 
 /// `errors  0.2 (at most 1)  good, 3 of 4 samples; 12s ago`

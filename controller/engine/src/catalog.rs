@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use consul_client::{CheckStatus, HealthCheck, ServiceHealth};
-use helium_crds::{InstanceId, instance};
+use helium_crds::{
+    InstanceId,
+    instance::{self, STANDBY_CHECK},
+};
 use helium_planner::{CatalogEntry, CheckState};
 
 /// The check by which Consul's gossip speaks of a node.
@@ -47,8 +50,14 @@ fn entry(id: &InstanceId, row: &ServiceHealth) -> CatalogEntry {
     let own_prefix = instance::check_id(id, "");
     let mut entry = CatalogEntry::default();
     for check in row.checks.iter().filter(|check| !is_serf(check)) {
+        let name = check.check_id.strip_prefix(&own_prefix);
+        // It comes and goes with what is wanted, and says nothing about health.
+        if name == Some(STANDBY_CHECK) {
+            entry.on_standby = true;
+            continue;
+        }
         entry.check_index = entry.check_index.max(check.modify_index);
-        match check.check_id.strip_prefix(&own_prefix) {
+        match name {
             Some(name) => drop(entry.checks.insert(name.to_owned(), state(check))),
             None if check.status == CheckStatus::Critical => entry.blocked_by = Some(check.check_id.clone()),
             None => {}

@@ -94,7 +94,10 @@ impl Draft {
                 self.head.extend(removal(Slot::Revision(id.clone()), held.revisions.get(id)));
             }
             Action::Create(instance, assignment) => self.unit(creation(instance, assignment)?),
-            Action::Stop(instance, assignment, _) | Action::Restore(instance, assignment) => {
+            Action::Stop(instance, assignment, _)
+            | Action::Expose(instance, assignment)
+            | Action::Withdraw(instance, assignment)
+            | Action::Restore(instance, assignment) => {
                 let assigned = held.assignments.get(&assignment.id).map(|placed| &placed.raw);
                 let mut unit = Vec::new();
                 unit.extend(change(Slot::Instance(instance.id.clone()), instance, held.instances.get(&instance.id))?);

@@ -133,7 +133,7 @@ fn part(object: &ObjectKey, part: &str) -> Part {
 /// What a canary's weight should be and is, in percent.
 fn weights(rollout: &Rollout) -> (u32, u32) {
     match (rollout.stage, rollout.weight) {
-        (Stage::Promoting, _) => (100, 100),
+        (Stage::Promoting | Stage::Baking, _) => (100, 100),
         (Stage::Steps, Some(weight)) => (weight.requested, weight.achieved()),
         (Stage::Steps | Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed, _) => (0, 0),
     }
@@ -161,7 +161,7 @@ mod tests {
         json!({
             "id": "a", "revision": "r1-aa", "version": "2", "kind": "canary", "stage": "steps", "step": 1,
             "steps": [{"setWeight": "20%"}, {"soak": "5s"}], "stepStartedAt": now, "startedAt": now, "progressAt": now,
-            "weight": Weight { requested: 20, canary: 1, stable: 3 },
+            "weight": Weight { requested: 20, canary: 1, stable: 3, preview: 0 },
             "analysis": {"metrics": {"errors": {
                 "query": "", "samples": [{"at": now, "canary": reading, "verdict": verdict, "why": ""}],
             }}},

@@ -17,7 +17,7 @@ use crate::{
     placement::{NoPlace, Places},
     plan::{Action, StopCause},
     records,
-    scale::{self, Moves},
+    scale::{self, Creation, Moves},
     targets::Wanted,
     world::Trusted,
 };
@@ -35,6 +35,7 @@ pub(crate) fn act(draft: &mut Draft<'_>, wanted: &Wanted) -> Vec<Action> {
     );
     let mut touched = BTreeMap::new();
     let short = create_all(draft, &moves, &mut touched);
+    expose(draft, &moves, &mut touched);
     stop_surplus(draft, &moves, &mut touched);
     stop_lost(draft, short, &mut touched);
     forget_stopped(draft, &mut touched);
@@ -48,7 +49,7 @@ type Touched = BTreeMap<InstanceId, Action>;
 fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> BTreeMap<RevisionId, u32> {
     let mut nodes = Places::new(draft.fleet.get(), draft.census());
     let mut short = moves.short.clone();
-    for (revision, number) in &moves.create {
+    for Creation { revision, number, standby } in &moves.create {
         let Some(template) = template_of(draft, revision) else {
             let problem = format!("the template of {} is not in the history any more", draft.label(revision));
             draft.wait_for(WaitingOn::Spec { problem });
@@ -58,7 +59,7 @@ fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> BT
         let mut placed = 0;
         while placed < *number {
             match nodes.take(&template) {
-                Ok(node) => create(draft, revision, &template, node, touched),
+                Ok(node) => create(draft, (revision, *standby), &template, node, touched),
                 Err(refusal) => {
                     draft.wait_for(no_place(refusal, number - placed));
                     break;
@@ -67,7 +68,8 @@ fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> BT
             placed += 1;
         }
         if placed > 0 {
-            draft.tell("InstancesMade", format!("{placed} of {}", template.version));
+            let standby = if *standby { ", on standby" } else { "" };
+            draft.tell("InstancesMade", format!("{placed} of {}{standby}", template.version));
         }
         *short.entry(revision.clone()).or_default() += number - placed;
     }
@@ -76,12 +78,12 @@ fn create_all(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) -> BT
 
 fn create(
     draft: &mut Draft<'_>,
-    revision: &RevisionId,
+    (revision, standby): (&RevisionId, bool),
     template: &Template,
     node: helium_crds::NodeName,
     touched: &mut Touched,
 ) {
-    let role = records::role_of(draft, revision);
+    let role = records::role_of(draft, revision, standby);
     let instance = records::new_instance(draft, revision, &template.version, node, role);
     let assignment = records::assignment_for(&draft.world.deployment, &instance, template);
     touched.insert(instance.id.clone(), Action::Create(Box::new(instance), Box::new(assignment)));
@@ -101,9 +103,22 @@ fn no_place(refusal: NoPlace, instances: u32) -> WaitingOn {
     }
 }
 
+/// Lets instances serve that were on standby.
+fn expose(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
+    let mut exposed: BTreeMap<String, u32> = BTreeMap::new();
+    for id in &moves.expose {
+        let Some((instance, assignment)) = on_standby(draft, id, false) else { continue };
+        *exposed.entry(instance.version.clone()).or_default() += 1;
+        touched.insert(id.clone(), Action::Expose(Box::new(instance), Box::new(assignment)));
+    }
+    for (version, number) in exposed {
+        draft.tell("InstancesServe", format!("{number} of {version}, until now on standby"));
+    }
+}
+
 fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
     let serving = draft.status.rollout.as_ref().map_or(draft.stable(), |rollout| match rollout.stage {
-        Stage::Steps | Stage::Promoting => Some(&rollout.revision),
+        Stage::Steps | Stage::Promoting | Stage::Baking => Some(&rollout.revision),
         Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed => draft.stable(),
     });
     let serving = serving.cloned();
@@ -111,10 +126,22 @@ fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
     for id in &moves.stop {
         let Some(member) = draft.census().members.get(id) else { continue };
         // A healthy one goes only because others are healthy, and that has to be so now.
-        relies_on_health |= member.is_healthy();
+        relies_on_health |= member.is_healthy() && !member.is_standby();
         let same = serving.as_ref() == Some(&member.instance.revision) && draft.status.restart_before.is_none();
         let stop = if same { scale_down(draft, &draft.census, id) } else { superseded(draft, &draft.census, id) };
         touched.extend(stop.map(|action| (id.clone(), action)));
+    }
+    let mut withdrawn: BTreeMap<String, u32> = BTreeMap::new();
+    for id in &moves.withdraw {
+        let Some(action) = withdraw(draft, &draft.census, id) else { continue };
+        if let Action::Withdraw(instance, _) = &action {
+            *withdrawn.entry(instance.version.clone()).or_default() += 1;
+        }
+        relies_on_health = true;
+        touched.insert(id.clone(), action);
+    }
+    for (version, number) in withdrawn {
+        draft.tell("InstancesWithdrawn", format!("{number} of {version}, on standby from now on"));
     }
     draft.relies_on_health |= relies_on_health;
     if moves.held_by_availability {
@@ -162,7 +189,7 @@ fn put_right(draft: &Draft<'_>, touched: &mut Touched) {
 fn mended(draft: &Draft<'_>, member: &Member) -> Option<Action> {
     let fleet = draft.fleet.get();
     let mut instance = member.instance.clone();
-    instance.role = records::role_of(draft, &instance.revision);
+    instance.role = records::role_of(draft, &instance.revision, member.is_standby());
     let stored = fleet.assignments.get(&instance.id);
     let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
     let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
@@ -178,6 +205,24 @@ pub(crate) fn made_whole(draft: &Draft<'_>, member: &Member) -> Option<Action> {
     let fleet = draft.fleet.get();
     let whole = fleet.assignments.contains_key(member.id()) && fleet.instances.contains_key(member.id());
     mended(draft, member).filter(|_| !whole)
+}
+
+/// Takes an instance out of service without stopping it. Like a stop it asks for a census that can be trusted: somebody serves less.
+fn withdraw(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
+    census.get().members.get(id)?;
+    let (instance, assignment) = on_standby(draft, id, true)?;
+    Some(Action::Withdraw(Box::new(instance), Box::new(assignment)))
+}
+
+/// Record and assignment of an instance that is to be on standby, or to serve.
+fn on_standby(draft: &Draft<'_>, id: &InstanceId, standby: bool) -> Option<(Instance, Assignment)> {
+    let member = draft.census().members.get(id)?;
+    let role = records::role_of(draft, &member.instance.revision, standby);
+    let instance = Instance { role, ..member.instance.clone() };
+    let stored = draft.fleet.get().assignments.get(id);
+    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
+    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    Some((instance, assignment))
 }
 
 /// Stops one of more instances of a version than are wanted.

@@ -1,9 +1,9 @@
 //! The census: what state each instance is in, and which notes about it have to be written.
 //!
 //! An instance is *healthy* when its agent says that it runs and every check of its assignment is present and passing in
-//! Consul. It is *available* when it has been healthy for `minHealthyTime` without a break. It is *unknown* when its node or
-//! its catalog entry cannot be seen: neither healthy nor replaced. It is *lost* when its node's heartbeat has been absent for
-//! longer than `lost_after`.
+//! Consul, but for the one that keeps an instance on standby from serving. It is *ready* when it has been healthy for `minHealthyTime` without a
+//! break, and *available* when it also serves. It is *unknown* when its node or its catalog entry cannot be seen: neither healthy nor
+//! replaced. It is *lost* when its node's heartbeat has been absent for longer than `lost_after`.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,8 @@ pub(crate) struct Member {
     pub(crate) healthy_since: Option<Timestamp>,
     /// Whether it is in Consul's catalog.
     pub(crate) registered: bool,
+    /// Whether the check is there that lets it not serve.
+    pub(crate) shielded: bool,
 }
 
 /// The state of one instance.
@@ -67,17 +69,38 @@ impl Member {
         self.is_live() || self.state == State::Stopping
     }
 
+    /// Its checks pass, whether it serves or is on standby.
     pub(crate) fn is_healthy(&self) -> bool {
         self.state == State::Healthy
     }
 
-    /// When it becomes available, if it stays healthy.
-    pub(crate) fn available_at(&self, world: &World) -> Option<Timestamp> {
+    /// Is to be on standby.
+    pub(crate) fn is_standby(&self) -> bool {
+        self.instance.role.is_standby()
+    }
+
+    /// Is to be on standby, and can be seen to be: nobody reaches it by the service any more.
+    pub(crate) fn is_out(&self) -> bool {
+        self.is_standby() && self.shielded
+    }
+
+    /// When it will have been healthy for `minHealthyTime`, if it stays healthy.
+    pub(crate) fn ready_at(&self, world: &World) -> Option<Timestamp> {
         self.healthy_since.filter(|_| self.is_healthy()).map(|since| since + min_healthy_time(world))
     }
 
+    pub(crate) fn is_ready(&self, world: &World) -> bool {
+        self.ready_at(world).is_some_and(|at| at <= world.now)
+    }
+
+    /// Ready, and serves.
     pub(crate) fn is_available(&self, world: &World) -> bool {
-        self.available_at(world).is_some_and(|at| at <= world.now)
+        self.is_ready(world) && !self.is_standby() && !self.shielded
+    }
+
+    /// Ready, and as it should be: serving, or on standby.
+    pub(crate) fn is_in_place(&self, world: &World) -> bool {
+        self.is_ready(world) && self.is_standby() == self.shielded
     }
 
     pub(crate) fn id(&self) -> &InstanceId {
@@ -112,9 +135,14 @@ impl Census {
         count(self.of(revision).filter(|member| member.is_available(world)))
     }
 
-    /// How many of all live ones are healthy.
+    /// How many live ones of a revision are ready and as they should be.
+    pub(crate) fn in_place(&self, world: &World, revision: &RevisionId) -> u32 {
+        count(self.of(revision).filter(|member| member.is_in_place(world)))
+    }
+
+    /// How many of those that are to serve are healthy.
     pub(crate) fn healthy(&self) -> u32 {
-        count(self.live().filter(|member| member.is_healthy()))
+        count(self.live().filter(|member| member.is_healthy() && !member.is_standby()))
     }
 }
 
@@ -139,7 +167,8 @@ fn classify(world: &World, fleet: &Fleet, stored: &Instance) -> Member {
         Desired::Run => running_state(fleet, stored, report, entry),
     };
     let healthy_since = note_health(world, &mut instance, &state, entry);
-    Member { noted: instance != *stored, instance, state, healthy_since, registered: entry.is_some() }
+    let shielded = entry.is_some_and(|entry| entry.on_standby);
+    Member { noted: instance != *stored, instance, state, healthy_since, registered: entry.is_some(), shielded }
 }
 
 /// When the instance counts as lost if its node stays away: `lost_after` from the later of the first sight of the absence and

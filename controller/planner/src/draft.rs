@@ -115,6 +115,7 @@ impl<'w> Draft<'w> {
         match &waiting {
             WaitingOn::MinHealthyTime { until, .. }
             | WaitingOn::Soak { until }
+            | WaitingOn::Bake { until, .. }
             | WaitingOn::Pause { until }
             | WaitingOn::Gate { until: Some(until), .. }
             | WaitingOn::Shut { until: Some(until), .. } => self.wake_at(*until),

@@ -3,7 +3,7 @@
 //! [`plan()`] looks at one Deployment and everything that belongs to it, at one instant, and says what to write. It does no I/O,
 //! knows no clock, and has no memory: the same World always gives the same Plan. Read on in this order:
 //!
-//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `analysis`, `gate`, `progress`:
+//! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `edits`, `analysis`, `gate`, `bake`, `progress`:
 //!    how far the rollout is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
 //! 6. `act`: the moves as changes of records. 7. `phase`: the same for people.
 //!
@@ -11,9 +11,11 @@
 
 mod act;
 mod analysis;
+mod bake;
 mod census;
 mod deletion;
 mod draft;
+mod edits;
 mod gate;
 mod history;
 mod holds;

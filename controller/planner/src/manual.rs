@@ -12,7 +12,7 @@ use helium_crds::{
 use crate::{
     census::count,
     draft::Draft,
-    scale::{Group, Targets, group_of},
+    scale::{Group, Share, Targets, group_of},
     targets::Wanted,
 };
 
@@ -62,7 +62,7 @@ pub(crate) fn take_over(draft: &mut Draft<'_>) {
 /// The wanted counts.
 pub(crate) fn wanted(draft: &mut Draft<'_>, counts: &BTreeMap<RevisionId, u32>) -> Wanted {
     let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
-    let targets: Targets = counts.iter().map(|(revision, &number)| (group(revision), number)).collect();
+    let targets: Targets = counts.iter().map(|(revision, &number)| (group(revision), Share::serving(number))).collect();
     if is_settled(draft, counts) {
         settle(draft, counts);
     }

@@ -38,6 +38,7 @@ pub(crate) fn reason(draft: &Draft<'_>) -> Reason {
         (Stage::Promoting, RolloutKind::Canary) => Reason::Promoting,
         (Stage::Promoting, RolloutKind::Rolling | RolloutKind::Recreate) => Reason::RollingUpdate,
         (Stage::Promoting, RolloutKind::Return) => Reason::ReturningToStable,
+        (Stage::Baking, _) => Reason::Baking,
         (Stage::RollingBack, _) => Reason::RollingBack,
         (Stage::Aborted, _) => Reason::RolloutAborted,
         (Stage::RollbackFailed, _) => Reason::RollbackFailed,
@@ -48,7 +49,7 @@ fn step_reason(draft: &Draft<'_>, rollout: &Rollout) -> Reason {
     match rollout.steps.get(rollout.step as usize).map(|step| &step.kind) {
         Some(StepKind::Pause(_)) => Reason::PausedAtStep,
         Some(StepKind::Gate(_)) => Reason::AtGate,
-        None if draft.canary().is_some_and(|canary| !canary.auto_promote) => Reason::AwaitingPromotion,
+        None if draft.canary().is_some_and(|canary| !canary.promotes_itself()) => Reason::AwaitingPromotion,
         _ => Reason::CanaryStep,
     }
 }
@@ -119,6 +120,7 @@ pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
         | Reason::StableUnhealthy => held(rollout),
         Reason::DeletionRequested => format!("{} instances are left", draft.census().members.len()),
         Reason::ReturningToStable => format!("back to {version}: {healthy}"),
+        Reason::Baking => format!("{version} serves alone: {healthy}, and {stable} is on standby"),
         Reason::FirstRollout | Reason::RollingUpdate | Reason::Promoting => format!("{version}: {healthy}"),
         Reason::InvalidSpec | Reason::VersionNotFound | Reason::WeightNotPossible => {
             problem(draft).map_or_else(|| format!("{version}: {healthy}"), str::to_owned)
@@ -151,10 +153,14 @@ fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
         None => format!("through its {all} steps"),
     };
     let weight = steps::weight(draft, rollout);
-    let Weight { canary, stable, .. } = weight;
+    let Weight { canary, stable, preview, .. } = weight;
     let instances = count(steps::canaries(draft));
     let passing = count(steps::canaries(draft).filter(|member| member.is_healthy()));
-    let share = format!("canary {}% ({canary} of {})", weight.achieved(), canary + stable);
+    let share = match (canary, preview) {
+        (0, 1..) => format!("{preview} on standby"),
+        (_, 0) => format!("canary {}% ({canary} of {})", weight.achieved(), canary + stable),
+        _ => format!("canary {}% ({canary} of {}), {preview} on standby", weight.achieved(), canary + stable),
+    };
     format!("{} {place}: {share}, {passing} of {instances} passing", rollout.version)
 }
 
@@ -178,6 +184,7 @@ fn given_up(rollout: &Rollout, stable: &str) -> String {
     };
     let place = match abort.steps {
         0 => String::new(),
+        _ if abort.baking => " while it baked".to_owned(),
         steps if abort.step >= steps => " while it was promoted".to_owned(),
         steps => format!(" at step {}/{steps}", abort.step + 1),
     };
@@ -200,8 +207,9 @@ fn held(rollout: Option<&Rollout>) -> String {
 /// The counts of every version that runs, is wanted, or serves.
 pub(crate) fn versions(draft: &Draft<'_>, targets: &Targets) -> Vec<VersionStatus> {
     let mut desired: BTreeMap<RevisionId, u32> = BTreeMap::new();
-    for (group, &number) in targets.iter().filter(|(group, _)| !group.outdated) {
-        *desired.entry(group.revision.clone()).or_default() += number;
+    for (group, share) in targets.iter().filter(|(group, _)| !group.outdated) {
+        let standby = count(draft.census().of(&group.revision).filter(|member| member.is_standby()));
+        *desired.entry(group.revision.clone()).or_default() += share.total + share.kept.min(standby);
     }
     for member in draft.census().live() {
         desired.entry(member.instance.revision.clone()).or_default();
@@ -217,11 +225,12 @@ fn one_version(draft: &Draft<'_>, revision: RevisionId, desired: u32) -> Version
     let members: Vec<&Member> = draft.census().of(&revision).collect();
     VersionStatus {
         version: draft.label(&revision),
-        role: records::role_of(draft, &revision),
+        role: records::role_of(draft, &revision, !members.is_empty() && members.iter().all(|one| one.is_standby())),
         desired,
         assigned: count(members.iter()),
         registered: count(members.iter().filter(|member| member.registered)),
         healthy: count(members.iter().filter(|member| member.is_healthy())),
+        standby: count(members.iter().filter(|member| member.is_standby())),
         revision,
     }
 }
@@ -287,7 +296,7 @@ fn wait_for_availability(draft: &mut Draft<'_>, members: &[Member]) {
         || draft.status.reason == Reason::Restarting;
     let now = draft.now();
     let soon: Vec<_> =
-        members.iter().filter_map(|member| member.available_at(draft.world)).filter(|at| *at > now).collect();
+        members.iter().filter_map(|member| member.ready_at(draft.world)).filter(|at| *at > now).collect();
     let instances = count(soon.iter());
     // Time alone makes them available; a plan that counts on it has to be made again then, at rest as well.
     for at in &soon {

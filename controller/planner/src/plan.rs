@@ -62,6 +62,10 @@ pub enum Action {
     Create(Box<Instance>, Box<Assignment>),
     /// Stop an instance: `desired: stop` in its record and its assignment, together.
     Stop(Box<Instance>, Box<Assignment>, StopCause),
+    /// Let an instance serve that was on standby.
+    Expose(Box<Instance>, Box<Assignment>),
+    /// Let an instance serve nobody any more, and run on: its place is taken, and it is on standby.
+    Withdraw(Box<Instance>, Box<Assignment>),
     /// Write record and assignment again as they should be: a changed role, or one of the two was lost.
     Restore(Box<Instance>, Box<Assignment>),
     /// Write the record alone: since when it is healthy, since when its node is missing.
@@ -89,6 +93,8 @@ impl Action {
         match self {
             Action::Create(instance, _)
             | Action::Stop(instance, _, _)
+            | Action::Expose(instance, _)
+            | Action::Withdraw(instance, _)
             | Action::Restore(instance, _)
             | Action::Note(instance)
             | Action::Forget(instance) => Some(&instance.id),

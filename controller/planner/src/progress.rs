@@ -40,11 +40,11 @@ pub(crate) fn note_progress(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.status.rollout.as_ref() else { return };
     let towards = match rollout.stage {
         Stage::RollingBack | Stage::RollbackFailed => draft.stable().cloned(),
-        Stage::Steps | Stage::Promoting => Some(rollout.revision.clone()),
+        Stage::Steps | Stage::Promoting | Stage::Baking => Some(rollout.revision.clone()),
         Stage::Aborted => None,
     };
     let Some(towards) = towards else { return };
-    let available = draft.census().available(draft.world, &towards);
+    let available = draft.census().in_place(draft.world, &towards);
     let gone = others(draft, &towards).any(|member| member.state == State::Stopped);
     let Some(rollout) = draft.rollout_mut() else { return };
     if available > rollout.progress_mark || gone {
@@ -87,7 +87,7 @@ pub(crate) fn check_deadline(draft: &mut Draft<'_>) {
 fn deadline(draft: &Draft<'_>) -> Option<Timestamp> {
     let rollout = draft.status.rollout.as_ref()?;
     let failed_before = rollout.kind == RolloutKind::First && rollout.abort.is_some();
-    let over = matches!(rollout.stage, Stage::Aborted | Stage::RollbackFailed);
+    let over = matches!(rollout.stage, Stage::Baking | Stage::Aborted | Stage::RollbackFailed);
     let of_nothing = rollout.stage == Stage::Steps && draft.wanted == 0;
     if rollout.hold.is_some() || failed_before || over || of_nothing {
         return None;

@@ -132,17 +132,18 @@ fn record_from(assignment: &Assignment) -> Option<Instance> {
     })
 }
 
-/// The role of an instance of `revision`: a canary while its version is tried out or given up, and stable otherwise. What people count
-/// by hand is no canary.
-pub(crate) fn role_of(draft: &Draft<'_>, revision: &RevisionId) -> Role {
-    match draft.status.rollout.as_ref().filter(|_| !draft.by_hand) {
+/// The role of an instance of `revision` that serves, or is on standby: a canary while its version is tried out or given up, and stable
+/// otherwise. What people count by hand is no canary.
+pub(crate) fn role_of(draft: &Draft<'_>, revision: &RevisionId, standby: bool) -> Role {
+    let role = match draft.status.rollout.as_ref().filter(|_| !draft.by_hand) {
         Some(rollout)
             if rollout.kind == RolloutKind::Canary
                 && rollout.revision == *revision
-                && rollout.stage != Stage::Promoting =>
+                && !matches!(rollout.stage, Stage::Promoting | Stage::Baking) =>
         {
             Role::Canary
         }
         _ => Role::Stable,
-    }
+    };
+    role.on_standby(standby)
 }

@@ -8,7 +8,7 @@ use helium_crds::{
     status::{AbortCause, Hold, HoldKind, Lock, Rollout, Stage, WaitingOn},
 };
 
-use crate::{analysis, draft::Draft, rollout, steps};
+use crate::{analysis, bake, draft::Draft, rollout, steps};
 
 /// Answers every request that has not been answered yet, oldest first.
 pub(crate) fn answer_all(draft: &mut Draft<'_>) {
@@ -54,12 +54,13 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     }
     let rollout = draft.status.rollout.as_ref().ok_or("no rollout is under way")?;
     let stage = rollout.stage;
-    let under_way = matches!(stage, Stage::Steps | Stage::Promoting);
+    let under_way = matches!(stage, Stage::Steps | Stage::Promoting | Stage::Baking);
     match request.verb {
         Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Pause if !under_way => Err(over(rollout)),
         Verb::Promote | Verb::PromoteFull | Verb::Skip if may_not(rollout).is_some() => {
             may_not(rollout).map_or(Ok(()), Err)
         }
+        Verb::Promote | Verb::PromoteFull | Verb::Skip if stage == Stage::Baking => end_bake(draft, request.to_step),
         Verb::Promote => promote(draft, request.to_step),
         Verb::Skip => skip(draft),
         Verb::PromoteFull => promote_full(draft),
@@ -119,6 +120,17 @@ fn promote(draft: &mut Draft<'_>, to_step: Option<u32>) -> Result<(), String> {
     } else {
         steps::go_to(draft, to_step.unwrap_or(present + 1));
     }
+    Ok(())
+}
+
+/// Ends the bake before its time, if the new version is healthy.
+fn end_bake(draft: &mut Draft<'_>, to_step: Option<u32>) -> Result<(), String> {
+    if to_step.is_some() {
+        return Err("it has been promoted, and bakes".to_owned());
+    }
+    evidence(draft)?;
+    end_hold(draft);
+    bake::end(draft);
     Ok(())
 }
 

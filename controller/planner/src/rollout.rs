@@ -3,8 +3,8 @@
 //! ```text
 //!            begin                      steps done, evidence            all new, nothing else
 //!  (none) ----------> Steps --------------------------------> Promoting ----------------------> (none), stable = new
-//!                       |     (a roll begins at Promoting)        |
-//!                       | abort: a person, health, deadline       | abort
+//!                       |     (a roll begins at Promoting)        |  \\ with `scaleDownDelay` it goes there by way of Baking
+//!                       | abort: a person, health, deadline       | abort, from Baking as well
 //!                       +----------------> RollingBack <----------+
 //!                                               |  stable alone and available
 //!                                               +------------------------------> Aborted  (until the template changes, or retry)
@@ -23,7 +23,12 @@ use helium_crds::{
 };
 use jiff::Timestamp;
 
-use crate::{analysis, census::State, draft::Draft, history, progress, steps};
+use crate::{
+    analysis, bake,
+    census::{Member, State},
+    draft::Draft,
+    edits, history, progress, steps,
+};
 
 /// Begins, supersedes or drops the rollout so that it goes where the template points.
 pub(crate) fn follow_template(draft: &mut Draft<'_>) {
@@ -33,7 +38,12 @@ pub(crate) fn follow_template(draft: &mut Draft<'_>) {
         None if back_to_stable => {}
         None => begin(draft, kind_for(draft)),
         Some(rollout) if rollout.revision == target && (rollout.kind == RolloutKind::Return || !back_to_stable) => {
-            steps::follow_edit(draft);
+            edits::follow_edit(draft);
+        }
+        // What came through its steps and serves alone is what the next one starts from.
+        Some(rollout) if rollout.stage == Stage::Baking && !back_to_stable => {
+            bake::end(draft);
+            begin(draft, kind_for(draft));
         }
         Some(rollout) => {
             let message = format!("{} gives way to {}", rollout.version, draft.target.version);
@@ -56,7 +66,7 @@ pub(crate) fn kind_for(draft: &Draft<'_>) -> RolloutKind {
 
 /// Whether there is a Canary with steps, or one whose steps cannot be told.
 fn is_guarded(draft: &Draft<'_>) -> bool {
-    draft.world.canary_problem.is_some() || draft.canary().is_some_and(|canary| !canary.steps.is_empty())
+    draft.world.canary_problem.is_some() || draft.canary().is_some_and(|canary| !canary.all_steps().is_empty())
 }
 
 /// Begins a rollout to the present template.
@@ -64,11 +74,13 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
     let now = draft.now();
     let VersionRef { version, revision } = draft.target.clone();
     let canary = (kind == RolloutKind::Canary).then(|| draft.canary()).flatten();
-    let steps: Vec<Step> = canary.map(|canary| canary.steps.clone()).unwrap_or_default();
+    let steps: Vec<Step> = canary.map(|canary| canary.all_steps().into_owned()).unwrap_or_default();
     let from = draft.status.stable.as_ref().map_or_else(String::new, |stable| format!(" from {}", stable.version));
     let cause = draft.world.deployment.metadata.annotations.get(CAUSE_ANNOTATION);
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-    draft.tell("RolloutStarted", format!("{}{from} to {version}{cause}", kind_in_words(kind)));
+    let is_switch = canary.is_some_and(|canary| canary.blue_green.is_some());
+    let kind_in_words = if is_switch { "switch" } else { kind_in_words(kind) };
+    draft.tell("RolloutStarted", format!("{kind_in_words}{from} to {version}{cause}"));
     draft.status.rollout = Some(Rollout {
         id: short_hash(&format!("{}\n{revision}\n{now}", draft.status.uid), 8),
         revision,
@@ -109,7 +121,7 @@ pub(crate) fn retry(draft: &mut Draft<'_>, from: Option<u32>) -> Result<(), Stri
     if let Some(weight) = steps::impossible_weight(draft).filter(|_| kind == RolloutKind::Canary) {
         return Err(format!("`exact: true`, and whole instances cannot make {weight}"));
     }
-    let steps = draft.canary().filter(|_| kind == RolloutKind::Canary).map_or(0, |canary| canary.steps.len());
+    let steps = draft.canary().filter(|_| kind == RolloutKind::Canary).map_or(0, |canary| canary.all_steps().len());
     if let Some(from) = from.filter(|from| *from as usize >= steps) {
         return Err(format!("there is no step {}; there are {steps}", from + 1));
     }
@@ -141,7 +153,7 @@ pub(crate) fn note_rescale(draft: &mut Draft<'_>) {
 /// deadline of what cannot go on stands.
 pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
     if let Some(rollout) =
-        draft.rollout_mut().filter(|rollout| matches!(rollout.stage, Stage::Steps | Stage::Promoting))
+        draft.rollout_mut().filter(|rollout| matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking))
     {
         rollout.deadline_at = None;
         analysis::sample(draft);
@@ -163,6 +175,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
     match rollout.stage {
         Stage::Steps => steps::advance(draft),
         Stage::Promoting => finish_promotion(draft),
+        Stage::Baking => bake::advance(draft),
         Stage::RollingBack | Stage::RollbackFailed => finish_rollback(draft),
         Stage::Aborted => {}
     }
@@ -174,7 +187,10 @@ pub(crate) fn promote(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.stage = Stage::Promoting;
     rollout.step = u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX);
-    rollout.weight = None;
+    // What did not serve until now is measured from when all of it does.
+    if rollout.weight.take().is_some_and(|weight| weight.canary == 0) {
+        rollout.ramped_at = None;
+    }
     came_forward(rollout, now);
     let message = format!("{} takes the whole count", rollout.version);
     draft.relies_on_health = true;
@@ -193,6 +209,7 @@ pub(crate) fn abort(draft: &mut Draft<'_>, cause: AbortCause, message: &str, by:
         message: message.to_owned(),
         step: rollout.step,
         steps: u32::try_from(rollout.steps.len()).unwrap_or(u32::MAX),
+        baking: rollout.stage == Stage::Baking,
         at: now,
         by,
     });
@@ -220,7 +237,7 @@ pub(crate) fn fail(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.rollout_mut() else { return };
     rollout.deadline_at = None;
     let cause = AbortCause::ProgressDeadlineExceeded;
-    let failure = Abort { cause, message: message.clone(), step: 0, steps: 0, at: now, by: None };
+    let failure = Abort { cause, message: message.clone(), step: 0, steps: 0, baking: false, at: now, by: None };
     match (rollout.stage, rollout.kind) {
         (Stage::RollingBack, _) => {
             rollout.stage = Stage::RollbackFailed;
@@ -291,21 +308,17 @@ pub(crate) fn first_complaint(draft: &Draft<'_>) -> String {
 /// The promotion is over when the new version alone is there, whole and available.
 fn finish_promotion(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.status.rollout.as_ref() else { return };
-    if !stands_alone(draft, &rollout.revision) {
+    let keeps_old = bake::is_wanted(draft);
+    if !stands_alone(draft, &rollout.revision, keeps_old) {
         return;
     }
-    let VersionRef { version, .. } = draft.target.clone();
-    draft.status.stable = Some(draft.target.clone());
-    draft.status.rollout = None;
-    draft.relies_on_health = true;
-    let healthy = draft.census().healthy();
-    draft.tell("RolloutComplete", format!("{version}: {healthy}/{} healthy", draft.wanted));
+    if keeps_old { bake::begin(draft) } else { bake::end(draft) }
 }
 
 /// The way back is over when the stable version alone is there, whole and available. The abort stays on record.
 fn finish_rollback(draft: &mut Draft<'_>) {
     let Some(stable) = draft.status.stable.clone() else { return };
-    if !stands_alone(draft, &stable.revision) {
+    if !stands_alone(draft, &stable.revision, false) {
         return;
     }
     let returning = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.kind == RolloutKind::Return);
@@ -318,10 +331,15 @@ fn finish_rollback(draft: &mut Draft<'_>) {
     draft.tell("RollbackComplete", format!("{} serves: {healthy}/{} healthy", stable.version, draft.wanted));
 }
 
-/// Whether the wanted count of `revision` is available, and nothing else of the Deployment takes room.
-fn stands_alone(draft: &Draft<'_>, revision: &RevisionId) -> bool {
-    let others =
-        draft.census().members.values().any(|member| member.takes_room() && member.instance.revision != *revision);
+/// Whether the wanted count of `revision` is available, and nothing else of the Deployment takes room, but for what is to stay on standby and
+/// can be seen to.
+fn stands_alone(draft: &Draft<'_>, revision: &RevisionId, keeps_others: bool) -> bool {
+    let stays = |member: &Member| keeps_others && member.is_live() && member.is_out();
+    let others = draft
+        .census()
+        .members
+        .values()
+        .any(|member| member.takes_room() && member.instance.revision != *revision && !stays(member));
     let live = crate::census::count(draft.census().of(revision));
     let wanted = draft.wanted;
     !others && live == wanted && draft.census().available(draft.world, revision) == wanted

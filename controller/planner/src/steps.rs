@@ -2,6 +2,7 @@
 //!
 //! | step | is over when |
 //! |---|---|
+//! | `preview` | so many are there beside the stable ones, all ready, and serve nobody |
 //! | `setWeight`, `setReplicas` | so many canaries are there, all available, and no stable instance is beyond its share |
 //! | `soak: t` | at least `minPassing` of the canaries are healthy, each of these for `t` without a break, from the step's begin at the earliest, and each metric has its good samples |
 //! | `pause: {duration: t}` | `t` has passed |
@@ -13,6 +14,7 @@
 //! A step with a `soak`, samples or criteria beside what it does is over when that is done, and then these hold too.
 
 use helium_crds::{
+    canary::CanarySpec,
     quantity::Percent,
     status::{AbortCause, HoldKind, Rollout, Stage, WaitingOn, Weight},
     step::{InlineAnalysis, Pause, Step, StepKind},
@@ -149,7 +151,7 @@ fn what_lacks(draft: &Draft<'_>, rollout: &Rollout) -> String {
 
 /// Behind the last step: promotes if that is automatic and every canary is healthy at this instant.
 fn finish(draft: &mut Draft<'_>) {
-    let automatic = draft.canary().is_none_or(|canary| canary.auto_promote);
+    let automatic = draft.canary().is_none_or(CanarySpec::promotes_itself);
     let missing = draft.status.rollout.as_ref().map(|rollout| analysis::missing(draft, rollout)).unwrap_or_default();
     match canaries_healthy(draft) {
         Err(waiting) => draft.wait_for(waiting),
@@ -178,7 +180,9 @@ fn is_over(draft: &Draft<'_>, rollout: &Rollout, step: &Step) -> Result<(), Vec<
 /// Whether what the step does is done.
 fn is_done(draft: &Draft<'_>, rollout: &Rollout, step: &Step) -> Result<(), Vec<WaitingOn>> {
     match &step.kind {
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) => counts_reached(draft, weight(draft, rollout)),
+        StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) => {
+            counts_reached(draft, weight(draft, rollout))
+        }
         StepKind::Soak(_) | StepKind::Analysis(_) => Ok(()),
         StepKind::Pause(Pause { duration: Some(duration), .. }) => {
             reached(draft, rollout.step_started_at + duration.as_signed())
@@ -206,8 +210,14 @@ pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
     let upto = rollout.steps.get(..=rollout.step as usize).unwrap_or(&rollout.steps);
     let budget = draft.budget();
     let counts = upto.iter().rev().find_map(|step| counts_of(step, budget.wanted, budget.surge));
-    let least = u32::from(!runs_none(rollout));
-    counts.unwrap_or_else(|| weights::replica_counts(budget.wanted, least, budget.surge))
+    let preview = upto.iter().rev().find_map(|step| preview_of(step, budget.wanted));
+    match (counts, preview) {
+        (Some(counts), None) => counts,
+        (None, Some(preview)) => weights::preview_counts(budget.wanted, preview),
+        // Those that were previews serve first, and the others go on being previews.
+        (Some(counts), Some(preview)) => Weight { preview: preview.saturating_sub(counts.canary), ..counts },
+        (None, None) => weights::replica_counts(budget.wanted, u32::from(!runs_none(rollout)), budget.surge),
+    }
 }
 
 /// Whether the rollout is at a wait before the first canary instance: a pause, a gate, or an analysis of what is there already.
@@ -215,20 +225,29 @@ pub(crate) fn runs_none(rollout: &Rollout) -> bool {
     let waits = |step: &Step| match step.kind {
         StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_none(),
         StepKind::Gate(_) | StepKind::Analysis(_) => true,
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
+        StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
     };
     rollout.steps.get(..=rollout.step as usize).is_some_and(|upto| upto.iter().all(waits))
 }
 
 fn sets_weight(step: &Step) -> bool {
-    matches!(step.kind, StepKind::SetWeight(_) | StepKind::SetReplicas(_))
+    matches!(step.kind, StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_))
 }
 
-fn counts_of(step: &Step, wanted: u32, surge: u32) -> Option<Weight> {
+pub(crate) fn preview_of(step: &Step, wanted: u32) -> Option<u32> {
+    match step.kind {
+        StepKind::Preview(number) => Some(number.rounded_up(wanted).min(wanted)),
+        _ => None,
+    }
+}
+
+pub(crate) fn counts_of(step: &Step, wanted: u32, surge: u32) -> Option<Weight> {
     match step.kind {
         StepKind::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
         StepKind::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
-        StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => None,
+        StepKind::Preview(_) | StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => {
+            None
+        }
     }
 }
 
@@ -236,7 +255,7 @@ fn counts_of(step: &Step, wanted: u32, surge: u32) -> Option<Weight> {
 pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
     let canary = draft.canary().filter(|canary| canary.exact)?;
     let budget = draft.budget();
-    canary.steps.iter().find_map(|step| match step.kind {
+    canary.all_steps().iter().find_map(|step| match step.kind {
         StepKind::SetWeight(weight) => {
             let counts = weights::step_counts(budget.wanted, weight, budget.surge);
             (!weights::is_exact(counts)).then_some(weight)
@@ -245,14 +264,17 @@ pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
     })
 }
 
-/// Whether the canaries of the step are there and available, and the stable version is down to its share. A stable instance that
-/// is missing or broken holds nothing up: the new version may be the fix.
+/// Whether the canaries of the step are there and available, or ready on standby, and no more of the stable version serve than its share. A
+/// stable instance that is missing or broken holds nothing up: the new version may be the fix.
 fn counts_reached(draft: &Draft<'_>, weight: Weight) -> Result<(), Vec<WaitingOn>> {
-    let available = count(canaries(draft).filter(|member| member.is_available(draft.world)));
+    let in_place = count(canaries(draft).filter(|member| member.is_in_place(draft.world)));
     let live = count(canaries(draft));
-    let stable = draft.stable().map_or(0, |revision| count(draft.census().of(revision)));
+    let serving = count(canaries(draft).filter(|member| !member.is_standby()));
+    let stable = |revision| count(draft.census().of(revision).filter(|member| !member.is_out()));
+    let stable = draft.stable().map_or(0, stable);
+    let counts = (live, serving) == (weight.of_new(), weight.canary);
     let stopping = draft.census().members.values().any(|member| member.takes_room() && !member.is_live());
-    if available >= least_passing(draft, live) && live == weight.canary && stable <= weight.stable && !stopping {
+    if in_place >= least_passing(draft, live) && counts && stable <= weight.stable && !stopping {
         return Ok(());
     }
     Err(Vec::new()) // what is missing is listed with the instances
@@ -270,7 +292,7 @@ fn soaked(draft: &Draft<'_>, from: Timestamp, period: SignedDuration) -> Result<
 
 /// Whether enough of the canaries that there should be are healthy now; at least one, since none is no evidence.
 pub(crate) fn canaries_healthy(draft: &Draft<'_>) -> Result<(), WaitingOn> {
-    let wanted = draft.status.rollout.as_ref().map_or(0, |rollout| weight(draft, rollout).canary);
+    let wanted = draft.status.rollout.as_ref().map_or(0, |rollout| weight(draft, rollout).of_new());
     let instances = count(canaries(draft));
     let needed = least_passing(draft, wanted.max(instances)).max(1);
     let passing = count(canaries(draft).filter(|member| member.is_healthy()));
@@ -292,74 +314,19 @@ pub(crate) fn canaries<'d>(draft: &'d Draft<'_>) -> impl Iterator<Item = &'d Mem
 /// are lacking is not the rollout's own fault.
 pub(crate) fn planned_wait(draft: &Draft<'_>, rollout: &Rollout) -> Option<SignedDuration> {
     let Some(step) = rollout.steps.get(rollout.step as usize) else {
-        let automatic = draft.canary().is_none_or(|canary| canary.auto_promote);
+        let automatic = draft.canary().is_none_or(CanarySpec::promotes_itself);
         return (automatic && analysis::missing(draft, rollout).is_empty()).then_some(SignedDuration::ZERO);
     };
     let own = match &step.kind {
         StepKind::Pause(pause) => pause.duration?.as_signed(),
         StepKind::Gate(_) => return None,
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) | StepKind::Analysis(_) => {
-            SignedDuration::ZERO
-        }
+        StepKind::Preview(_)
+        | StepKind::SetWeight(_)
+        | StepKind::SetReplicas(_)
+        | StepKind::Soak(_)
+        | StepKind::Analysis(_) => SignedDuration::ZERO,
     };
     let waits_for_samples = matches!(is_over(draft, rollout, step), Err(waiting) if waiting.iter().any(|on| matches!(on, WaitingOn::Metric { .. })));
     let soak = step.soak().map_or(SignedDuration::ZERO, helium_crds::Period::as_signed);
     (!waits_for_samples).then_some(own + soak)
-}
-
-/// Steps that were edited in mid-rollout keep the achieved progress. If those up to and including the present one are as they were,
-/// the rollout stays where it is, with its clocks; else it goes on at the first step with a greater weight than it has, or behind
-/// the last weight where there is none. Without any Canary it goes on as a plain roll.
-pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
-    let (now, budget) = (draft.now(), draft.budget());
-    let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else { return };
-    let weighs = |step: &Step| counts_of(step, budget.wanted, budget.surge).map(Weight::achieved);
-    // The weight of a step that is not over yet is not had: neither it nor its soak may be skipped.
-    let over = rollout.steps.iter().take(rollout.step as usize);
-    let has = over.rev().find_map(weighs).unwrap_or(0);
-    if draft.world.canary_problem.is_some() {
-        return; // a Canary is there, and which steps it has is not known
-    }
-    let Some(canary) = draft.canary() else {
-        let kind = rollout::kind_for(draft);
-        if let Some(rollout) = draft.rollout_mut() {
-            rollout.kind = kind;
-        }
-        return rollout::promote(draft);
-    };
-    if canary.steps == rollout.steps {
-        return;
-    }
-    let upto = rollout.steps.get(..=rollout.step as usize);
-    if goes_the_same_way(&canary.steps, upto.unwrap_or(&rollout.steps)) {
-        let steps = canary.steps.clone();
-        let began = upto.is_none(); // behind the last step there are new ones
-        if let Some(rollout) = draft.rollout_mut() {
-            rollout.steps = steps;
-            if began {
-                rollout::came_forward(rollout, now);
-            }
-        }
-        return draft.tell("CanaryStepsEdited", "the steps that are still to come were edited".to_owned());
-    }
-    let greater = canary.steps.iter().position(|step| weighs(step).is_some_and(|weight| weight > has));
-    let behind_last = canary.steps.iter().rposition(|step| weighs(step).is_some()).map_or(0, |last| last + 1);
-    let step = u32::try_from(greater.unwrap_or(behind_last)).unwrap_or(u32::MAX);
-    let steps = canary.steps.clone();
-    if let Some(rollout) = draft.rollout_mut() {
-        rollout.steps = steps;
-        rollout.step = step;
-        rollout::came_forward(rollout, now);
-    }
-    draft.tell("CanaryStepsEdited", format!("the steps were edited at {has}%; going on at step {}", step + 1));
-}
-
-/// Whether `steps` begin as `upto` does, as far as the way goes: what evidence a step needs, and what a gate or an analysis asks, may be
-/// edited in mid-step, and holds from the next sample on.
-fn goes_the_same_way(steps: &[Step], upto: &[Step]) -> bool {
-    let same = |(a, b): (&Step, &Step)| match (&a.kind, &b.kind) {
-        (StepKind::Gate(_), StepKind::Gate(_)) | (StepKind::Analysis(_), StepKind::Analysis(_)) => true,
-        (a, b) => a == b,
-    };
-    steps.len() >= upto.len() && steps.iter().zip(upto).all(same)
 }

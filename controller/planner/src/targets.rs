@@ -1,5 +1,7 @@
 //! How many instances of which revision there should be, given how far the rollout is.
 
+use std::collections::BTreeMap;
+
 use helium_crds::{
     RevisionId,
     deployment::Strategy,
@@ -7,9 +9,10 @@ use helium_crds::{
 };
 
 use crate::{
+    bake,
     census::{State, count},
     draft::Draft,
-    scale::{Group, Targets, group_of},
+    scale::{Group, Share, Targets, group_of},
     steps, weights,
 };
 
@@ -32,7 +35,7 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
     }
     match rollout.hold.as_ref().map(|hold| hold.rescaled) {
         Some(false) => return as_it_is(draft),
-        Some(true) if rollout.stage != Stage::Steps => return held(draft),
+        Some(true) if !matches!(rollout.stage, Stage::Steps | Stage::Baking) => return held(draft),
         _ => {}
     }
     let target = rollout.revision.clone();
@@ -42,10 +45,13 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
         (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, wanted),
         // A first rollout that a person gave up: there is nothing to go back to, and nothing more is made of it.
         (Stage::Aborted, None) => as_it_is(draft),
-        (Stage::Promoting, _) if unmixed => after_others(draft, target, wanted),
+        (Stage::Promoting | Stage::Baking, _) if unmixed => after_others(draft, target, wanted),
         (stage, stable) => match (stand_in(draft, &target), stage, stable) {
             (Some(stand_in), _, _) => only(stand_in, wanted),
             (None, Stage::Steps, Some(stable)) => canary(draft, &target, stable),
+            (None, Stage::Promoting | Stage::Baking, Some(stable)) if stable != target => {
+                beside_standby(target, &stable, wanted, bake::places(draft, 0))
+            }
             _ => only(target, wanted),
         },
     }
@@ -68,20 +74,25 @@ pub(crate) fn held(draft: &Draft<'_>) -> Wanted {
         return serving.map_or(present, |revision| after_others(draft, revision.clone(), draft.wanted));
     }
     let budget = draft.budget();
-    let fresh = Group { revision: base.clone(), outdated: false };
+    let fresh = fresh(&base);
     let (mut own, mut others): (Vec<_>, Vec<_>) =
-        present.targets.into_iter().filter(|(group, _)| *group != fresh).partition(|(group, _)| group.revision == base);
+        present.targets.iter().filter(|(group, _)| **group != fresh).partition(|(group, _)| group.revision == base);
     others.append(&mut own);
-    let mut kept = Targets::new();
+    let mut kept: BTreeMap<Group, u32> = BTreeMap::new();
     for (group, there) in others {
         let taken: u32 = kept.values().sum();
-        kept.insert(group, there.min(budget.wanted.saturating_sub(taken)));
+        kept.insert(group.clone(), there.serving.min(budget.wanted.saturating_sub(taken)));
     }
     let beside = kept.iter().filter(|(group, _)| group.revision != base).map(|(_, number)| number).sum();
     let outdated: u32 = kept.iter().filter(|(group, _)| group.revision == base).map(|(_, number)| number).sum();
     let rest = weights::replica_counts(budget.wanted, beside, budget.surge).stable;
     kept.insert(fresh, rest.saturating_sub(outdated));
-    Wanted { targets: kept, first: Some(base) }
+    // Those on standby stay so, whatever the count.
+    let share = |(group, serving): (Group, u32)| {
+        let standby = present.targets.get(&group).map_or(0, |there| there.standby());
+        (group, Share { total: serving + standby, serving, kept: 0 })
+    };
+    Wanted { targets: kept.into_iter().map(share).collect(), first: Some(base) }
 }
 
 /// Whether the versions of this rollout must not run beside each other.
@@ -108,8 +119,20 @@ fn stand_in(draft: &mut Draft<'_>, target: &RevisionId) -> Option<RevisionId> {
 
 /// Nothing but this revision.
 pub(crate) fn only(revision: RevisionId, count: u32) -> Wanted {
-    let targets = [(Group { revision: revision.clone(), outdated: false }, count)].into();
+    let targets = [(fresh(&revision), Share::serving(count))].into();
     Wanted { targets, first: Some(revision) }
+}
+
+/// The new revision alone serves, and as many of the old one as are there stay on standby.
+fn beside_standby(target: RevisionId, stable: &RevisionId, count: u32, kept: u32) -> Wanted {
+    let kept = Share { kept, ..Share::default() };
+    let targets = [(fresh(&target), Share::serving(count)), (fresh(stable), kept)].into();
+    Wanted { targets, first: Some(target) }
+}
+
+/// The instances of a revision that no restart is after.
+fn fresh(revision: &RevisionId) -> Group {
+    Group { revision: revision.clone(), outdated: false }
 }
 
 /// Nothing but this revision, and no more of it than there is while anything else takes room: versions are not to be mixed. What
@@ -126,9 +149,11 @@ fn canary(draft: &mut Draft<'_>, target: &RevisionId, stable: RevisionId) -> Wan
     if let Some(rollout) = draft.rollout_mut() {
         rollout.weight = weight;
     }
-    let (canary, beside) = weight.map_or((0, draft.wanted), |weight| (weight.canary, weight.stable));
-    let group = |revision: &RevisionId| Group { revision: revision.clone(), outdated: false };
-    let targets = [(group(target), canary), (group(&stable), beside)].into();
+    let weight = weight.unwrap_or_else(|| weights::preview_counts(draft.wanted, 0));
+    let tried = Share { total: weight.of_new(), serving: weight.canary, kept: 0 };
+    let kept = bake::places(draft, weight.stable);
+    let beside = Share { kept, ..Share::serving(weight.stable) };
+    let targets = [(fresh(target), tried), (fresh(&stable), beside)].into();
     Wanted { targets, first: Some(stable) }
 }
 
@@ -140,7 +165,9 @@ pub(crate) fn as_it_is(draft: &Draft<'_>) -> Wanted {
         let mut group = group_of(member, draft.status.restart_before);
         // A lost one cannot be made again as outdated: what is made now is not.
         group.outdated &= member.state != State::Lost;
-        *targets.entry(group).or_default() += 1;
+        let share = targets.entry(group).or_default();
+        share.total += 1;
+        share.serving += u32::from(!member.is_standby());
     }
     Wanted { targets, first: draft.stable().cloned() }
 }
@@ -153,7 +180,7 @@ fn others_left(draft: &Draft<'_>, revision: &RevisionId) -> bool {
 /// The revisions other than the stable one and `revision` that still take room.
 fn leftovers(draft: &Draft<'_>, revision: &RevisionId) -> Vec<(RevisionId, u32)> {
     let stable = draft.stable();
-    let mut left: std::collections::BTreeMap<&RevisionId, u32> = std::collections::BTreeMap::new();
+    let mut left: BTreeMap<&RevisionId, u32> = BTreeMap::new();
     for member in draft.census().members.values().filter(|member| member.takes_room()) {
         let other = &member.instance.revision;
         if other != revision && Some(other) != stable {

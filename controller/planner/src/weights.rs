@@ -16,7 +16,7 @@ use helium_crds::{quantity::Percent, status::Weight};
 /// Argo Rollouts' `approximateWeightedCanaryStableReplicaCounts`, whose table is in the tests.
 pub fn canary_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
     let requested = weight.value();
-    let counts = |canary: u32, total: u32| Weight { requested, canary, stable: total - canary };
+    let counts = |canary: u32, total: u32| Weight { requested, canary, stable: total - canary, preview: 0 };
     match requested {
         _ if wanted == 0 => return counts(0, 0),
         0 => return counts(0, wanted),
@@ -44,7 +44,12 @@ pub fn replica_counts(wanted: u32, number: u32, surge: u32) -> Weight {
     let canary = number.min(wanted);
     let stable = (wanted + surge - canary).min(wanted);
     let total = canary + stable;
-    Weight { requested: (canary * 100).checked_div(total).unwrap_or(0), canary, stable }
+    Weight { requested: (canary * 100).checked_div(total).unwrap_or(0), canary, stable, preview: 0 }
+}
+
+/// The counts beside `number` instances of the new version that serve nobody yet: all others serve as they did.
+pub fn preview_counts(wanted: u32, number: u32) -> Weight {
+    Weight { requested: 0, canary: 0, stable: wanted, preview: number.min(wanted) }
 }
 
 /// Whether whole instances can make this weight to the percent.

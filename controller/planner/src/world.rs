@@ -59,6 +59,8 @@ pub struct Fleet {
 pub struct CatalogEntry {
     /// The status of each of its own checks by the template's name for it.
     pub checks: BTreeMap<String, CheckState>,
+    /// Whether Helium's own check is there that keeps one on standby from passing.
+    pub on_standby: bool,
     /// Whether a check that is not the template's (maintenance, or one of its Consul node's) is critical.
     pub blocked_by: Option<String>,
     /// The highest `ModifyIndex` among the checks.

@@ -14,7 +14,7 @@ use consul_client::{
 };
 use helium_crds::{
     InstanceId, NodeName,
-    instance::{Assignment, Desired, InstancePhase, Report, check_id, service_id},
+    instance::{Assignment, Desired, InstancePhase, Report, STANDBY_CHECK, check_id, service_id},
     keys::{Keys, SENTINEL},
     node::{Heartbeat, NodeRecord},
 };
@@ -53,6 +53,8 @@ pub struct Agent {
     reports_read: bool,
     services_at: Duration,
     services: BTreeMap<String, AgentService>,
+    /// The instances that have the check of those on standby.
+    standby: BTreeSet<InstanceId>,
 }
 
 impl Agent {
@@ -74,6 +76,7 @@ impl Agent {
             reports_read: false,
             services_at: Duration::ZERO,
             services: BTreeMap::new(),
+            standby: BTreeSet::new(),
         }
     }
 
@@ -193,6 +196,9 @@ impl Agent {
     async fn read_services(&mut self) -> Result<(), Error> {
         if self.net.now() >= self.services_at {
             self.services = self.client.agent_services().await?;
+            let checks = self.client.agent_checks().await?;
+            let ours = |id: &InstanceId| checks.contains_key(&check_id(id, STANDBY_CHECK));
+            self.standby = self.present().into_keys().filter(ours).collect();
             self.services_at = self.net.now() + self.rng.between(Duration::from_secs(2), Duration::from_secs(4));
             self.deregister_leftovers().await?;
         }
@@ -349,7 +355,13 @@ impl Agent {
         if there
             .is_some_and(|there| there.tags == entry.tags && there.meta == entry.meta && there.service == entry.name)
         {
-            return Ok(());
+            return self.stand_by(id, assignment).await;
+        }
+        let anew = there.is_none_or(|there| there.service != entry.name);
+        let standby = assignment.role.is_standby();
+        // Nobody is to be told of it in between: it is on standby before it is known under another tag.
+        if !anew && standby {
+            self.stand_by(id, assignment).await?;
         }
         let check = |check: &helium_crds::template::Check| CheckDefinition {
             id: check_id(id, &check.name),
@@ -362,18 +374,39 @@ impl Agent {
             failures_before_critical: u64::from(check.failures_before_critical),
             ..CheckDefinition::default()
         };
-        let anew = there.is_none_or(|there| there.service != entry.name);
+        let inline = assignment.template.checks.iter().map(check).chain(standby.then(|| standby_check(id)));
         let service = ServiceDefinition {
             id: entry.id.clone(),
             name: entry.name.clone(),
             tags: entry.tags.clone(),
             meta: entry.meta.clone(),
             // A change of tags leaves the checks out, which keeps their state.
-            checks: anew.then(|| assignment.template.checks.iter().map(check).collect()),
+            checks: anew.then(|| inline.collect()),
             ..ServiceDefinition::default()
         };
         self.client.agent_register_service(&service, false).await?;
         self.services_at = Duration::ZERO;
+        if anew {
+            self.standby.remove(id);
+            self.standby.extend(standby.then(|| id.clone()));
+        }
+        Ok(())
+    }
+
+    /// Takes an instance out of what passes, or lets it pass.
+    async fn stand_by(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
+        let standby = assignment.role.is_standby();
+        if standby == self.standby.contains(id) {
+            return Ok(());
+        }
+        let check = CheckDefinition { service_id: service_id(id), ..standby_check(id) };
+        if standby {
+            self.client.agent_register_check(&check).await?;
+            self.standby.insert(id.clone());
+        } else {
+            self.client.agent_deregister_check(&check.id).await?;
+            self.standby.remove(id);
+        }
         Ok(())
     }
 
@@ -397,6 +430,16 @@ impl Agent {
 /// The name of a node.
 pub fn node_name(number: usize) -> NodeName {
     NodeName::from(format!("n{number}").as_str())
+}
+
+fn standby_check(id: &InstanceId) -> CheckDefinition {
+    CheckDefinition {
+        id: check_id(id, STANDBY_CHECK),
+        name: "on standby".to_owned(),
+        ttl: Some(Duration::from_hours(24 * 365)),
+        status: Some(CheckStatus::Critical),
+        ..CheckDefinition::default()
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

@@ -16,6 +16,8 @@ pub enum Defect {
     S1,
     /// Stops one healthy instance too many in a roll.
     S1OneLess,
+    /// Puts every old instance on standby while the new ones are still to be seen serving.
+    S1Withdrawn,
     /// Makes three for one.
     S2,
     /// Makes one too many.
@@ -30,6 +32,8 @@ pub enum Defect {
     S5,
     /// Makes one canary more than the step asks for.
     S5OneMore,
+    /// Lets previews serve.
+    S5Shown,
     /// Makes another one of what was given up.
     S5Again,
     /// Stops no canary after it was given up.
@@ -78,9 +82,10 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::S1,
         Self::S1OneLess,
+        Self::S1Withdrawn,
         Self::S2,
         Self::S2OneMore,
         Self::S3,
@@ -88,6 +93,7 @@ impl Defect {
         Self::S4Ordinal,
         Self::S5,
         Self::S5OneMore,
+        Self::S5Shown,
         Self::S5Again,
         Self::S5Kept,
         Self::S6,

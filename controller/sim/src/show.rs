@@ -24,8 +24,9 @@ pub fn object(state: &State, object: &ObjectKey) -> Vec<String> {
         without_hashes(&status.message)
     )];
     for version in &status.versions {
+        let standby = if version.standby > 0 { format!(", {} on standby", version.standby) } else { String::new() };
         lines.push(format!(
-            "  {} {:?}: {} wanted, {} assigned, {} registered, {} healthy",
+            "  {} {:?}: {} wanted, {} assigned, {} registered, {} healthy{standby}",
             version.version, version.role, version.desired, version.assigned, version.registered, version.healthy
         ));
     }
@@ -73,6 +74,7 @@ fn waiting(on: &WaitingOn) -> String {
         WaitingOn::MinHealthyTime { instances, .. } => format!("MinHealthyTime of {instances}"),
         WaitingOn::Soak { .. } => "Soak".to_owned(),
         WaitingOn::Pause { .. } => "Pause".to_owned(),
+        WaitingOn::Bake { standby, .. } => format!("Bake beside {standby}"),
         WaitingOn::Starting { version, instances, .. } => {
             let all: Vec<String> = instances.iter().map(short).collect();
             format!("Starting {version}: {}", all.join(" "))

@@ -68,11 +68,11 @@ impl Wish {
     }
 }
 
-/// The Canary of a Deployment, with steps as JSON, judged by the metric `errors` if it is to be.
+/// The Canary of a Deployment, with its steps as JSON, or fields of its spec in their place, judged by the metric `errors` if it is to be.
 ///
 /// # Errors
 /// Steps that break a rule.
-pub fn canary(name: &str, steps: &Value, auto_promote: bool, judged: bool) -> Result<AnyObject, DecodeError> {
+pub fn canary(name: &str, way: &Value, auto_promote: bool, judged: bool) -> Result<AnyObject, DecodeError> {
     let errors = json!({
         "name": "errors",
         "prometheus": {"url": "http://prometheus", "query": "errors of ${VERSION} of ${DEPLOYMENT}"},
@@ -80,15 +80,19 @@ pub fn canary(name: &str, steps: &Value, auto_promote: bool, judged: bool) -> Re
         "interval": "4s",
     });
     let metrics = if judged { json!([errors]) } else { json!([]) };
+    let mut spec = json!({
+        "autoPromote": auto_promote,
+        "analysis": {"health": {"minPassing": "100%", "failuresInARow": 2}, "metrics": metrics}
+    });
+    match way {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| spec[name] = value.clone()),
+        steps => spec["steps"] = steps.clone(),
+    }
     read(&json!({
         "apiVersion": "helium.dev/v1",
         "kind": "Canary",
         "metadata": {"namespace": "default", "name": name},
-        "spec": {
-            "steps": steps,
-            "autoPromote": auto_promote,
-            "analysis": {"health": {"minPassing": "100%", "failuresInARow": 2}, "metrics": metrics}
-        }
+        "spec": spec,
     }))
 }
 
@@ -104,5 +108,6 @@ mod tests {
     fn wishes_are_valid_objects() {
         Wish::new("web", "2-bad", 3).object().unwrap();
         canary("web", &json!([{"setWeight": "25%"}, {"soak": "10s"}, {"pause": {}}]), false, true).unwrap();
+        canary("web", &json!({"blueGreen": {"preview": 1}, "scaleDownDelay": "5s"}), false, true).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `nodes N`, `controllers N` | how the world is; before anything else |
 //! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
-//! | `canary NAME STEP.. [manual] [judged]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors` |
+//! | `canary NAME STEP.. [manual] [judged]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `preview:N`, `switch` or `switch:N` (blue-green), `bake:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors` |
 //! | `gate NAME open`, `metrics fine` (or `down`, `empty`, `lying`) | what gates and metric sources say |
 //! | `run T` | time passes |
 //! | `until NAME REASON T` | time passes until the status is about the newest spec and has this reason, at most T |
@@ -267,13 +267,9 @@ impl Teller {
                 self.people.apply(&[object]).await.map(drop)
             }
             "canary" => {
-                let steps: Result<Vec<Value>, String> = options
-                    .iter()
-                    .filter(|word| !["manual", "judged"].contains(word))
-                    .map(|word| step(name, word))
-                    .collect();
+                let way = way(name, options)?;
                 let (automatic, judged) = (!options.contains(&"manual"), options.contains(&"judged"));
-                let canary = specs::canary(name, &Value::Array(steps?), automatic, judged);
+                let canary = specs::canary(name, &way, automatic, judged);
                 self.people.apply(&[canary.map_err(|error| error.to_string())?]).await.map(drop)
             }
             "scale" => {
@@ -414,10 +410,34 @@ fn wish(before: Option<&Wish>, name: &str, options: &[&str]) -> Result<Wish, Str
     Ok(wish)
 }
 
+/// The steps of a Canary, or the switch in their place, and its bake.
+fn way(name: &str, options: &[&str]) -> Result<Value, String> {
+    let mut way = json!({});
+    let mut steps = Vec::new();
+    for word in options.iter().filter(|word| !["manual", "judged"].contains(word)) {
+        match word.split_once(':') {
+            Some(("bake", time)) => way["scaleDownDelay"] = time.into(),
+            Some(("switch", number)) => way["blueGreen"] = json!({ "preview": amount(number) }),
+            None if *word == "switch" => way["blueGreen"] = json!({}),
+            _ => steps.push(step(name, word)?),
+        }
+    }
+    if !steps.is_empty() {
+        way["steps"] = steps.into();
+    }
+    Ok(way)
+}
+
+/// `2` or `50%`.
+fn amount(word: &str) -> Value {
+    word.parse::<u32>().map_or_else(|_| word.into(), Value::from)
+}
+
 fn step(name: &str, word: &str) -> Result<Value, String> {
     let gate = json!({"kv": {"key": gate_of(name)}, "interval": "5s"});
     Ok(match word.split_once(':') {
         Some(("soak", time)) => json!({ "soak": time }),
+        Some(("preview", number)) => json!({ "preview": amount(number) }),
         Some(("pause", time)) => json!({ "pause": {"duration": time} }),
         Some(("promote-after", time)) => json!({ "pause": {"promoteAfter": time} }),
         Some(("gate", limit)) => {

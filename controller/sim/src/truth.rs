@@ -11,7 +11,7 @@ use bytes::Bytes;
 use consul_embedded::state::{Entry, State};
 use helium_crds::{
     AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
-    instance::{Assignment, Desired, Instance, InstancePhase, Report, check_id, service_id},
+    instance::{Assignment, Desired, Instance, InstancePhase, Report, STANDBY_CHECK, check_id, service_id},
     keys::Keys,
     revision::Revision,
 };
@@ -169,6 +169,16 @@ pub fn orphans_of(state: &State) -> impl Iterator<Item = Instance> + '_ {
     })
 }
 
+/// Whether Consul has the check that keeps an instance on standby from passing.
+pub fn is_shielded(state: &State, instance: &Instance) -> bool {
+    let id = check_id(&instance.id, STANDBY_CHECK);
+    state
+        .catalog()
+        .checks_for(instance.node.as_str(), &service_id(&instance.id))
+        .iter()
+        .any(|check| check.check_id == id)
+}
+
 /// Whether a node's heartbeat is there.
 pub fn heartbeat(state: &State, node: &NodeName) -> bool {
     state.kv().get(&Keys::default().heartbeat(node)).is_some_and(|entry| entry.session.is_some())
@@ -196,7 +206,7 @@ pub fn serves_unassigned(state: &State, instance: &Instance) -> bool {
         && checks.iter().all(|check| check.status == "passing")
 }
 
-/// Whether an instance is healthy by all that the store says: heartbeat, report, and every check of its assignment.
+/// Whether an instance is healthy by all that the store says: heartbeat, report, and every check of its assignment. One on standby may be.
 pub fn is_healthy(state: &State, instance: &Instance) -> bool {
     let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);
     let Some(assignment) = assignment(state, instance).filter(|_| runs && heartbeat(state, &instance.node)) else {

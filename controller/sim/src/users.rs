@@ -134,10 +134,18 @@ impl Users {
             json!([{"analysis": {}}, {"setWeight": "25%", "soak": "5s", "minSamples": 2}, {"setWeight": "50%", "soak": "5s"}]),
             json!([{"setReplicas": 1}, {"gate": {"kv": {"key": gate_of(name)}, "interval": "3s", "timeout": "40s", "onTimeout": "continue"}}]),
             json!([{"setWeight": "34%"}, {"gate": {"webhook": {"url": "http://gate/"}, "timeout": "25s"}}, {"analysis": {}}]),
+            json!({"blueGreen": {}, "scaleDownDelay": "15s"}),
+            json!({"blueGreen": {"preview": 1, "soak": "4s"}}),
+            json!({"blueGreen": {"preview": 1, "analysis": {}, "promoteAfter": "8s"}, "scaleDownDelay": "0s"}),
+            json!({"steps": [{"setWeight": "50%", "soak": "5s"}], "scaleDownDelay": "20s"}),
+            json!([{"preview": "100%"}, {"setWeight": "34%", "soak": "5s"}, {"pause": {"promoteAfter": "5s"}}]),
         ];
-        let (steps, promote) = self.drawn(|rng| (rng.pick(&choices).cloned(), rng.chance(700)));
-        let judged = self.drawn(|rng| rng.chance(600)) || steps.as_ref().is_some_and(has_analysis);
-        specs::canary(name, &steps?, promote, judged).ok()
+        let (way, promote) = self.drawn(|rng| (rng.pick(&choices).cloned(), rng.chance(700)));
+        let judged = self.drawn(|rng| rng.chance(600)) || way.as_ref().is_some_and(has_analysis);
+        let way = way?;
+        // `promoteAfter` and `autoPromote: false` would say two things about one switch.
+        let promote = promote || way.pointer("/blueGreen/promoteAfter").is_some();
+        specs::canary(name, &way, promote, judged).ok()
     }
 
     async fn deed(&self, name: &str, deed: u64) -> Result<String, PeopleError> {
@@ -322,8 +330,9 @@ pub fn gate_of(name: &str) -> String {
     format!("gates/{name}")
 }
 
-fn has_analysis(steps: &Value) -> bool {
-    steps.as_array().is_some_and(|steps| steps.iter().any(|step| step.get("analysis").is_some()))
+fn has_analysis(way: &Value) -> bool {
+    let switch = way.pointer("/blueGreen/analysis").is_some();
+    switch || way.as_array().is_some_and(|steps| steps.iter().any(|step| step.get("analysis").is_some()))
 }
 
 impl Rival for Users {

@@ -164,4 +164,7 @@ pub struct VersionStatus {
     pub registered: u32,
     /// How many of those pass every check.
     pub healthy: u32,
+    /// How many of those assigned are on standby: they run and serve nobody.
+    #[serde(default, skip_serializing_if = "rollout::is_zero")]
+    pub standby: u32,
 }

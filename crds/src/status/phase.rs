@@ -60,6 +60,8 @@ pub enum Reason {
     CanaryStep,
     /// The canary is over; its version takes the rest.
     Promoting,
+    /// The new version serves alone, and the old one is on standby until the bake is over.
+    Baking,
     /// The count has changed, or instances that were lost are being replaced.
     Scaling,
     /// Every instance is being replaced because a person asked for it.
@@ -119,6 +121,7 @@ impl Reason {
             | Reason::RollingUpdate
             | Reason::CanaryStep
             | Reason::Promoting
+            | Reason::Baking
             | Reason::Scaling
             | Reason::Restarting
             | Reason::ManualCountsInProgress => Phase::Progressing,

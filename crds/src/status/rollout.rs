@@ -79,6 +79,8 @@ pub enum Stage {
     Steps,
     /// The new version takes the whole count.
     Promoting,
+    /// The new version serves alone, and the old one is on standby until `scaleDownDelay` is over and the analysis has nothing against it.
+    Baking,
     /// Given up: the stable version takes the whole count again.
     RollingBack,
     /// Given up, and the stable version serves alone. Stays until the template changes or a person retries.
@@ -97,9 +99,22 @@ pub struct Weight {
     pub canary: u32,
     /// Stable instances beside them.
     pub stable: u32,
+    /// Instances of the new version that run beside these and serve nobody yet.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub preview: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+pub(super) fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Weight {
+    /// How many instances of the new version there should be, those on standby included.
+    pub fn of_new(self) -> u32 {
+        self.canary + self.preview
+    }
+
     /// The share that the counts make, in percent, to the nearest: 1 of 4 is 25.
     pub fn achieved(self) -> u32 {
         let total = self.canary + self.stable;
@@ -161,6 +176,9 @@ pub struct Abort {
     pub step: u32,
     /// How many steps there were.
     pub steps: u32,
+    /// Whether it had been promoted, and baked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub baking: bool,
     /// When.
     pub at: Timestamp,
     /// Who asked for it, where somebody did.

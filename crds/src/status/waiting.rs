@@ -48,6 +48,13 @@ pub enum WaitingOn {
         /// When it ends, if nothing flaps.
         until: Timestamp,
     },
+    /// The bake behind a promotion: the old version is on standby, should the new one fail.
+    Bake {
+        /// The old version.
+        standby: String,
+        /// When it ends, if nothing fails.
+        until: Timestamp,
+    },
     /// A timed pause, or an open one that ends by itself.
     Pause {
         /// When it ends.

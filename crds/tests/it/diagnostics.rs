@@ -212,6 +212,22 @@ fn the_steps_of_a_canary_fit_together() {
 }
 
 #[test]
+fn a_switch_says_what_comes_before_it_and_who_decides_and_nothing_twice() {
+    let steps = "steps:\n    - setWeight: 25%\n    - soak: 10s";
+    let switch = |fields: &str| CANARY.replace(steps, fields);
+    assert!(
+        parse(&Source::new("a", switch("blueGreen: {preview: 1, promoteAfter: 1h}\n  scaleDownDelay: 10m"))).is_ok()
+    );
+    golden("neither-steps-nor-switch", &wrong(&switch("autoPromote: true")));
+    golden("steps-and-switch", &wrong(&CANARY.replace("steps:", "blueGreen: {}\n  steps:")));
+    golden("preview-of-nothing", &wrong(&switch("blueGreen: {preview: 0%}")));
+    golden("switch-by-two-wills", &wrong(&switch("blueGreen: {promoteAfter: 1h}\n  autoPromote: false")));
+    golden("switch-without-metrics", &wrong(&switch("blueGreen: {analysis: {metrics: [smoke]}}")));
+    golden("misspelt-switch", &wrong(&switch("bluegreen: {}")));
+    golden("step-of-no-preview", &with(CANARY, "setWeight: 25%", "preview: 0"));
+}
+
+#[test]
 fn meta_has_the_limits_of_consul() {
     let many: Vec<String> = (0..59).map(|number| format!("    k{number}: v\n")).collect();
     let many = many.concat();

@@ -167,6 +167,7 @@ fn status(deployment: &Deployment, now: Timestamp) -> DeploymentStatus {
         assigned: wanted,
         registered: wanted,
         healthy: wanted,
+        standby: 0,
     };
     DeploymentStatus {
         uid: deployment.metadata.name.clone(),

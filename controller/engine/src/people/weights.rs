@@ -1,7 +1,7 @@
 //! What a Canary's weights come to in whole instances, told before anything is stored.
 
 use helium_crds::{
-    AnyObject, CanarySpec, DeploymentSpec,
+    Amount, AnyObject, CanarySpec, DeploymentSpec,
     deployment::Strategy,
     status::Weight,
     step::{Step, StepKind},
@@ -24,7 +24,8 @@ fn inexact(deployment: &DeploymentSpec, canary: &CanarySpec) -> Vec<(usize, Weig
         StepKind::SetWeight(percent) => Some((place, step_counts(wanted, percent, surge))),
         _ => None,
     };
-    canary.steps.iter().enumerate().filter_map(weight).filter(|(_, weight)| !is_exact(*weight)).collect()
+    let steps = canary.all_steps();
+    steps.iter().enumerate().filter_map(weight).filter(|(_, weight)| !is_exact(*weight)).collect()
 }
 
 /// Warns of weights that come out far from what was asked for; with `exact: true` any that is not exact is an error.
@@ -59,13 +60,15 @@ pub(super) fn check(deployment: &AnyObject, canary: &AnyObject) -> Result<Vec<St
 /// Steps that ask for more canaries than there are to be instances.
 fn too_many(wanted: u32, canary: &CanarySpec) -> Vec<String> {
     let warning = |(place, step): (usize, &Step)| match step.kind {
-        StepKind::SetReplicas(number) if number > wanted => Some(format!(
-            "step {} asks for {number} canaries and gets {wanted}: no more than `spec.replicas`",
-            place + 1
-        )),
+        StepKind::SetReplicas(number) if number > wanted => Some((place, number, "canaries")),
+        StepKind::Preview(Amount::Count(number)) if number > wanted => Some((place, number, "previews")),
         _ => None,
     };
-    canary.steps.iter().enumerate().filter_map(warning).collect()
+    let in_words = |(place, number, what)| {
+        format!("step {} asks for {number} {what} and gets {wanted}: no more than `spec.replicas`", place + 1)
+    };
+    let steps = canary.all_steps();
+    steps.iter().enumerate().filter_map(warning).map(in_words).collect()
 }
 
 #[cfg(test)]

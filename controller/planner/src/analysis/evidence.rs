@@ -12,12 +12,13 @@ use crate::draft::Draft;
 /// The metrics that the present step hangs on; none for a step that looks at none.
 pub(crate) fn of_step<'d>(draft: &Draft<'d>, step: Option<&Step>) -> Vec<&'d Metric> {
     let Some(canary) = draft.canary() else { return Vec::new() };
-    let deciding = || canary.analysis.metrics.iter().filter(|metric| metric.required && metric.background).collect();
+    let required = || canary.analysis.metrics.iter().filter(|metric| metric.required && metric.background);
     match step.map(|step| &step.kind) {
         Some(StepKind::Analysis(InlineAnalysis { metrics, .. })) if !metrics.is_empty() => {
             metrics.iter().filter_map(|name| canary.metric(name)).collect()
         }
-        _ if step.is_none_or(looks) => deciding(),
+        Some(StepKind::Analysis(_)) => required().collect(),
+        _ if step.is_none_or(looks) => required().filter(|metric| questions::in_background(draft, metric)).collect(),
         _ => Vec::new(),
     }
 }
@@ -27,7 +28,7 @@ fn looks(step: &Step) -> bool {
     let by_kind = match step.kind {
         StepKind::Analysis(_) | StepKind::Soak(_) => true,
         StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_some(),
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Gate(_) => false,
+        StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Gate(_) => false,
     };
     by_kind || step.soak.is_some() || step.min_samples.is_some() || !step.criteria.is_empty()
 }

@@ -43,7 +43,8 @@ pub(crate) fn ask(draft: &mut Draft<'_>) {
 pub(super) fn active<'d>(draft: &Draft<'d>) -> Vec<&'d Metric> {
     let (Some(canary), Some(rollout)) = (draft.canary(), draft.status.rollout.as_ref()) else { return Vec::new() };
     let failed = rollout.hold.as_ref().is_some_and(|hold| hold.kind == HoldKind::Failure);
-    let watched = rollout.kind == RolloutKind::Canary && matches!(rollout.stage, Stage::Steps | Stage::Promoting);
+    let stage = matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking);
+    let watched = rollout.kind == RolloutKind::Canary && stage;
     if failed || !watched {
         return Vec::new();
     }
@@ -52,10 +53,20 @@ pub(super) fn active<'d>(draft: &Draft<'d>) -> Vec<&'d Metric> {
     let waited_for = inline.map(|step| evidence::of_step(draft, Some(step))).unwrap_or_default();
     let all = canary.analysis.metrics.iter();
     all.filter(|metric| {
-        let in_background = metric.background && rollout.ramped_at.is_some();
-        in_background || waited_for.iter().any(|waited_for| waited_for.name == metric.name)
+        (rollout.ramped_at.is_some() && in_background(draft, metric))
+            || waited_for.iter().any(|waited_for| waited_for.name == metric.name)
     })
     .collect()
+}
+
+/// Whether a metric is measured beside the steps: not while the canary serves nobody, and not against a stable version that does not.
+pub(super) fn in_background(draft: &Draft<'_>, metric: &Metric) -> bool {
+    let Some(rollout) = draft.status.rollout.as_ref().filter(|_| metric.background) else { return false };
+    match rollout.stage {
+        Stage::Baking => !criterion(rollout, metric).compares(),
+        Stage::Steps => steps::weight(draft, rollout).canary > 0 || steps::runs_none(rollout),
+        _ => true,
+    }
 }
 
 /// When the next sample of a metric is due; none while there is nothing to measure.
@@ -166,7 +177,7 @@ fn replaced(
             "NAMESPACE" => metadata.namespace.clone(),
             "VERSION" => draft.label(revision),
             "REVISION" => revision.as_str().to_owned(),
-            "ROLE" => records::role_of(draft, revision).tag().to_owned(),
+            "ROLE" => records::role_of(draft, revision, !serves(draft, revision)).tag().to_owned(),
             "INSTANCES" => {
                 let ids: Vec<&str> = draft.census().of(revision).map(|member| member.id().as_str()).collect();
                 ids.join("|")
@@ -176,6 +187,12 @@ fn replaced(
         })))
     };
     variables::expand(text, lookup).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Whether anything of a revision serves; what is not there yet would.
+fn serves(draft: &Draft<'_>, revision: &RevisionId) -> bool {
+    let mut members = draft.census().of(revision).peekable();
+    members.peek().is_none() || members.any(|member| !member.is_standby())
 }
 
 /// A value as part of a URL, where `+` and `|` would mean something else: `1.0+a` is `1.0%2Ba`.

@@ -16,6 +16,7 @@ mod nomad;
 mod properties;
 mod rolling;
 mod shut;
+mod standby;
 mod tables;
 mod told;
 mod unfollowable;

@@ -142,6 +142,8 @@ impl Model {
     pub(crate) fn with_canary(mut self, steps: Vec<Step>) -> Self {
         let spec = CanarySpec {
             steps,
+            blue_green: None,
+            scale_down_delay: None,
             analysis: Analysis::default(),
             auto_promote: true,
             exact: false,
@@ -237,7 +239,7 @@ impl Model {
         self.status().rollout.as_ref().map(|rollout| rollout.stage)
     }
 
-    /// Live instances of a version: wanted to run, and not on a lost node.
+    /// Live instances of a version, on standby or not: wanted to run, and not on a lost node.
     pub(crate) fn live(&self, version: &str) -> u32 {
         let live = |instance: &&helium_crds::instance::Instance| {
             instance.version == version && instance.desired == Desired::Run
@@ -245,6 +247,7 @@ impl Model {
         u32::try_from(self.fleet.instances.values().filter(live).count()).unwrap()
     }
 
+    /// Healthy instances of a version, or of all, that serve.
     pub(crate) fn healthy(&self, version: Option<&str>) -> u32 {
         let healthy = self.fleet.instances.values().filter(|instance| {
             version.is_none_or(|version| instance.version == version) && self.is_healthy(&instance.id)
@@ -254,12 +257,31 @@ impl Model {
 
     fn is_healthy(&self, id: &InstanceId) -> bool {
         let seen = |node: &NodeName| self.fleet.nodes.get(node).is_some_and(|node| node.alive);
-        self.fleet.instances.get(id).is_some_and(|one| one.desired == Desired::Run && seen(&one.node))
-            && self
-                .fleet
-                .catalog
-                .get(id)
-                .is_some_and(|entry| entry.checks.values().all(|check| *check == CheckState::Passing))
+        let serves = |one: &helium_crds::instance::Instance| {
+            one.desired == Desired::Run && !one.role.is_standby() && seen(&one.node)
+        };
+        self.fleet.instances.get(id).is_some_and(serves)
+            && self.fleet.catalog.get(id).is_some_and(|entry| {
+                !entry.on_standby && entry.checks.values().all(|check| *check == CheckState::Passing)
+            })
+    }
+
+    /// Instances of a version that can be reached by the service: in Consul everything of them passes.
+    pub(crate) fn reached(&self, version: &str) -> u32 {
+        let passes = |id: &InstanceId| {
+            let entry = self.fleet.catalog.get(id);
+            entry.is_some_and(|one| !one.on_standby && one.checks.values().all(|check| *check == CheckState::Passing))
+        };
+        let reached = self.fleet.instances.values().filter(|one| one.version == version && passes(&one.id));
+        u32::try_from(reached.count()).unwrap()
+    }
+
+    /// Instances of a version that are on standby.
+    pub(crate) fn standby(&self, version: &str) -> u32 {
+        let standby = |one: &&helium_crds::instance::Instance| {
+            one.version == version && one.desired == Desired::Run && one.role.is_standby()
+        };
+        u32::try_from(self.fleet.instances.values().filter(standby).count()).unwrap()
     }
 
     /// The message of the status.
@@ -281,7 +303,7 @@ impl Model {
         self.fleet.reports.remove(&id);
     }
 
-    /// Instances that take room: not reported stopped, and not on a node whose loss was noted.
+    /// Instances that take room, those on standby included: not reported stopped, and not on a node whose loss was noted.
     pub(crate) fn total(&self) -> u32 {
         let takes_room = |instance: &&helium_crds::instance::Instance| {
             !self.away.contains(&instance.node)
@@ -373,6 +395,8 @@ impl Model {
                 }
                 Action::Create(instance, assignment)
                 | Action::Stop(instance, assignment, _)
+                | Action::Expose(instance, assignment)
+                | Action::Withdraw(instance, assignment)
                 | Action::Restore(instance, assignment) => {
                     self.fleet.assignments.insert(instance.id.clone(), *assignment);
                     self.fleet.instances.insert(instance.id.clone(), *instance);
@@ -402,7 +426,11 @@ impl Model {
                 (surge, rolling.max_unavailable.rounded_down(wanted).max(u32::from(surge == 0)))
             }
         };
-        let ceiling = wanted + surge;
+        let uses_standby = self.world.canary.as_ref().is_some_and(|canary| {
+            let previews = |step: &Step| matches!(step.kind, StepKind::Preview(_));
+            !canary.spec.bake().as_duration().is_zero() || canary.spec.all_steps().iter().any(previews)
+        });
+        let ceiling = wanted + surge + if uses_standby { wanted } else { 0 };
         let made = plan.actions.iter().any(|action| matches!(action, Action::Create(..)));
         assert!(!made || self.total() <= ceiling, "{} of at most {ceiling}: {:#?}", self.total(), plan.actions);
         let floor = wanted.saturating_sub(unavailable);
@@ -494,6 +522,7 @@ impl Model {
             .catalog
             .entry(assignment.id.clone())
             .or_insert_with(|| CatalogEntry { check_index: 1, ..CatalogEntry::default() });
+        entry.on_standby = assignment.role.is_standby();
         if entry.checks.insert("up".to_owned(), state).is_some_and(|before| before != state) {
             entry.check_index += 1;
         }

@@ -1,4 +1,4 @@
-//! S1: enough healthy instances stay. S2: never too many. S4, in the records: no ordinal is used twice.
+//! S1: enough healthy instances go on serving. S2: never too many. S4, in the records: no ordinal is used twice.
 
 use std::time::Duration;
 
@@ -14,41 +14,50 @@ use crate::truth;
 const LOST: Duration = Duration::from_secs(45);
 
 impl Checkers {
-    /// S1: whoever stops an instance that is healthy, and was so for long enough that everybody must know, leaves as many
-    /// healthy ones as the spec asks for; those included that were healthy a moment ago.
+    /// S1: whoever stops an instance that serves and is healthy, and was so for long enough that everybody must know, or puts it on
+    /// standby, leaves as many such as the spec asks for; those included that were so a moment ago.
     pub(super) fn check_availability(&mut self, commit: &Commit<'_>) {
         let Some((floor, _)) = commit.before.bounds() else { return };
         if commit.before.deployment.as_ref().is_some_and(helium_crds::Deployment::is_deleting) {
             return;
         }
         let now = commit.net.now();
-        let surely_healthy = |instance: &&&Instance| self.history.healthy_for(&instance.id, now) > self.staleness(now);
-        let stopped = commit.stopped();
-        let Some(victim) = stopped.iter().find(surely_healthy) else { return };
+        let surely_healthy = |instance: &&&Instance| {
+            !instance.role.is_standby() && self.history.serving_for(&instance.id, now) > self.staleness(now)
+        };
+        let taken = [commit.stopped(), commit.withdrawn()].concat();
+        let Some(victim) = taken.iter().find(surely_healthy) else { return };
         // One whose assignment somebody deleted is not stopped by it: it serves, and is worth as much as before.
         let left = |instance: &&Instance| {
-            self.history.was_healthy(&instance.id, self.staleness(now), now)
+            (!instance.role.is_standby() && self.history.was_serving(&instance.id, self.staleness(now), now))
                 || truth::serves_unassigned(commit.state_after, instance)
         };
         let left = commit.after.running().filter(left).count();
         if left < floor as usize {
             let message = format!(
-                "{}: {} was stopped while healthy; {left} healthy ones are left, and {floor} are needed",
+                "{}: {} serves no more though healthy; {left} healthy ones are left, and {floor} are needed",
                 commit.object, victim.id
             );
             self.fail("S1", message);
         }
     }
 
-    /// S2: whoever makes an instance has no more than the surge allows afterwards.
+    /// S2: whoever makes an instance has no more than the surge allows afterwards; and of those on standby no more than are wanted.
     pub(super) fn check_surge(&mut self, commit: &Commit<'_>) {
         let Some((_, ceiling)) = commit.before.bounds() else { return };
+        let wanted = commit.before.deployment.as_ref().map_or(0, |deployment| deployment.spec.wanted());
         let created = commit.created();
-        let Some(new) = created.iter().find(|instance| !commit.is_adopted(instance)) else { return };
-        let rooms = commit.after.instances.values().filter(|instance| self.takes_room(commit, instance)).count();
-        if rooms > ceiling as usize {
-            let message = format!("{}: with {} there are {rooms}, and at most {ceiling} may be", commit.object, new.id);
-            self.fail("S2", message);
+        for (standby, most) in [(false, ceiling), (true, wanted)] {
+            let is_new = |instance: &&&Instance| instance.role.is_standby() == standby && !commit.is_adopted(instance);
+            let Some(new) = created.iter().find(is_new) else { continue };
+            let kind = commit.after.instances.values().filter(|instance| instance.role.is_standby() == standby);
+            let rooms = kind.filter(|instance| self.takes_room(commit, instance)).count();
+            if rooms > most as usize {
+                let message =
+                    format!("{}: with {} there are {rooms}, and at most {most} may be", commit.object, new.id);
+                self.fail("S2", message);
+                return;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! S5: no more canaries than the step says, none after it was given up, and no step forward without evidence.
 
 use helium_crds::{
-    status::{Rollout, RolloutKind, Stage},
+    status::{Rollout, RolloutKind, Stage, Weight},
     step::{Pause, Step, StepKind},
 };
 use helium_planner::weights;
@@ -27,16 +27,20 @@ impl Checkers {
                 format!("{}: {} was given up, and another one of it was made", commit.object, rollout.version);
             self.fail("S5", message);
         }
-        if made && rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps {
+        let shown = commit.exposed().into_iter().any(|one| one.revision == rollout.revision);
+        if (made || shown) && rollout.kind == RolloutKind::Canary && rollout.stage == Stage::Steps {
             let surge = commit.before.bounds().map_or(0, |(_, ceiling)| ceiling - spec.wanted());
             let allowed = allowed(rollout, spec.wanted(), surge);
-            if live > allowed as usize {
-                let message = format!(
-                    "{}: {live} canaries at step {}, where at most {allowed} may be",
-                    commit.object,
-                    rollout.step + 1
-                );
-                self.fail("S5", message);
+            let serving =
+                commit.after.running().filter(|one| one.revision == rollout.revision && !one.role.is_standby());
+            for (number, most, what) in
+                [(live, allowed.of_new(), "canaries"), (serving.count(), allowed.canary, "of them serve")]
+            {
+                if number > most as usize {
+                    let (object, step) = (&commit.object, rollout.step + 1);
+                    let message = format!("{object}: {number} {what} at step {step}, where at most {most} may be");
+                    self.fail("S5", message);
+                }
             }
         }
         self.check_evidence(commit, rollout);
@@ -75,21 +79,30 @@ impl Checkers {
 }
 
 /// How many canaries the present step allows: none as long as only pauses came, and one where no step has said yet.
-pub(super) fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> u32 {
+pub(super) fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> Weight {
+    let previews = |step: &Step| match step.kind {
+        StepKind::Preview(number) => Some(number.rounded_up(wanted).min(wanted)),
+        _ => None,
+    };
+    let preview = rollout.steps.iter().take(rollout.step as usize + 1).rev().find_map(previews);
     let upto = rollout.steps.iter().take(rollout.step as usize + 1);
     let counts = upto.rev().find_map(|step| match step.kind {
         StepKind::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
         StepKind::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
-        StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => None,
+        StepKind::Preview(_) | StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => {
+            None
+        }
     });
     let gate = |step: &Step| match step.kind {
         StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_none(),
         StepKind::Gate(_) | StepKind::Analysis(_) => true,
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
+        StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) => false,
     };
     let present = rollout.steps.get(..=rollout.step as usize);
-    let unsaid = u32::from(!present.is_some_and(|upto| upto.iter().all(gate)));
-    counts.map_or(unsaid, |weight| weight.canary)
+    let unsaid = u32::from(preview.is_none() && !present.is_some_and(|upto| upto.iter().all(gate)));
+    let canary = counts.map_or(unsaid, |weight| weight.canary);
+    let preview = preview.unwrap_or(0).saturating_sub(canary);
+    Weight { requested: 0, canary, stable: 0, preview }
 }
 
 /// Whether a step may be over without a canary instance: a wait for time, a person, a gate, or for samples of what was there before.

@@ -40,14 +40,20 @@ impl Checkers {
         let hangs = canary.spec.analysis.metrics.iter().any(|metric| metric.required && metric.background);
         let before = commit.before.status.as_ref().and_then(|status| status.rollout.as_ref());
         let after = commit.after.status.as_ref().and_then(|status| status.rollout.as_ref());
+        if let (Some(baked), None) = (before.filter(|before| before.stage == Stage::Baking), after) {
+            return self.check_baked(commit, baked);
+        }
         let (Some(before), Some(after)) = (before, after) else { return };
-        let same = before.id == after.id && before.steps == after.steps && before.steps == canary.spec.steps;
+        let same = before.id == after.id && before.steps == after.steps && before.steps == *canary.spec.all_steps();
         if !hangs || !same || before.stage != Stage::Steps || before.kind != RolloutKind::Canary || asked_for(commit) {
             return;
         }
         let promoted = after.stage == Stage::Promoting;
         let passed = before.steps.get(before.step as usize..after.step as usize).unwrap_or_default();
-        if !promoted && !passed.iter().any(looks) {
+        // Of previews, which serve nobody, only an analysis of their own says anything.
+        let serves = before.weight.is_none_or(|weight| weight.canary > 0 || weight.preview == 0);
+        let inline = passed.iter().any(|step| matches!(step.kind, StepKind::Analysis(_)));
+        if !inline && !(serves && (promoted || passed.iter().any(looks))) {
             return;
         }
         let began = age(commit, before).map(|age| commit.net.now().saturating_sub(age));
@@ -59,11 +65,34 @@ impl Checkers {
         }
     }
 
+    /// S12 behind a promotion: while it serves alone a number of it was good, before the old version may go.
+    fn check_baked(&mut self, commit: &Commit<'_>, baked: &Rollout) {
+        let Some(canary) = commit.before.canary.as_ref() else { return };
+        let hangs = canary.spec.analysis.metrics.iter().any(|metric| metric.required && metric.background);
+        let target =
+            commit.before.deployment.as_ref().map(|one| helium_crds::revision::revision_id(&one.spec.template));
+        let by_hand =
+            commit.before.deployment.as_ref().is_none_or(|one| one.is_deleting() || one.spec.versions.is_some());
+        if !hangs || by_hand || target.as_ref() != Some(&baked.revision) || asked_for(commit) {
+            return;
+        }
+        let age = Duration::try_from(commit.net.wall().duration_since(baked.step_started_at)).unwrap_or_default();
+        let began = commit.net.now().saturating_sub(age);
+        if !self.good.since(&commit.object.name, &baked.version, began) {
+            let message = format!(
+                "{}: {} is through its bake, and no metric has said that it is good",
+                commit.object, baked.version
+            );
+            self.fail("S12", message);
+        }
+    }
+
     /// S13, at every commit: a limit that is reached has been acted on.
     pub(super) fn check_limits(&mut self, commit: &Commit<'_>) {
         let Some(canary) = commit.before.canary.as_ref() else { return };
         let Some(rollout) = commit.after.status.as_ref().and_then(|status| status.rollout.as_ref()) else { return };
-        let goes_on = matches!(rollout.stage, Stage::Steps | Stage::Promoting) && !is_held_for_it(rollout);
+        let goes_on =
+            matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking) && !is_held_for_it(rollout);
         if !goes_on {
             return;
         }
@@ -108,7 +137,7 @@ fn looks(step: &Step) -> bool {
     let by_kind = match step.kind {
         StepKind::Analysis(_) | StepKind::Soak(_) => true,
         StepKind::Pause(Pause { promote_after, .. }) => promote_after.is_some(),
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Gate(_) => false,
+        StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Gate(_) => false,
     };
     by_kind || step.soak.is_some() || step.min_samples.is_some() || !step.criteria.is_empty()
 }

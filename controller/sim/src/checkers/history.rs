@@ -19,6 +19,7 @@ struct Span {
 #[derive(Debug, Default)]
 pub(crate) struct History {
     healthy: BTreeMap<InstanceId, Span>,
+    serving: BTreeMap<InstanceId, Span>,
     alive: BTreeMap<NodeName, Span>,
 }
 
@@ -27,17 +28,25 @@ impl History {
     pub(crate) fn note(&mut self, state: &State, now: Duration) {
         let recorded = format!("{}inst/", Keys::default().root());
         for instance in truth::instances(state, &recorded).chain(truth::orphans_of(state)) {
-            note(&mut self.healthy, instance.id.clone(), truth::is_healthy(state, &instance), now);
+            let healthy = truth::is_healthy(state, &instance);
+            let serving = healthy && !truth::is_shielded(state, &instance);
+            note(&mut self.healthy, instance.id.clone(), healthy, now);
+            note(&mut self.serving, instance.id.clone(), serving, now);
             note(&mut self.alive, instance.node.clone(), truth::heartbeat(state, &instance.node), now);
         }
     }
 
-    /// For how long an instance has been healthy without a break; zero if it is not.
-    pub(crate) fn healthy_for(&self, id: &InstanceId, now: Duration) -> Duration {
-        self.healthy.get(id).filter(|span| span.holds).map_or(Duration::ZERO, |span| now.saturating_sub(span.since))
+    /// For how long an instance has been healthy and not on standby, without a break; zero if it is not.
+    pub(crate) fn serving_for(&self, id: &InstanceId, now: Duration) -> Duration {
+        self.serving.get(id).filter(|span| span.holds).map_or(Duration::ZERO, |span| now.saturating_sub(span.since))
     }
 
-    /// Whether an instance was healthy at any time within a span.
+    /// Whether an instance was healthy and not on standby at any time within a span.
+    pub(crate) fn was_serving(&self, id: &InstanceId, within: Duration, now: Duration) -> bool {
+        self.serving.get(id).is_some_and(|span| span.holds || now.saturating_sub(span.last) <= within)
+    }
+
+    /// Whether an instance was healthy at any time within a span, on standby or not.
     pub(crate) fn was_healthy(&self, id: &InstanceId, within: Duration, now: Duration) -> bool {
         self.healthy.get(id).is_some_and(|span| span.holds || now.saturating_sub(span.last) <= within)
     }
@@ -81,10 +90,11 @@ mod tests {
         let id = InstanceId::from("web-1-ab");
         for (at, holds) in [(1, false), (2, true), (5, true), (6, false), (9, false)] {
             note(&mut history.healthy, id.clone(), holds, seconds(at));
+            note(&mut history.serving, id.clone(), holds, seconds(at));
         }
-        assert_eq!(history.healthy_for(&id, seconds(9)), Duration::ZERO);
+        assert_eq!(history.serving_for(&id, seconds(9)), Duration::ZERO);
         assert!(history.was_healthy(&id, seconds(3), seconds(9)) && !history.was_healthy(&id, seconds(2), seconds(9)));
-        note(&mut history.healthy, id.clone(), true, seconds(10));
-        assert_eq!(history.healthy_for(&id, seconds(14)), seconds(4));
+        note(&mut history.serving, id.clone(), true, seconds(10));
+        assert_eq!(history.serving_for(&id, seconds(14)), seconds(4));
     }
 }

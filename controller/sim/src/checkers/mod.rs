@@ -157,6 +157,23 @@ impl Commit<'_> {
         self.before.running().filter(stops).collect()
     }
 
+    /// Instances that served before and are on standby now.
+    pub(crate) fn withdrawn(&self) -> Vec<&Instance> {
+        self.moved(false)
+    }
+
+    /// Instances that were on standby before and serve now.
+    pub(crate) fn exposed(&self) -> Vec<&Instance> {
+        self.moved(true)
+    }
+
+    /// Instances that were on standby, or not, and are the other way round now, as they were before.
+    fn moved(&self, standby: bool) -> Vec<&Instance> {
+        let now = |before: &Instance| self.after.instances.get(&before.id).map(|after| after.role.is_standby());
+        let moves = |before: &&Instance| before.role.is_standby() == standby && now(before) == Some(!standby);
+        self.before.running().filter(moves).collect()
+    }
+
     /// Instances whose record is gone.
     pub(crate) fn forgotten(&self) -> Vec<&Instance> {
         self.before.instances.values().filter(|instance| !self.after.instances.contains_key(&instance.id)).collect()

@@ -66,6 +66,11 @@ impl Checkers {
             let message = format!("{}: {} was stopped although {} is held", commit.object, victim.id, rollout.version);
             return self.fail("S8", message);
         }
+        if let Some(moved) = [commit.exposed(), commit.withdrawn()].concat().first() {
+            let message =
+                format!("{}: {} goes to or from standby although {} is held", commit.object, moved.id, rollout.version);
+            return self.fail("S8", message);
+        }
         let allowed = self.held.get(&key).cloned().unwrap_or_default();
         let made = commit.created();
         let too_many = counts(commit).into_iter().find(|(revision, count)| {

@@ -61,13 +61,23 @@ fn too_many(truth: &Truth) -> Option<String> {
     }
     let (_, ceiling) = truth.bounds()?;
     let running = truth.running().count();
-    (running > ceiling as usize).then(|| format!("{running} should run, and at most {ceiling} may"))
+    let serving = truth.running().filter(|instance| !instance.role.is_standby()).count();
+    let standby = running - serving;
+    let wanted = truth.deployment.as_ref().map_or(0, |deployment| deployment.spec.wanted());
+    let too_many = serving > ceiling as usize || standby > wanted as usize;
+    too_many.then(|| format!("{serving} should serve where at most {ceiling} may, and {standby} be on standby"))
 }
 
 /// Whether a deadline or the end of a wait will change something although nothing else happens.
 fn will_change(status: &DeploymentStatus) -> bool {
     let timed = |on: &WaitingOn| {
-        matches!(on, WaitingOn::Soak { .. } | WaitingOn::Pause { .. } | WaitingOn::MinHealthyTime { .. })
+        matches!(
+            on,
+            WaitingOn::Bake { .. }
+                | WaitingOn::Soak { .. }
+                | WaitingOn::Pause { .. }
+                | WaitingOn::MinHealthyTime { .. }
+        )
     };
     let deadline = status.rollout.as_ref().is_some_and(|rollout| rollout.deadline_at.is_some());
     let held = status.rollout.as_ref().is_some_and(|rollout| rollout.hold.is_some());

@@ -87,7 +87,7 @@ fn most(deployment: &Deployment, rollout: &Rollout, truth: &Truth) -> Option<u32
         (Stage::RollingBack | Stage::Aborted, _) => Some(0),
         (Stage::Steps, RolloutKind::Canary) => {
             let surge = truth.bounds().map_or(0, |(_, ceiling)| ceiling - wanted);
-            Some(allowed(rollout, wanted, surge))
+            Some(allowed(rollout, wanted, surge).of_new())
         }
         _ => None,
     }

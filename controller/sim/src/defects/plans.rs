@@ -17,11 +17,13 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
     Some(match defect {
         Defect::S1 => |world| changed(world, stop_all_others),
         Defect::S1OneLess => |world| changed(world, stop_one_too_many),
+        Defect::S1Withdrawn => |world| changed(world, withdraw_at_once),
         Defect::S2 => |world| changed(world, |_, plan| make_more(plan, 2)),
         Defect::S2OneMore => |world| changed(world, |_, plan| make_more(plan, 1)),
         Defect::S4Ordinal => |world| changed(world, repeat_an_ordinal),
         Defect::S5 => |world| changed(world, promote_at_once),
         Defect::S5OneMore => |world| changed(world, one_canary_more),
+        Defect::S5Shown => |world| changed(world, show_previews),
         Defect::S5Again => |world| changed(world, make_it_again),
         Defect::S5Kept => |world| changed(world, keep_canaries),
         Defect::S6 => plan_by_memory,
@@ -69,6 +71,32 @@ fn stop_all_others(world: &World, plan: &mut Plan) {
         let other = instance.revision != plan.status.current.revision && instance.desired == Desired::Run;
         if let (true, false, Some(assignment)) = (other, touched, fleet.assignments.get(&instance.id)) {
             plan.actions.push(stop(instance, assignment));
+        }
+    }
+}
+
+/// Those that are let serve are taken for serving.
+fn withdraw_at_once(world: &World, plan: &mut Plan) {
+    let Some(fleet) = seen(world) else { return };
+    if !plan.actions.iter().any(|action| matches!(action, Action::Expose(..))) {
+        return;
+    }
+    for instance in fleet.instances.values() {
+        let touched = plan.actions.iter().any(|action| action.instance() == Some(&instance.id));
+        let old = instance.revision != plan.status.current.revision && !instance.role.is_standby();
+        if let (true, false, Some(assigned)) = (old, touched, fleet.assignments.get(&instance.id)) {
+            let role = instance.role.on_standby(true);
+            let instance = Instance { role, ..instance.clone() };
+            let assigned = Assignment { role, ..assigned.clone() };
+            plan.actions.push(Action::Withdraw(Box::new(instance), Box::new(assigned)));
+        }
+    }
+}
+
+fn show_previews(_: &World, plan: &mut Plan) {
+    for action in &mut plan.actions {
+        if let Action::Create(instance, assigned) = action {
+            (instance.role, assigned.role) = (instance.role.on_standby(false), assigned.role.on_standby(false));
         }
     }
 }

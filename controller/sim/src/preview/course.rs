@@ -143,9 +143,10 @@ fn instants(track: &Track) -> impl Iterator<Item = Timestamp> + '_ {
     let status = track.status.iter();
     let deadlines = status.clone().filter_map(|status| status.rollout.as_ref()?.deadline_at);
     let awaited = status.flat_map(|status| &status.waiting_on).filter_map(|waiting| match waiting {
-        WaitingOn::MinHealthyTime { until, .. } | WaitingOn::Soak { until } | WaitingOn::Pause { until } => {
-            Some(*until)
-        }
+        WaitingOn::MinHealthyTime { until, .. }
+        | WaitingOn::Soak { until }
+        | WaitingOn::Bake { until, .. }
+        | WaitingOn::Pause { until } => Some(*until),
         WaitingOn::Metric { next, .. } => Some(*next),
         WaitingOn::Gate { until, .. } | WaitingOn::Shut { until, .. } => *until,
         WaitingOn::Sight { lost_at, .. } => *lost_at,

@@ -240,7 +240,9 @@ impl Track {
             self.keep(now, what);
         }
         let instances: Vec<Instance> = truth::instances(state, &Keys::default().instances(object)).collect();
-        let healthy = counts(state, &instances).iter().map(|count| count.healthy).sum();
+        let serves =
+            |one: &&Instance| one.desired == Desired::Run && !one.role.is_standby() && truth::is_healthy(state, one);
+        let healthy = number(instances.iter().filter(serves));
         if let Some(draft) = self.draft.as_mut() {
             draft.least_healthy = draft.least_healthy.min(healthy);
             draft.greatest_total = draft.greatest_total.max(self.total);

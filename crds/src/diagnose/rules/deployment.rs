@@ -59,7 +59,7 @@ fn service(object: &Value, findings: &mut Findings) {
 fn tags_and_meta(spec: &Value, at: &Path, findings: &mut Findings) {
     let tags = at.field("tags");
     for (index, tag) in items(spec.get("tags")) {
-        if let Some(role) = [Role::Stable, Role::Canary].into_iter().find(|role| tag.as_str() == Some(role.tag())) {
+        if let Some(role) = Role::ALL.into_iter().find(|role| tag.as_str() == Some(role.tag())) {
             let message = format!("the tag `{}` is set by Helium, by the role of each instance", role.tag());
             findings.value(tags.index(index), Code::ReservedName, message, "choose another tag".to_owned());
         }

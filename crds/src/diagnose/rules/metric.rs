@@ -87,7 +87,9 @@ pub(super) fn check(object: &Value, findings: &mut Findings) {
 
 fn named_in_steps(object: &Value) -> BTreeSet<&str> {
     let steps = items(object.pointer("/spec/steps"));
-    steps.flat_map(|(_, step)| items(step.pointer("/analysis/metrics"))).filter_map(|(_, name)| name.as_str()).collect()
+    let switch = object.pointer("/spec/blueGreen/analysis/metrics");
+    let of_steps = steps.flat_map(|(_, step)| items(step.pointer("/analysis/metrics")));
+    of_steps.chain(items(switch)).filter_map(|(_, name)| name.as_str()).collect()
 }
 
 /// A metric that is measured neither through all steps nor in one of them is never measured.
