@@ -100,6 +100,9 @@ pub struct Instance {
     /// Whether it has ever been healthy: a critical check of one that has not may simply not have run yet.
     #[serde(default)]
     pub has_been_healthy: bool,
+    /// When it was let serve, of one that was on standby before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serves_since: Option<Timestamp>,
     /// Since when its node's heartbeat has been absent, as a trusted view showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_missing_since: Option<Timestamp>,

@@ -54,6 +54,7 @@ fn instance(id: &str, revision: &str, healthy: bool, failing: Option<&str>) -> I
         healthy_since,
         check_index: 0,
         has_been_healthy: healthy,
+        serves_since: None,
         node_missing_since: None,
     };
     let report = Report {

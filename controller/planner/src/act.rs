@@ -143,6 +143,9 @@ fn stop_surplus(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
     for (version, number) in withdrawn {
         draft.tell("InstancesWithdrawn", format!("{number} of {version}, on standby from now on"));
     }
+    if let Some(at) = moves.settles_at {
+        draft.wake_at(at);
+    }
     draft.relies_on_health |= relies_on_health;
     if moves.held_by_availability {
         let available = count(draft.census().live().filter(|member| member.is_available(draft.world)));
@@ -218,7 +221,8 @@ fn withdraw(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Opt
 fn on_standby(draft: &Draft<'_>, id: &InstanceId, standby: bool) -> Option<(Instance, Assignment)> {
     let member = draft.census().members.get(id)?;
     let role = records::role_of(draft, &member.instance.revision, standby);
-    let instance = Instance { role, ..member.instance.clone() };
+    let serves_since = (!standby).then(|| draft.now());
+    let instance = Instance { role, serves_since, ..member.instance.clone() };
     let stored = draft.fleet.get().assignments.get(id);
     let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
     let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);

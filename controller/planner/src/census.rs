@@ -11,7 +11,7 @@ use helium_crds::{
     InstanceId, RevisionId,
     instance::{Desired, Instance, InstancePhase, Report, nobody_listens},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::world::{CatalogEntry, CheckState, Fleet, World};
 
@@ -36,6 +36,10 @@ pub(crate) struct Member {
     /// Whether the check is there that lets it not serve.
     pub(crate) shielded: bool,
 }
+
+/// How long whoever asks Consul gets to notice that an instance serves that was on standby before: until then those whose place it takes run
+/// on, for they may still be asked. `drain` is for those who take longer.
+const SETTLING: SignedDuration = SignedDuration::from_secs(3);
 
 /// The state of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +102,16 @@ impl Member {
         self.is_ready(world) && !self.is_standby() && !self.shielded
     }
 
+    /// Available, and for so long that whoever asks Consul has had the time to notice.
+    pub(crate) fn is_settled(&self, world: &World) -> bool {
+        self.is_available(world) && self.settles_at().is_none_or(|at| at <= world.now)
+    }
+
+    /// When it will have been let serve for long enough to be noticed.
+    pub(crate) fn settles_at(&self) -> Option<Timestamp> {
+        self.instance.serves_since.map(|since| since + SETTLING)
+    }
+
     /// Ready, and as it should be: serving, or on standby.
     pub(crate) fn is_in_place(&self, world: &World) -> bool {
         self.is_ready(world) && self.is_standby() == self.shielded
@@ -157,6 +171,8 @@ fn classify(world: &World, fleet: &Fleet, stored: &Instance) -> Member {
     let entry = fleet.catalog.get(&stored.id);
     let node_alive = fleet.nodes.get(&stored.node).is_some_and(|node| node.alive);
 
+    // An instant in the future counts as now, and is noted so: it would never come.
+    instance.serves_since = stored.serves_since.map(|since| since.min(world.now));
     let missing_since = stored.node_missing_since.map_or(world.now, |since| since.min(world.now));
     instance.node_missing_since = (!node_alive).then_some(missing_since);
     let lost = lost_at(world, &instance).is_some_and(|at| at <= world.now);

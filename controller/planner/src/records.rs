@@ -50,6 +50,7 @@ pub(crate) fn new_instance(
         healthy_since: None,
         check_index: 0,
         has_been_healthy: false,
+        serves_since: None,
         node_missing_since: None,
     }
 }
@@ -128,6 +129,7 @@ fn record_from(assignment: &Assignment) -> Option<Instance> {
         healthy_since: None,
         check_index: 0,
         has_been_healthy: false,
+        serves_since: None,
         node_missing_since: None,
     })
 }

@@ -13,6 +13,9 @@
 //!
 //! Example: the same, with 3 new ones on standby already. All 3 are let serve at once, and when they are seen to, the 3 old ones go together.
 //!
+//! Whoever asks Consul takes a moment to notice that an instance serves that was on standby. Until then what it takes the place of is put on
+//! standby at most, and runs on: it may still be asked. Only then it stops.
+//!
 //! An instance that is not healthy serves nobody: stopping it costs nothing, which is why a broken stable version never
 //! blocks a fix. Neither does one on standby.
 
@@ -101,6 +104,8 @@ pub(crate) struct Moves {
     pub(crate) withdraw: Vec<InstanceId>,
     /// Surplus instances to stop.
     pub(crate) stop: Vec<InstanceId>,
+    /// When others that were just let serve will have been noticed, if a stop waits for that.
+    pub(crate) settles_at: Option<Timestamp>,
     /// Whether stops wait for others to become available.
     pub(crate) held_by_availability: bool,
 }
@@ -135,12 +140,15 @@ pub(crate) fn moves(
     }
     let mut moves = Moves::default();
     create(census, &live, targets, budget, first, &mut moves);
-    let mut surplus = Vec::new();
+    let (mut surplus, mut unwanted) = (Vec::new(), Vec::new());
     for (group, present) in &live {
         let share = targets.get(group).copied().unwrap_or_default();
-        surplus.extend(regroup(world, present, share, &mut moves));
+        let (serving, standby) = regroup(world, present, share, &mut moves);
+        surplus.extend(serving);
+        unwanted.extend(standby);
     }
     take_out(world, census, surplus, budget, &mut moves);
+    stop_standby(world, census, unwanted, budget, &mut moves);
     if moves.held_by_availability {
         let excess = excess(world, census, &moves, budget);
         moves.stop.extend(excess);
@@ -151,28 +159,62 @@ pub(crate) fn moves(
 /// A surplus instance, and whether it may stay on standby.
 type Surplus<'a> = (&'a Member, bool);
 
-/// Lets as many of a group serve as should, and stops those on standby that nobody wants. Returns those that serve beyond that: the
-/// healthy ones of them may stay on standby, as far as there is place for them.
-fn regroup<'a>(world: &World, present: &Present<'a>, share: Share, moves: &mut Moves) -> Vec<Surplus<'a>> {
+/// Lets as many of a group serve as should. Returns those that serve beyond that, of which the healthy ones may stay on standby as far as
+/// there is place for them, and those on standby that nobody wants there.
+fn regroup<'a>(
+    world: &World,
+    present: &Present<'a>,
+    share: Share,
+    moves: &mut Moves,
+) -> (Vec<Surplus<'a>>, Vec<&'a Member>) {
     let lacking = (share.serving as usize).saturating_sub(present.serving.len());
     let mut standby = surplus_of(world, &present.standby, present.standby.len());
     let unseen = present.standby.len() - standby.len();
     let exposed = standby.split_off(standby.len().saturating_sub(lacking)); // those that are missed most
     moves.expose.extend(exposed.into_iter().map(|member| member.id().clone()));
     let places = (share.standby() as usize).saturating_sub(unseen);
-    let unwanted = standby.len().saturating_sub(places);
-    moves.stop.extend(standby.drain(..unwanted).map(|member| member.id().clone()));
-    let mut places = places - standby.len();
+    let staying = standby.split_off(standby.len().saturating_sub(places));
+    let mut places = places - staying.len();
     let over = present.serving.len().saturating_sub(share.serving as usize);
-    let surplus = surplus_of(world, &present.serving, over);
-    let stays = surplus.into_iter().rev().map(|member| {
+    let stays = surplus_of(world, &present.serving, over).into_iter().rev().map(|member| {
         let stays = member.is_healthy() && places > 0;
         places -= usize::from(stays);
         (member, stays)
     });
     let mut surplus: Vec<Surplus<'a>> = stays.collect();
     surplus.reverse();
-    surplus
+    (surplus, standby)
+}
+
+/// Of the surplus, those that may stop to serve now: they go, or stay on standby, at least until what takes their place has been noticed.
+fn take_out(world: &World, census: &Census, mut surplus: Vec<Surplus<'_>>, budget: Budget, moves: &mut Moves) {
+    surplus.sort_by_key(|(member, _)| rank(world, member));
+    let mut available = count(census.live().filter(|member| member.is_available(world)));
+    let mut settled = count(census.live().filter(|member| member.is_settled(world)));
+    for (member, stays) in surplus {
+        let cost = u32::from(member.is_available(world));
+        if member.is_healthy() && available < budget.floor() + cost {
+            moves.held_by_availability = true;
+            continue;
+        }
+        available -= cost;
+        settled -= u32::from(member.is_settled(world));
+        let unnoticed = cost > 0 && settled < budget.floor().min(available);
+        let goes = if stays || unnoticed { &mut moves.withdraw } else { &mut moves.stop };
+        goes.push(member.id().clone());
+    }
+}
+
+/// Stops those on standby that nobody wants there: the healthy ones not before others, that took their place, have been noticed.
+fn stop_standby(world: &World, census: &Census, unwanted: Vec<&Member>, budget: Budget, moves: &mut Moves) {
+    let taken_out = |member: &Member| moves.stop.contains(member.id()) || moves.withdraw.contains(member.id());
+    let serving = || census.live().filter(|member| member.is_available(world) && !taken_out(member));
+    let (available, settled) = (count(serving()), count(serving().filter(|member| member.is_settled(world))));
+    let unnoticed = settled < budget.floor().min(available);
+    let settles_at = serving().filter_map(Member::settles_at).max().filter(|_| unnoticed);
+    let stop = unwanted.into_iter().filter(|member| !(unnoticed && member.is_healthy()));
+    moves.stop.extend(stop.map(|member| member.id().clone()).collect::<Vec<_>>());
+    moves.settles_at = settles_at;
 }
 
 /// While surplus instances may not stop because others are not available, the count may have been lowered: then those that serve
@@ -250,21 +292,5 @@ fn rank(world: &World, member: &Member) -> u8 {
         State::Starting => 1,
         _ if !member.is_available(world) => 2,
         _ => 3,
-    }
-}
-
-/// Of the surplus, those that may stop to serve now: they go, or stay on standby.
-fn take_out(world: &World, census: &Census, mut surplus: Vec<Surplus<'_>>, budget: Budget, moves: &mut Moves) {
-    surplus.sort_by_key(|(member, _)| rank(world, member));
-    let mut available = count(census.live().filter(|member| member.is_available(world)));
-    for (member, stays) in surplus {
-        let cost = u32::from(member.is_available(world));
-        if member.is_healthy() && available < budget.floor() + cost {
-            moves.held_by_availability = true;
-            continue;
-        }
-        available -= cost;
-        let goes = if stays { &mut moves.withdraw } else { &mut moves.stop };
-        goes.push(member.id().clone());
     }
 }

@@ -164,6 +164,7 @@ pub fn orphans_of(state: &State) -> impl Iterator<Item = Instance> + '_ {
             healthy_since: None,
             check_index: 0,
             has_been_healthy: false,
+            serves_since: None,
             node_missing_since: None,
         })
     })

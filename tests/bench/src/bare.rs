@@ -109,6 +109,7 @@ fn pair(
         healthy_since: Some(now),
         check_index: 1,
         has_been_healthy: true,
+        serves_since: None,
         node_missing_since: None,
     };
     let assignment = Assignment {

@@ -12,7 +12,7 @@ use helium_crds::{
 };
 use serde_json::{Value, json};
 
-use crate::model::{Model, canary_of, number};
+use crate::model::{Model, canary_of, number, seconds};
 
 /// Four instances of v1 with such a Canary; v2 was just applied.
 fn begun(spec: Value) -> Model {
@@ -174,11 +174,11 @@ fn previews_take_over_share_by_share_where_the_steps_say_so() {
     let steps = json!([{"preview": "100%"}, {"setWeight": "25%"}, {"pause": {}}, {"setWeight": "75%"}, {"pause": {}}]);
     let mut model = begun(json!({"steps": steps}));
     model.run_until(60, |model| model.at_step() == Some(2));
-    assert_eq!(counts(&model), [3, 0, 1, 3]);
+    model.run_until(10, |model| counts(model) == [3, 0, 1, 3]);
     let made = model.status().next_ordinal;
     model.ask(Verb::Promote);
     model.run_until(60, |model| model.at_step() == Some(4));
-    assert_eq!(counts(&model), [1, 0, 3, 1]);
+    model.run_until(10, |model| counts(model) == [1, 0, 3, 1]);
     model.ask(Verb::Promote);
     model.run_until(60, done);
     assert_eq!(model.status().next_ordinal, made, "no instance was made for a share");
@@ -299,4 +299,16 @@ fn steps_that_become_a_switch_begin_with_the_preview() {
     let mut model = model.with_spec(canary_of(json!({"blueGreen": {}, "autoPromote": false})));
     model.run_until(60, |model| counts(model) == [4, 0, 0, 4]);
     assert_eq!(model.reason(), Reason::PausedAtStep);
+}
+
+#[test]
+fn what_was_switched_away_from_runs_on_until_everybody_has_noticed() {
+    let mut model = begun(json!({"blueGreen": {}, "scaleDownDelay": "10m"}));
+    model.run_until(90, |model| model.stage() == Some(Stage::Baking));
+    model.ask(Verb::Abort);
+    model.run_until(2, |model| model.reached("v1") == 4 && model.reached("v2") == 0);
+    let noticed = model.world.now;
+    assert_eq!((model.live("v2"), model.standby("v2")), (4, 4), "whoever has not noticed yet is still served");
+    model.run_until(10, |model| model.live("v2") == 0);
+    assert!(model.world.now.duration_since(noticed) >= seconds(2));
 }

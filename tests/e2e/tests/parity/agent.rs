@@ -14,6 +14,8 @@ cases![
     a_registration_with_the_same_checks_keeps_their_state,
     a_registration_may_replace_checks,
     a_check_registered_again_keeps_its_state,
+    a_check_that_comes_and_goes_takes_a_service_out_and_back_and_leaves_the_others_alone,
+    a_service_that_is_registered_with_a_ttl_check_that_nobody_tells_never_passes,
     new_tags_reach_the_catalog_and_wake_readers,
     an_identical_registration_wakes_nobody,
     a_check_takes_the_tags_of_its_service_when_it_is_registered,
@@ -145,6 +147,40 @@ async fn a_check_registered_again_keeps_its_state(w: World) {
     })
     .await;
     assert_eq!(w.status_of(&check).await, Some(CheckStatus::Passing));
+}
+
+async fn a_check_that_comes_and_goes_takes_a_service_out_and_back_and_leaves_the_others_alone(w: World) {
+    let (name, check) = with_ttl(&w, "300s").await;
+    w.put(&format!("agent/check/pass/{check}"), "").await;
+    w.until_status(&check, CheckStatus::Passing).await;
+    let passing =
+        || async { w.get(&format!("health/service/{name}?passing")).await.json().as_array().map_or(0, Vec::len) };
+    let reader = format!("health/service/{name}");
+    for _ in 0..2 {
+        let guard = json!({"ID": format!("{check}:guard"), "Name": "guard", "TTL": "8760h", "Status": "critical", "ServiceID": name});
+        assert!(w.wakes(&reader, w.put("agent/check/register", guard.to_string())).await);
+        w.until("nobody is told of it", || async { passing().await == 0 }).await;
+        assert_eq!(w.status_of(&check).await, Some(CheckStatus::Passing));
+        assert!(w.wakes(&reader, w.put(&format!("agent/check/deregister/{check}:guard"), "")).await);
+        w.until("it is told of again", || async { passing().await == 1 }).await;
+    }
+    assert_eq!(w.status_of(&check).await, Some(CheckStatus::Passing));
+}
+
+async fn a_service_that_is_registered_with_a_ttl_check_that_nobody_tells_never_passes(w: World) {
+    let name = w.name();
+    let checks = json!([
+        {"CheckID": format!("{name}:up"), "Name": "up", "TTL": "300s", "Status": "passing"},
+        {"CheckID": format!("{name}:guard"), "Name": "guard", "TTL": "8760h", "Status": "critical"},
+    ]);
+    w.register(&json!({"Name": name, "Checks": checks})).await;
+    w.until_status(&format!("{name}:up"), CheckStatus::Passing).await;
+    assert_eq!(w.get(&format!("health/service/{name}?passing")).await.json(), json!([]));
+    assert_eq!(w.status_of(&format!("{name}:guard")).await, Some(CheckStatus::Critical));
+    // New tags come without checks, and the guard stays.
+    w.register(&json!({"Name": name, "Tags": ["canary"]})).await;
+    assert_eq!(w.get(&format!("health/service/{name}?passing")).await.json(), json!([]));
+    assert_eq!(w.get(&format!("health/service/{name}?tag=canary")).await.json().as_array().map_or(0, Vec::len), 1);
 }
 
 async fn new_tags_reach_the_catalog_and_wake_readers(w: World) {

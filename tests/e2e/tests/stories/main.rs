@@ -27,5 +27,6 @@ mod said;
 mod screens;
 mod shell;
 mod steering;
+mod switched;
 mod terminal;
 mod traffic;

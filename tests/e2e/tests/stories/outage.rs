@@ -21,7 +21,7 @@ fn nothing_moves(fleet: &Fleet, what: &str, length: Duration) {
     });
 }
 
-fn durable() -> Consul {
+pub(crate) fn durable() -> Consul {
     Consul::with(Options { durable: true, ..Options::default() })
 }
 

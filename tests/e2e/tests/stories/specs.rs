@@ -26,6 +26,11 @@ spec:
     )
 }
 
+/// A Canary that switches: `{preview: 1}`; `more` are further fields of its spec.
+pub(crate) fn switch(name: &str, how: &str, more: &str) -> String {
+    canary(name, "X").replace("steps: X", &format!("blueGreen: {how}\n{more}"))
+}
+
 /// A Canary with these steps, as `[{setWeight: 50%}, {soak: 2s}]`.
 pub(crate) fn canary(name: &str, steps: &str) -> String {
     format!(

@@ -6,7 +6,7 @@ use helium_e2e::{Daemon, HaProxy, Load, eventually};
 
 use crate::{
     fleet::{Fleet, ROLLOUT},
-    specs::{canary, deployment},
+    specs::{canary, deployment, switch},
 };
 
 /// So many requests are counted at each step.
@@ -144,6 +144,43 @@ fn at_every_step_requests_are_split_as_instances_are_and_none_fails_through_prom
     assert_eq!(served.keeper.terminate(Duration::from_secs(10)), 0);
     assert!(served.haproxy.takes_its_files());
     assert_eq!(served.ready().len(), 3, "it goes on without its keeper");
+}
+
+#[test]
+fn a_switch_and_its_way_back_change_who_answers_all_at_once_and_no_request_fails() {
+    let web = |version: &str| {
+        deployment("web", version, 3, "") + &switch("web", "{}", "  autoPromote: false\n  scaleDownDelay: 10m\n")
+    };
+    let served = Served::of(&web("1"));
+    let load = Load::on(&served.haproxy.http());
+    let reason = |reason: &str| {
+        eventually(reason, ROLLOUT, || (served.fleet.status("web")["reason"] == reason).then_some(()));
+        assert_eq!(load.so_far().failed, [""; 0], "until {reason}");
+    };
+    served.serves_only("1", &load);
+    served.fleet.apply_only(&web("2"));
+    reason("PausedAtStep");
+    assert_eq!(served.fleet.of_version("2").len(), 3, "the whole of it runs, and nobody sees it");
+    served.serves_only("1", &load);
+    served.fleet.helium.run(&["canary", "promote", "web"]).ok();
+    reason("Baking");
+    served.serves_only("2", &load);
+    let old: BTreeSet<u32> = served.fleet.of_version("1").iter().map(|one| one.pid).collect();
+    assert_eq!(old.len(), 3, "the old version stands by");
+
+    served.fleet.helium.run(&["canary", "abort", "web"]).ok();
+    reason("RolloutAborted");
+    served.serves_only("1", &load);
+    assert_eq!(served.fleet.of_version("1").iter().map(|one| one.pid).collect::<BTreeSet<_>>(), old);
+    served.fleet.helium.run(&["canary", "retry", "web"]).ok();
+    reason("PausedAtStep");
+    served.fleet.helium.run(&["canary", "promote", "web"]).ok();
+    reason("Baking");
+    served.fleet.helium.run(&["canary", "promote", "web"]).ok();
+    served.fleet.await_phase("web", "Healthy");
+    served.serves_only("2", &load);
+    let answers = load.end();
+    assert_eq!(answers.failed, [""; 0], "of {}", answers.total());
 }
 
 #[test]
