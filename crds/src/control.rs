@@ -3,8 +3,12 @@
 //! A request names the rollout and step that it is meant for, so that one that was meant for another is refused visibly and
 //! never applied to whatever happens to be running by then. The controller answers in `status.control`.
 
+mod reading;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use reading::{Heard, Unreadable, hear, request_id, unanswered};
 
 /// The value of a `control` key: requests that have not been answered yet, oldest first. Whoever adds one takes out those
 /// that `status.control` has answered. At most [`ControlRequests::LIMIT`] are kept.
@@ -99,9 +103,10 @@ impl Verb {
 pub struct ControlAnswer {
     /// The request's id.
     pub id: String,
-    /// What was asked.
-    pub verb: Verb,
-    /// Who asked.
+    /// What was asked; none for a request that could not be read, whose answer goes when it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verb: Option<Verb>,
+    /// Who asked; empty for a request that does not say so.
     pub by: String,
     /// Why, in the words of whoever asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

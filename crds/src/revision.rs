@@ -35,7 +35,7 @@ pub fn revision_id(template: &Template) -> RevisionId {
 
 /// The value with the keys of every object in order, however `serde_json` was built: its feature `preserve_order`, which any crate of the
 /// program may turn on, would otherwise change every revision's id.
-fn sorted(value: Value) -> Value {
+pub(crate) fn sorted(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields: BTreeMap<String, Value> = fields.into_iter().map(|(key, value)| (key, sorted(value))).collect();

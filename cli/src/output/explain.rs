@@ -2,6 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus,
+    control::ControlAnswer,
     status::{Condition, ConditionKind, Reason, WaitingOn},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,7 @@ pub(crate) fn explain(name: &str, generation: u64, status: Option<&DeploymentSta
         status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")),
     );
     lines.extend(locked_at_rest(status));
+    lines.extend(status.control.iter().filter_map(unreadable));
     lines.extend(next(name, status).map(|advice| format!("Next: {advice}")));
     lines
 }
@@ -39,6 +41,13 @@ fn locked_at_rest(status: &DeploymentStatus) -> Option<String> {
     let shut = |condition: &&Condition| condition.kind == ConditionKind::Locked && condition.status;
     let condition = status.conditions.iter().find(shut).filter(|_| status.rollout.is_none())?;
     Some(format!("  no rollout may start: {}", condition.message))
+}
+
+/// A request that nobody could read, for as long as it stands there.
+fn unreadable(answer: &ControlAnswer) -> Option<String> {
+    let why = answer.refused.as_ref().filter(|_| answer.verb.is_none())?;
+    let whose = if answer.by.is_empty() { String::new() } else { format!(" by {}", answer.by) };
+    Some(format!("  refused: a request{whose} cannot be read: {why}"))
 }
 
 /// One thing that is not yet so, with its numbers. None where the advice says it.

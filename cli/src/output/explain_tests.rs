@@ -2,6 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus, RevisionId,
+    control::{ControlAnswer, Verb},
     status::{Condition, ConditionKind, Reason, VersionRef, WaitingOn},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -48,6 +49,27 @@ fn an_aborted_rollout_says_what_failed_and_what_can_be_done() {
     insta::assert_snapshot!(text(3, Some(&status)), @r"
     Degraded: 3.0.0 aborted at step 1/4: 0 of 1 canary passing (needs 1).
     Next: apply a fix, or helium canary retry hello
+    ");
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_told_for_as_long_as_it_stands() {
+    let mut status = status(Reason::AllHealthy, "1.0.0: 3/3 healthy", Vec::new());
+    let answer = ControlAnswer {
+        id: "a".to_owned(),
+        verb: None,
+        by: "bob".to_owned(),
+        reason: None,
+        at: now(),
+        refused: Some(
+            "helium/v1/spec/0/default/deployment/hello/control: requests[0]: missing field `verb`".to_owned(),
+        ),
+    };
+    let answered = ControlAnswer { id: "b".to_owned(), verb: Some(Verb::Promote), ..answer.clone() };
+    status.control.extend([answer, answered]);
+    insta::assert_snapshot!(text(3, Some(&status)), @r"
+    Healthy: 1.0.0: 3/3 healthy.
+      refused: a request by bob cannot be read: helium/v1/spec/0/default/deployment/hello/control: requests[0]: missing field `verb`
     ");
 }
 

@@ -2,7 +2,7 @@
 
 use helium_crds::{
     AnyObject, Canary, Deployment, Kind, Metadata, ObjectKey,
-    control::{ControlRequest, ControlRequests},
+    control::{self, Heard},
     instance::Report,
     keys::SpecKey,
     node::{Heartbeat, NodeRecord},
@@ -21,7 +21,7 @@ pub enum SpecRow {
     /// A Canary that can be followed.
     Canary(Box<Canary>),
     /// People's requests.
-    Control(Vec<ControlRequest>),
+    Control(Heard),
     /// An object that cannot be followed.
     Invalid(InvalidSpec),
 }
@@ -44,7 +44,7 @@ pub struct InvalidSpec {
 impl Decode for SpecRow {
     fn decode(key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
         if let Some(SpecKey::Control(..)) = SpecKey::under_any_root(key) {
-            return read::<ControlRequests>(bytes).map(|control| Self::Control(control.requests));
+            return Ok(Self::Control(control::hear(key, bytes)));
         }
         Ok(match AnyObject::from_json(bytes) {
             Ok(AnyObject::Deployment(deployment)) => Self::Deployment(Box::new(deployment)),
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn requests_are_told_from_objects_by_their_key() {
         let row = SpecRow::decode("helium/v1/spec/0/default/deployment/x/control", br#"{"requests":[]}"#).unwrap();
-        assert!(matches!(row, SpecRow::Control(requests) if requests.is_empty()));
+        assert!(matches!(row, SpecRow::Control(heard) if heard == Heard::default()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use consul_client::Client;
 use helium_crds::{
     Canary, Deployment, InstanceId, Kind, NodeName, ObjectKey,
-    control::ControlRequest,
+    control::Heard,
     instance::Report,
     keys::{self, Keys},
 };
@@ -72,7 +72,7 @@ pub struct Specs {
     /// The Canary of the same name, likewise.
     pub canary: Option<(Result<Canary, InvalidSpec>, u64)>,
     /// Requests, oldest first.
-    pub requests: Vec<ControlRequest>,
+    pub requests: Heard,
     /// The keys that hold them, each with its `ModifyIndex`.
     pub asked_in: Vec<(String, u64)>,
     /// Since when all that has been seen without a break.
@@ -102,16 +102,17 @@ impl Sources {
             (self.keys.spec(Kind::Deployment, object), self.keys.spec(Kind::Canary, object));
         let deployment = snapshot.row(&deployment_key).map(|row| (deployment_of(row), row.modify_index));
         let canary = snapshot.row(&canary_key).map(|row| (canary_of(row), row.modify_index));
-        let (mut requests, mut asked_in): (Vec<ControlRequest>, _) = (Vec::new(), Vec::new());
+        let (mut requests, mut asked_in) = (Heard::default(), Vec::new());
         for kind in Kind::ALL {
             let key = self.keys.control(kind, object);
             let Some(row) = snapshot.row(&key) else { continue };
             if let Some(SpecRow::Control(found)) = row.get() {
-                requests.extend(found.iter().cloned());
+                requests.requests.extend(found.requests.iter().cloned());
+                requests.unreadable.extend(found.unreadable.iter().cloned());
                 asked_in.push((key, row.modify_index));
             }
         }
-        requests.sort_by_key(|request| request.at);
+        requests.requests.sort_by_key(|request| request.at);
         Ok(Specs { deployment, canary, requests, asked_in, since })
     }
 

@@ -13,11 +13,14 @@ use crate::{analysis, bake, draft::Draft, rollout, steps};
 /// Answers every request that has not been answered yet, oldest first.
 pub(crate) fn answer_all(draft: &mut Draft<'_>) {
     let world = draft.world;
-    let answered: BTreeSet<String> = draft.status.control.iter().map(|answer| answer.id.clone()).collect();
+    // One that could not be read and was mended under the same id has not been answered.
+    let read = draft.status.control.iter().filter(|answer| answer.verb.is_some());
+    let answered: BTreeSet<String> = read.map(|answer| answer.id.clone()).collect();
     for request in world.requests.iter().filter(|request| !answered.contains(&request.id)) {
         let outcome = meant_for_this(draft, request).and_then(|()| carry_out(draft, request));
         record(draft, request, outcome.err());
     }
+    refuse_unreadable(draft);
     forget_old_answers(draft);
     rollout::note_rescale(draft); // a hold that came together with a new count follows it
 }
@@ -245,13 +248,34 @@ fn record(draft: &mut Draft<'_>, request: &ControlRequest, refused: Option<Strin
         draft.warn("RequestRefused", format!("{} by {}: {why}", request.verb.as_str(), request.by));
     }
     let ControlRequest { id, verb, by, reason, .. } = request.clone();
-    let answer = ControlAnswer { id, verb, by, reason, at: draft.now(), refused };
+    let answer = ControlAnswer { id, verb: Some(verb), by, reason, at: draft.now(), refused };
     draft.status.control.push(answer);
+}
+
+/// Refuses what cannot be read, each once and again when it reads otherwise. The answer goes with it: what is mended is no news any more.
+fn refuse_unreadable(draft: &mut Draft<'_>) {
+    let unreadable = &draft.world.unreadable_requests;
+    let stands = |answer: &ControlAnswer| {
+        unreadable.iter().any(|one| one.id == answer.id && answer.refused.as_ref() == Some(&one.problem))
+    };
+    draft.status.control.retain(|answer| answer.verb.is_some() || stands(answer));
+    for one in unreadable {
+        if draft.status.control.iter().any(|answer| answer.id == one.id) {
+            continue;
+        }
+        let whose = if one.by.is_empty() { String::new() } else { format!(" by {}", one.by) };
+        draft.warn("RequestRefused", format!("a request{whose} cannot be read: {}", one.problem));
+        let (id, by, refused) = (one.id.clone(), one.by.clone(), Some(one.problem.clone()));
+        draft.status.control.push(ControlAnswer { id, verb: None, by, reason: None, at: draft.now(), refused });
+    }
 }
 
 /// Keeps the answers to requests that are still there, whatever their age: a forgotten one would be carried out again.
 fn forget_old_answers(draft: &mut Draft<'_>) {
-    let present: BTreeSet<&str> = draft.world.requests.iter().map(|request| request.id.as_str()).collect();
+    let world = draft.world;
+    let readable = world.requests.iter().map(|request| request.id.as_str());
+    let present: BTreeSet<&str> =
+        readable.chain(world.unreadable_requests.iter().map(|request| request.id.as_str())).collect();
     let answers = &mut draft.status.control;
     while answers.len() > DeploymentStatus::ANSWERS {
         let Some(oldest) = answers.iter().position(|answer| !present.contains(answer.id.as_str())) else { return };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use helium_crds::{
     Canary, Deployment, DeploymentStatus, InstanceId, NodeName, RevisionId,
-    control::ControlRequest,
+    control::{ControlRequest, Unreadable},
     instance::{Assignment, Instance, Report},
     measurement::{Answer, Probe},
     revision::Revision,
@@ -29,6 +29,8 @@ pub struct World {
     pub canary_problem: Option<String>,
     /// People's requests, oldest first, those included that the status has answered already.
     pub requests: Vec<ControlRequest>,
+    /// Those of them that cannot be read.
+    pub unreadable_requests: Vec<Unreadable>,
     /// The status as it was last written.
     pub status: Option<DeploymentStatus>,
     /// What metric sources and gates have answered.

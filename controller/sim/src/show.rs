@@ -3,7 +3,7 @@
 //! Nothing in here changes from run to run where the story is the same: no instants, no hashes.
 
 use consul_embedded::state::State;
-use helium_crds::{InstanceId, Kind, ObjectKey, event::EventLog, keys::Keys, status::WaitingOn};
+use helium_crds::{InstanceId, Kind, ObjectKey, control::Verb, event::EventLog, keys::Keys, status::WaitingOn};
 
 use crate::truth::{self, Truth};
 
@@ -57,7 +57,8 @@ pub fn explain(state: &State, object: &ObjectKey) -> Vec<String> {
     let mut lines: Vec<String> = status.waiting_on.iter().map(|one| format!("  waits: {}", waiting(one))).collect();
     for answer in &status.control {
         let outcome = answer.refused.as_ref().map_or_else(|| "done".to_owned(), |why| format!("refused: {why}"));
-        lines.push(format!("  {} by {}: {}", answer.verb.as_str(), answer.by, without_hashes(&outcome)));
+        let verb = answer.verb.map_or("what cannot be read", Verb::as_str);
+        lines.push(format!("  {verb} by {}: {}", answer.by, without_hashes(&outcome)));
     }
     lines
 }

@@ -5,11 +5,12 @@
 
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, Period,
-    control::{ControlAnswer, ControlRequest, ControlRequests, Verb},
+    control::{self, ControlAnswer, ControlRequest, ControlRequests, Verb},
     status::{Rollout, Stage},
 };
+use serde_json::json;
 
-use super::{People, PeopleError, Row, commit::Write, follow::Follow, manifest::ObjectRef};
+use super::{People, PeopleError, commit::Write, follow::Follow, manifest::ObjectRef};
 
 /// How often a request is tried again when others write to the same key.
 const TRIES: usize = 5;
@@ -110,7 +111,7 @@ impl People {
         }
     }
 
-    /// Adds one request, and takes out those that have been answered.
+    /// Adds one request, and takes out those that have been answered. What nobody can read stays until the controller has refused it.
     async fn add_request(
         &self,
         object: &ObjectRef,
@@ -118,17 +119,22 @@ impl People {
         request: &ControlRequest,
     ) -> Result<(), PeopleError> {
         let key = self.keys().control(object.kind, &object.key);
-        let found: Option<Row<ControlRequests>> = self.value(&key).await?;
-        let (mut requests, index) = found.map_or_else(Default::default, |row| (row.value, row.index));
-        let answered = |id: &str| status.is_some_and(|status| status.control.iter().any(|answer| answer.id == id));
-        requests.requests.retain(|request| !answered(&request.id));
-        if requests.requests.len() >= ControlRequests::LIMIT {
-            let waiting = requests.requests.len();
+        let answers = status.map_or(&[][..], |status| &status.control);
+        let (mut requests, index) = match self.pair(&key).await? {
+            Some(pair) => {
+                let waiting = control::unanswered(&key, &pair.value, answers);
+                (waiting.map_err(|whole| PeopleError::Refused(whole.problem))?, pair.modify_index)
+            }
+            None => (Vec::new(), 0),
+        };
+        if requests.len() >= ControlRequests::LIMIT {
+            let waiting = requests.len();
             return Err(PeopleError::Refused(format!("{waiting} requests to {object} wait for a controller already")));
         }
-        requests.requests.push(request.clone());
-        let value = serde_json::to_vec(&requests)
-            .map_err(|error| PeopleError::Unreadable { key: key.clone(), why: error.to_string() })?;
+        let unreadable =
+            |error: serde_json::Error| PeopleError::Unreadable { key: key.clone(), why: error.to_string() };
+        requests.push(serde_json::to_value(request).map_err(unreadable)?);
+        let value = serde_json::to_vec(&json!({ "requests": requests })).map_err(unreadable)?;
         self.commit(&[Write { object: object.clone(), key, value, index }]).await
     }
 }

@@ -167,7 +167,12 @@ impl People {
 
     /// One value, past every cache.
     pub(super) async fn value<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Row<T>>, PeopleError> {
-        self.client().kv_get(key, &Read::consistent()).await?.value.as_ref().map(row).transpose()
+        self.pair(key).await?.as_ref().map(row).transpose()
+    }
+
+    /// One value as it is stored, past every cache.
+    pub(super) async fn pair(&self, key: &str) -> Result<Option<KvPair>, PeopleError> {
+        Ok(self.client().kv_get(key, &Read::consistent()).await?.value)
     }
 
     /// The values under a prefix that can be read; sentinels are none.

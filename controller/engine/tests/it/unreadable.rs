@@ -33,10 +33,69 @@ async fn break_spec(stage: &Stage, kind: Kind) {
     stage.client.kv_put(&key, garbage, &consul_client::Put::default()).await.unwrap();
 }
 
+/// Writes a request of each verb by hand, as somebody without the CLI would.
+async fn ask_by_hand(stage: &Stage, verbs: &[&str]) {
+    let at = stage.ports.now();
+    let request = |(number, verb): (usize, &&str)| serde_json::json!({ "id": format!("by-hand-{number}"), "by": "bob", "at": at, "verb": verb });
+    let requests: Vec<_> = verbs.iter().enumerate().map(request).collect();
+    let value = serde_json::json!({ "requests": requests }).to_string().into_bytes();
+    let key = stage.keys.control(Kind::Deployment, &hello());
+    stage.client.kv_put(&key, value, &consul_client::Put::default()).await.unwrap();
+}
+
 async fn versions(stage: &Stage) -> Vec<String> {
     let mut versions: Vec<String> = stage.instances("hello").await.into_iter().map(|one| one.version).collect();
     versions.sort();
     versions
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_read_is_refused_visibly_and_the_others_are_carried_out() {
+    log();
+    let stage = Stage::new();
+    let _controller = stage.controller("a");
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    ask_by_hand(&stage, &["promoet", "lock"]).await;
+    let status = stage.until("hello", 30, |status| status.control.len() == 2).await;
+    assert_eq!(status.lock.map(|lock| lock.by).as_deref(), Some("bob"));
+    let refusal = status.control.iter().find(|answer| answer.id == "by-hand-0").unwrap().refused.clone().unwrap();
+    let key = stage.keys.control(Kind::Deployment, &hello());
+    let place = format!("{key}: requests[0].verb: unknown variant `promoet`, expected one of `promote`");
+    assert!(refusal.starts_with(&place), "{refusal}");
+    let object = ObjectRef::new(Kind::Deployment, hello());
+    let refused = async || {
+        let log = stage.people.events(&object).await.unwrap();
+        log.events.into_iter().filter(|event| event.reason == "RequestRefused").map(|event| event.message).collect()
+    };
+    let messages: Vec<String> = refused().await;
+    assert_eq!(messages, [format!("a request by bob cannot be read: {refusal}")]);
+    let index = stage.kv_index().await;
+    seconds(120).await;
+    assert_eq!(stage.kv_index().await, index, "nothing is written again because of it");
+
+    // Whoever asks next takes out what has been answered, and the refusal goes with it.
+    stage.people.request(&hello(), Verb::Unlock, None).await.unwrap();
+    let status = stage.until("hello", 30, |status| status.lock.is_none()).await;
+    assert!(status.control.iter().all(|answer| answer.verb.is_some()), "{:?}", status.control);
+    assert_eq!(refused().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_no_list_of_requests_is_refused_and_gives_way_to_the_next_request() {
+    log();
+    let stage = Stage::new();
+    let _controller = stage.controller("a");
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.until_healthy("hello", 60).await;
+    let key = stage.keys.control(Kind::Deployment, &hello());
+    stage.client.kv_put(&key, b"promote".to_vec(), &consul_client::Put::default()).await.unwrap();
+    let status = stage.until("hello", 30, |status| !status.control.is_empty()).await;
+    assert!(status.control[0].refused.as_ref().unwrap().starts_with(&key), "{:?}", status.control);
+    stage.people.request(&hello(), Verb::Lock, None).await.unwrap();
+    stage.until("hello", 30, |status| status.lock.is_some()).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! People's requests: each is answered once, in every state.
 
 use helium_crds::{
-    control::Verb,
+    control::{Unreadable, Verb},
     status::{AbortCause, Reason, Stage},
 };
 
@@ -95,6 +95,42 @@ fn a_request_for_another_rollout_or_step_is_refused_visibly() {
     model.step();
     assert_eq!(model.last_refusal().as_deref(), Some("it was meant for step 1, and the rollout is at step 2"));
     assert_eq!(model.status().rollout.as_ref().unwrap().step, 1);
+}
+
+/// A request that somebody typed with a slip.
+fn slip(id: &str, problem: &str) -> Unreadable {
+    Unreadable { id: id.to_owned(), by: "bob".to_owned(), problem: problem.to_owned() }
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_refused_once_and_keeps_no_other_from_being_carried_out() {
+    let mut model = paused_canary();
+    let problem = "requests[0].verb: unknown variant `promoet`";
+    model.world.unreadable_requests = vec![slip("a", problem), slip("a", "the same id twice"), slip("b", "no verb")];
+    model.ask(Verb::Pause);
+    model.step();
+    assert_eq!(model.reason(), Reason::PausedByPerson);
+    let answers: Vec<_> = model.status().control.iter().map(|answer| (answer.id.as_str(), answer.verb)).collect();
+    assert_eq!(answers, [("q1", Some(Verb::Pause)), ("a", None), ("b", None)]);
+    assert_eq!(model.status().control[1].refused.as_deref(), Some(problem));
+    let told = |model: &Model| model.events.iter().filter(|reason| *reason == "RequestRefused").count();
+    assert_eq!(told(&model), 2);
+    let before = model.status().clone();
+    model.run(30);
+    assert_eq!((model.status(), told(&model)), (&before, 2), "nothing is written again because of it");
+}
+
+#[test]
+fn a_request_that_is_mended_under_its_id_is_carried_out_and_its_refusal_goes() {
+    let mut model = paused_canary();
+    model.world.unreadable_requests = vec![slip("q1", "requests[0].verb: unknown variant `paus`")];
+    model.step();
+    assert!(model.last_refusal().is_some());
+    model.world.unreadable_requests.clear();
+    model.ask(Verb::Pause);
+    model.step();
+    let answers: Vec<_> = model.status().control.iter().map(|answer| (answer.id.as_str(), answer.verb)).collect();
+    assert_eq!((answers, model.reason()), (vec![("q1", Some(Verb::Pause))], Reason::PausedByPerson));
 }
 
 #[test]

@@ -113,6 +113,7 @@ impl Model {
                 canary: None,
                 canary_problem: None,
                 requests: Vec::new(),
+                unreadable_requests: Vec::new(),
                 status: None,
                 answers: BTreeMap::new(),
                 revisions: BTreeMap::new(),

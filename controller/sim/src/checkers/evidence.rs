@@ -129,7 +129,7 @@ fn asked_for(commit: &Commit<'_>) -> bool {
     let known = commit.before.status.as_ref().map(answered).unwrap_or_default();
     let answers = commit.after.status.iter().flat_map(|status| &status.control);
     let wants = |verb: Verb| matches!(verb, Verb::Promote | Verb::PromoteFull | Verb::Skip);
-    answers.into_iter().any(|one| !known.contains(&one.id) && one.refused.is_none() && wants(one.verb))
+    answers.into_iter().any(|one| !known.contains(&one.id) && one.refused.is_none() && one.verb.is_some_and(wants))
 }
 
 /// Whether a step is over only on evidence of metrics.
