@@ -17,12 +17,25 @@ pub(crate) fn answer_all(draft: &mut Draft<'_>) {
     let read = draft.status.control.iter().filter(|answer| answer.verb.is_some());
     let answered: BTreeSet<String> = read.map(|answer| answer.id.clone()).collect();
     for request in world.requests.iter().filter(|request| !answered.contains(&request.id)) {
+        let told = draft.events.len();
         let outcome = meant_for_this(draft, request).and_then(|()| carry_out(draft, request));
+        sign(draft, told, request);
         record(draft, request, outcome.err());
     }
     refuse_unreadable(draft);
     forget_old_answers(draft);
     rollout::note_rescale(draft); // a hold that came together with a new count follows it
+}
+
+/// Has the events that a request has caused, those from `told` on, say who asked for it and why. Those that are about the person
+/// anyway say it themselves.
+fn sign(draft: &mut Draft<'_>, told: usize, request: &ControlRequest) {
+    match request.verb {
+        Verb::Abort | Verb::Pause | Verb::Lock | Verb::Unlock => return,
+        Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Retry | Verb::Resume | Verb::Restart => {}
+    }
+    let signature = format!("; {} asked to {}{}", request.by, request.verb.as_str(), because(request));
+    draft.events.iter_mut().skip(told).for_each(|event| event.message.push_str(&signature));
 }
 
 /// A request names the rollout and the step that its author saw.
@@ -211,7 +224,7 @@ fn pause(draft: &mut Draft<'_>, request: &ControlRequest) {
     let (by, reason) = (Some(request.by.clone()), request.reason.clone());
     rollout.hold = Some(Hold { kind: HoldKind::Person, since, by, reason, until: request.until, rescaled });
     let version = rollout.version.clone();
-    draft.tell("RolloutPaused", format!("{version} held by {}", request.by));
+    draft.tell("RolloutPaused", format!("{version} held by {}{}", request.by, because(request)));
 }
 
 /// Ends the hold. Its time counts against no deadline, and failures from before it count no more.

@@ -97,6 +97,38 @@ fn a_request_for_another_rollout_or_step_is_refused_visibly() {
     assert_eq!(model.status().rollout.as_ref().unwrap().step, 1);
 }
 
+/// Asks for something with a reason, and gives what is told of it at that instant.
+fn told_of(model: &mut Model, verb: Verb) -> Vec<String> {
+    model.told.clear();
+    model.ask_with(verb, |request| request.reason = Some("looks well".to_owned()));
+    model.step();
+    model.told.clone()
+}
+
+#[test]
+fn the_events_of_a_request_say_who_asked_and_why() {
+    let mut model = paused_canary();
+    let told = |model: &mut Model, verb| told_of(model, verb).into_iter().next();
+    assert_eq!(told(&mut model, Verb::Pause).as_deref(), Some("v2 held by alice: looks well"));
+    assert_eq!(told(&mut model, Verb::Resume).as_deref(), Some("v2 goes on; alice asked to resume: looks well"));
+    let done = "step 2/4 (pause) is done; alice asked to promote: looks well";
+    assert_eq!(told(&mut model, Verb::Promote).as_deref(), Some(done));
+    let skipped = "step 3/4 (setWeight 50%) is done; alice asked to skip: looks well";
+    assert_eq!(told(&mut model, Verb::Skip).as_deref(), Some(skipped));
+    assert_eq!(told(&mut model, Verb::Abort).as_deref(), Some("v2 given up: alice asked for it: looks well"));
+    model.run(30);
+    assert_eq!(
+        told(&mut model, Verb::Retry).as_deref(),
+        Some("canary from v1 to v2; alice asked to retry: looks well")
+    );
+    model.run(30);
+    let promoted = "v2 takes the whole count; alice asked to promote --full: looks well";
+    assert_eq!(told(&mut model, Verb::PromoteFull).as_deref(), Some(promoted));
+    model.run(60);
+    let restarted = "every instance is replaced; alice asked to restart: looks well";
+    assert_eq!(told(&mut model, Verb::Restart).as_deref(), Some(restarted));
+}
+
 /// A request that somebody typed with a slip.
 fn slip(id: &str, problem: &str) -> Unreadable {
     Unreadable { id: id.to_owned(), by: "bob".to_owned(), problem: problem.to_owned() }

@@ -46,6 +46,8 @@ pub(crate) struct Model {
     started: BTreeSet<InstanceId>,
     /// Every event's reason, in order.
     pub(crate) events: Vec<String>,
+    /// What they say.
+    pub(crate) told: Vec<String>,
     requests: u64,
     /// What metric sources say: of the canary, and of the stable version. A metric that is not in here is never answered.
     pub(crate) readings: BTreeMap<String, (Reading, Option<Reading>)>,
@@ -132,6 +134,7 @@ impl Model {
             known_since: BTreeMap::new(),
             started: BTreeSet::new(),
             events: Vec::new(),
+            told: Vec::new(),
             requests: 0,
             readings: BTreeMap::new(),
             gate: None,
@@ -385,6 +388,7 @@ impl Model {
 
     fn commit(&mut self, plan: &Plan) {
         self.events.extend(plan.events.iter().map(|event| event.reason.clone()));
+        self.told.extend(plan.events.iter().map(|event| event.message.clone()));
         self.world.status = Some(plan.status.clone());
         for action in &plan.actions {
             match action.clone() {
