@@ -8,7 +8,7 @@ use helium_engine::people::Asked;
 
 use crate::{
     names,
-    output::{Console, Exit, Failure, Outcome},
+    output::{Console, Exit, Failure, Outcome, answer::happened},
     session::Session,
 };
 
@@ -65,6 +65,7 @@ pub(super) async fn send_more(
         step => step.map(|step| step - 1),
     };
     let asked = Asked { verb, reason: args.reason, to_step, length: more.length };
+    let before = people.status(&key).await?.and_then(|status| status.rollout);
     let Some(request) = people.ask(&key, asked).await? else {
         let status = people.status(&key).await?;
         let why = if verb == Verb::Unlock { "it is not locked".to_owned() } else { nothing_to_do(status.as_ref()) };
@@ -75,19 +76,21 @@ pub(super) async fn send_more(
         console.line(format!("deployment/{key} asked to {}", verb.as_str()))?;
         return Ok(Exit::Ok);
     }
-    let Ok(answer) = tokio::time::timeout(PATIENCE, people.answer(&key, &request.id)).await else {
+    let Ok(answered) = tokio::time::timeout(PATIENCE, people.answered(&key, &request.id)).await else {
         let message = format!("no controller has answered within {} s; the request stands", PATIENCE.as_secs());
         return Err(Failure::new(Exit::Timeout, message).hint("`helium doctor` tells whether one leads"));
     };
-    if let Some(why) = answer?.refused {
+    let (answer, after) = answered?;
+    if let Some(why) = answer.refused {
         return Err(Failure::new(Exit::Refused, format!("deployment/{key} was not {done}: {why}")));
     }
     // An abort that finds nothing to give up is carried out, too: it must not look as if something had been.
-    let status = if verb == Verb::Abort { people.status(&key).await? } else { None };
-    match status.filter(|status| status.rollout.is_none()) {
-        Some(status) => console.line(format!("deployment/{key} unchanged: {}", nothing_to_do(Some(&status))))?,
-        None => console.line(format!("deployment/{key} {done}"))?,
-    }
+    let line = if verb == Verb::Abort && after.rollout.is_none() {
+        format!(" unchanged: {}", nothing_to_do(Some(&after)))
+    } else {
+        happened(done, &request, before.as_ref(), &after)
+    };
+    console.line(format!("deployment/{key}{line}"))?;
     Ok(Exit::Ok)
 }
 

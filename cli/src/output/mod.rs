@@ -1,5 +1,6 @@
 //! What people read: tables, documents, progress, explanations, colours and exit codes.
 
+pub(crate) mod answer;
 pub(crate) mod canvas;
 pub(crate) mod console;
 pub(crate) mod exit;

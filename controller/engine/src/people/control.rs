@@ -84,12 +84,17 @@ impl People {
 
     /// The controller's answer to a request, as soon as it is there.
     pub async fn answer(&self, key: &ObjectKey, id: &str) -> Result<ControlAnswer, PeopleError> {
+        self.answered(key, id).await.map(|(answer, _)| answer)
+    }
+
+    /// The same with the status that holds it.
+    pub async fn answered(&self, key: &ObjectKey, id: &str) -> Result<(ControlAnswer, DeploymentStatus), PeopleError> {
         let mut follow = Follow::key(self, self.keys().status(Kind::Deployment, key));
         loop {
             let status: Option<DeploymentStatus> = follow.next_value().await?;
-            let answers = status.into_iter().flat_map(|status| status.control);
-            if let Some(answer) = answers.into_iter().find(|answer| answer.id == id) {
-                return Ok(answer);
+            let Some(status) = status else { continue };
+            if let Some(answer) = status.control.iter().find(|answer| answer.id == id) {
+                return Ok((answer.clone(), status));
             }
         }
     }

@@ -35,6 +35,11 @@ fn a_canary_is_held_let_go_promoted_aborted_and_tried_again() {
     let fleet = Fleet::of(1);
     let run = |arguments: &[&str]| -> Output { fleet.helium.run(arguments) };
     let says = |arguments: &[&str], line: &str| assert_eq!(run(arguments).ok().stdout, format!("{line}\n"));
+    // What follows may have come further by the time of the answer.
+    let begins = |arguments: &[&str], line: &str| {
+        let said = run(arguments).ok().stdout;
+        assert!(said.starts_with(line), "{said}");
+    };
     fleet.apply(&web("1")).ok();
     says(&["canary", "abort", "web"], "deployment/web unchanged: no rollout is under way");
     run(&["canary", "promote", "web"]).expect_code(7).expect("no rollout is under way");
@@ -42,35 +47,35 @@ fn a_canary_is_held_let_go_promoted_aborted_and_tried_again() {
 
     try_out(&fleet, "2");
     run(&["canary", "retry", "web"]).expect_code(7).expect("was not aborted");
-    says(&["rollout", "pause", "web", "--reason", "lunch"], "deployment/web paused");
+    says(&["rollout", "pause", "web", "--reason", "lunch"], "deployment/web paused: 2 stays at step 2/2 (pause)");
     let held = run(&["rollout", "status", "web", "--no-watch"]).ok();
     assert!(held.says("deployment/web Paused: ") && held.says("lunch"), "{held}");
-    says(&["rollout", "resume", "web"], "deployment/web resumed");
-    says(&["canary", "promote", "web"], "deployment/web promoted");
+    says(&["rollout", "resume", "web"], "deployment/web resumed: 2 goes on at step 2/2 (pause)");
+    says(&["canary", "promote", "web"], "deployment/web: step 2/2 (pause) is ended; 2 takes the whole count");
     fleet.helium.run_for(ROLLOUT, &["rollout", "status", "web"]).ok().expect("2/2 healthy");
     assert_eq!(fleet.of_version("2").len(), 2);
 
     try_out(&fleet, "3");
-    says(&["canary", "promote", "web", "--full"], "deployment/web promoted");
+    says(&["canary", "promote", "web", "--full"], "deployment/web promoted: 3 takes the whole count");
     fleet.helium.run_for(ROLLOUT, &["rollout", "status", "web"]).ok();
     assert_eq!(fleet.of_version("3").len(), 2);
 
     try_out(&fleet, "4");
-    says(&["canary", "abort", "web"], "deployment/web aborted");
+    begins(&["canary", "abort", "web"], "deployment/web aborted: 4 is given up, and 3 ");
     fleet.await_phase("web", "Degraded");
     says(&["canary", "abort", "web"], "deployment/web unchanged: 4 is aborted already; 3 serves");
     run(&["canary", "promote", "web"]).expect_code(7).expect("retry it first");
     let late = fleet.helium.run_for(ROLLOUT, &["rollout", "status", "web"]).expect_code(6);
     assert!(late.says("rolled back: 3 is 2/2 healthy\n") && !late.says("throughout"), "{late}");
-    says(&["canary", "retry", "web"], "deployment/web started again");
+    begins(&["canary", "retry", "web"], "deployment/web started again: 4 is at step ");
     fleet.await_phase("web", "Paused");
-    says(&["canary", "abort", "web"], "deployment/web aborted");
+    begins(&["canary", "abort", "web"], "deployment/web aborted: 4 is given up, and 3 ");
     fleet.await_phase("web", "Degraded");
 
     // The way back is a new version to the Canary, too.
     says(&["rollout", "undo", "web", "--to-revision", "2"], "deployment/web returned to revision 2 (4 -> 2)");
     waits(&fleet, "2");
-    says(&["canary", "promote", "web"], "deployment/web promoted");
+    says(&["canary", "promote", "web"], "deployment/web: step 2/2 (pause) is ended; 2 takes the whole count");
     fleet.helium.run_for(ROLLOUT, &["rollout", "status", "web"]).ok().expect("promoted 2: 2/2 healthy");
     assert_eq!(fleet.of_version("2").len(), 2);
 }
