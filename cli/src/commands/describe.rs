@@ -103,7 +103,7 @@ fn status_lines(status: &DeploymentStatus, session: &Session) -> Vec<String> {
         format!("{} ({}): {}", status.phase, status.reason, status.message),
         format!("{} of {} healthy; answers generation {}", status.healthy, status.wanted, status.observed_generation),
     ];
-    lines.extend(status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, session.ports.now())));
+    lines.extend(status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, status, session.ports.now())));
     lines.extend(status.conditions.iter().map(|condition| {
         format!("{:?}: {} ({}) {}", condition.kind, condition.status, condition.reason, condition.message)
     }));

@@ -135,7 +135,7 @@ fn branches(status: &DeploymentStatus, now: Timestamp) -> Vec<String> {
         let standby = if *standby > 0 { format!(", {standby} on standby") } else { String::new() };
         format!("{} {version}  {healthy}/{desired} healthy{standby}", role.tag())
     });
-    let waiting = status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now));
+    let waiting = status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, status, now));
     versions.chain(waiting).collect()
 }
 

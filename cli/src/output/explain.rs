@@ -3,7 +3,7 @@
 use helium_crds::{
     DeploymentStatus,
     control::ControlAnswer,
-    status::{Condition, ConditionKind, Reason, WaitingOn},
+    status::{Condition, ConditionKind, Reason, RolloutKind, Stage, WaitingOn},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -28,7 +28,11 @@ pub(crate) fn explain(name: &str, generation: u64, status: Option<&DeploymentSta
     }
     lines.push(format!("{}: {}", status.phase, sentence(&status.message)));
     lines.extend(
-        status.waiting_on.iter().filter_map(|waiting| waiting_line(waiting, now)).map(|line| format!("  {line}")),
+        status
+            .waiting_on
+            .iter()
+            .filter_map(|waiting| waiting_line(waiting, status, now))
+            .map(|line| format!("  {line}")),
     );
     lines.extend(locked_at_rest(status));
     lines.extend(status.control.iter().filter_map(unreadable));
@@ -50,8 +54,8 @@ fn unreadable(answer: &ControlAnswer) -> Option<String> {
     Some(format!("  refused: a request{whose} cannot be read: {why}"))
 }
 
-/// One thing that is not yet so, with its numbers. None where the advice says it.
-pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String> {
+/// One thing of `status` that is not yet so, with its numbers. None where the advice says it.
+pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: Timestamp) -> Option<String> {
     let left = |until: Timestamp| {
         let left = until.duration_since(now);
         if left > SignedDuration::ZERO { format!("{} to go", short(left)) } else { "due now".to_owned() }
@@ -99,7 +103,11 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
             None => format!("may not go on: {why}"),
         },
         WaitingOn::Available { available, needed } => {
-            format!("keeps old instances until new ones are available: {available} available, {needed} must stay")
+            let those = match way_back_to(status) {
+                Some(stable) => format!("the others until those of {stable} are available"),
+                None => "old instances until new ones are available".to_owned(),
+            };
+            format!("keeps {those}: {available} available, {needed} must stay")
         }
         WaitingOn::Sight { instance, node, lost_at } => match lost_at {
             Some(lost_at) => format!(
@@ -111,6 +119,14 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, now: Timestamp) -> Option<String
         WaitingOn::Fix { .. } => return None,
         WaitingOn::Spec { problem } => format!("waits for the spec to change: {problem}"),
     })
+}
+
+/// The version that takes over again, while it does.
+fn way_back_to(status: &DeploymentStatus) -> Option<&str> {
+    let rollout = status.rollout.as_ref()?;
+    let back =
+        rollout.kind == RolloutKind::Return || matches!(rollout.stage, Stage::RollingBack | Stage::RollbackFailed);
+    status.stable.as_ref().filter(|_| back).map(|stable| stable.version.as_str())
 }
 
 /// What a person can do.

@@ -121,6 +121,28 @@ fn every_wait_is_told_with_its_numbers() {
 }
 
 #[test]
+fn what_is_kept_on_a_way_back_are_not_the_old_instances() {
+    let waiting = vec![WaitingOn::Available { available: 2, needed: 3 }];
+    let mut status = status(Reason::RollingBack, "3.0.0 aborted: alice asked for it", waiting);
+    status.stable = Some(VersionRef { version: "2.0.0".to_owned(), revision: RevisionId::from("r1-2") });
+    let rollout = |kind: &str, stage: &str| {
+        serde_json::from_value(serde_json::json!({
+            "id": "r", "revision": "r1-3", "version": "3.0.0", "kind": kind, "stage": stage, "step": 0, "steps": [],
+            "stepStartedAt": now(), "startedAt": now(), "progressAt": now(),
+        }))
+        .unwrap()
+    };
+    let back = "  keeps the others until those of 2.0.0 are available: 2 available, 3 must stay";
+    let forth = "  keeps old instances until new ones are available: 2 available, 3 must stay";
+    for (kind, stage, line) in
+        [("canary", "rollingBack", back), ("return", "promoting", back), ("canary", "promoting", forth)]
+    {
+        status.rollout = Some(rollout(kind, stage));
+        assert_eq!(explain("hello", 3, Some(&status), now())[1], line, "{kind} {stage}");
+    }
+}
+
+#[test]
 fn an_answer_to_an_older_spec_says_so() {
     let status = status(Reason::AllHealthy, "3 of 3 healthy", Vec::new());
     insta::assert_snapshot!(text(4, Some(&status)), @r"

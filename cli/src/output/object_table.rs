@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, Phase,
-    status::{Rollout, Stage},
+    status::{Condition, ConditionKind, Rollout, Stage},
 };
 use helium_engine::people::{Stored, manifest::typed};
 use jiff::Timestamp;
@@ -96,11 +96,16 @@ fn deployment(stored: &Stored, status: Option<&DeploymentStatus>, columns: Colum
     cells
 }
 
-/// `1.0.0`; while a rollout is under way `1.0.0 -> 2.0.0`.
+/// `1.0.0`; while a rollout is under way `1.0.0 -> 2.0.0`; under counts by hand what runs: `1.0.0 x2, 2.0.0 x1`.
 pub(crate) fn version(stored: &Stored, status: Option<&DeploymentStatus>) -> String {
     let Some(status) = status else {
         return stored.spec.pointer("/template/version").and_then(|label| label.as_str()).unwrap_or("?").to_owned();
     };
+    let by_hand = |condition: &Condition| condition.kind == ConditionKind::ManualCounts && condition.status;
+    if status.conditions.iter().any(by_hand) && status.versions.iter().any(|version| version.assigned > 0) {
+        let running = status.versions.iter().filter(|version| version.assigned > 0);
+        return running.map(|one| format!("{} x{}", one.version, one.assigned)).collect::<Vec<_>>().join(", ");
+    }
     match (&status.stable, &status.rollout) {
         (Some(stable), Some(rollout)) if rollout.stage != Stage::Aborted && stable.revision != rollout.revision => {
             format!("{} -> {}", stable.version, rollout.version)

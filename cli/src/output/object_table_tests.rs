@@ -56,6 +56,36 @@ fn shown(kind: Kind, rows: &[(Stored, Option<DeploymentStatus>)], wide: bool, na
     table(kind, &objects, &statuses, columns).lines(&Console::plain()).join("\n")
 }
 
+/// A status under counts by hand, of so many instances of each version.
+fn by_hand(counts: &[(&str, u32)]) -> DeploymentStatus {
+    let version = |(version, count): &(&str, u32)| {
+        json!({
+            "version": version, "revision": format!("r1-{version}"), "role": "stable", "desired": count, "assigned": count,
+            "registered": count, "healthy": count,
+        })
+    };
+    let mut status = status(Reason::ManualCountsHeld, 3, None);
+    status.versions = serde_json::from_value(counts.iter().map(version).collect()).unwrap();
+    status.conditions = serde_json::from_value(json!([{
+        "type": "ManualCounts", "status": true, "reason": "VersionsGiven", "message": "", "lastTransitionTime": now(),
+    }]))
+    .unwrap();
+    status
+}
+
+#[test]
+fn under_counts_by_hand_every_version_that_runs_is_told_with_its_count() {
+    let rows = [
+        (deployment_of("default", "hello"), Some(by_hand(&[("1.0.0", 2), ("2.0.0", 1), ("3.0.0", 0)]))),
+        (deployment_of("default", "none"), Some(by_hand(&[("1.0.0", 0)]))),
+    ];
+    insta::assert_snapshot!(shown(Kind::Deployment, &rows, false, false), @r"
+    NAME    PHASE     HEALTHY   VERSION              AGE
+    hello   Healthy   3/3       1.0.0 x2, 2.0.0 x1   1m30s
+    none    Healthy   3/3       1.0.0                1m30s
+    ");
+}
+
 fn deployments() -> Vec<(Stored, Option<DeploymentStatus>)> {
     let weight = Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0 });
     vec![

@@ -35,7 +35,8 @@ impl Line {
 
 /// The lines below a Deployment's own.
 pub(crate) fn tree(status: &DeploymentStatus, instances: &[InstanceView], now: Timestamp) -> Vec<Line> {
-    let mut limbs = vec![limb(status.message.clone(), status.waiting_on.iter().filter_map(|on| waiting_line(on, now)))];
+    let mut limbs =
+        vec![limb(status.message.clone(), status.waiting_on.iter().filter_map(|on| waiting_line(on, status, now)))];
     let canary = status.rollout.as_ref().filter(|rollout| rollout.kind == RolloutKind::Canary);
     if let Some(rollout) = canary {
         limbs.push(steps(rollout, now));

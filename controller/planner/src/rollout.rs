@@ -75,12 +75,12 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
     let VersionRef { version, revision } = draft.target.clone();
     let canary = (kind == RolloutKind::Canary).then(|| draft.canary()).flatten();
     let steps: Vec<Step> = canary.map(|canary| canary.all_steps().into_owned()).unwrap_or_default();
-    let from = draft.status.stable.as_ref().map_or_else(String::new, |stable| format!(" from {}", stable.version));
+    let course = course(draft, kind);
     let cause = draft.world.deployment.metadata.annotations.get(CAUSE_ANNOTATION);
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
     let is_switch = canary.is_some_and(|canary| canary.blue_green.is_some());
     let kind_in_words = if is_switch { "switch" } else { kind_in_words(kind) };
-    draft.tell("RolloutStarted", format!("{kind_in_words}{from} to {version}{cause}"));
+    draft.tell("RolloutStarted", format!("{kind_in_words}{course}{cause}"));
     draft.status.rollout = Some(Rollout {
         id: short_hash(&format!("{}\n{revision}\n{now}", draft.status.uid), 8),
         revision,
@@ -100,6 +100,18 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
         hold: None,
         abort: None,
     });
+}
+
+/// Where a rollout leads from and to. A return leads to the stable version from the one that gives way, if that is another.
+fn course(draft: &Draft<'_>, kind: RolloutKind) -> String {
+    let to = &draft.target;
+    match (kind, &draft.status.stable, &draft.status.rollout) {
+        (RolloutKind::Return, _, Some(left)) if left.revision != to.revision => {
+            format!(" to {} from {}", to.version, left.version)
+        }
+        (RolloutKind::Return, ..) | (_, None, _) => format!(" to {}", to.version),
+        (_, Some(stable), _) => format!(" from {} to {}", stable.version, to.version),
+    }
 }
 
 fn kind_in_words(kind: RolloutKind) -> &'static str {

@@ -158,6 +158,7 @@ fn a_good_canary_gives_way_at_once_when_the_template_is_set_back() {
     model.step();
     let kind = model.status().rollout.as_ref().map(|rollout| rollout.kind);
     assert_eq!((kind, model.reason()), (Some(RolloutKind::Return), Reason::ReturningToStable));
+    assert!(model.told.contains(&"return to v1 from v2".to_owned()), "{:?}", model.told);
     model.run(30);
     assert_eq!((live(&model), model.reason()), ((4, 0), Reason::AllHealthy));
 }
