@@ -21,10 +21,18 @@ pub struct Revision {
     pub id: RevisionId,
     /// Counts the revisions of a Deployment: 1, 2, ...; a template that comes back gets a new number.
     pub number: u64,
+    /// The numbers that it had before it came back, oldest first; the last [`Revision::FORMERLY`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<u64>,
     /// The template, resolved.
     pub template: Template,
     /// When this revision was last asked for.
     pub created_at: Timestamp,
+}
+
+impl Revision {
+    /// So many former numbers are kept.
+    pub const FORMERLY: usize = 16;
 }
 
 /// The id of a template: SHA-256 of its canonical JSON (keys sorted, defaults written out).

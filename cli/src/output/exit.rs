@@ -118,6 +118,9 @@ impl From<PeopleError> for Failure {
                 "`helium scale {0} --versions VERSION=COUNT` sets other counts, `helium scale {0}=COUNT` ends them",
                 object.key
             )),
+            (PeopleError::Renumbered { object, now, .. }, _) => {
+                failure.hint(format!("`helium rollout undo {} --to-revision {now}`", object.key))
+            }
             (PeopleError::WeightNotPossible { .. }, _) => {
                 failure.hint("choose another weight or count, or leave `exact` out to take the nearest")
             }
@@ -132,7 +135,7 @@ fn exit_of(error: &PeopleError) -> Exit {
         PeopleError::Store(error) if error.is_unreachable() => Exit::Unreachable,
         PeopleError::NotInitialised { .. } => Exit::NotAuthorised,
         PeopleError::Conflict { .. } | PeopleError::Deleting(_) | PeopleError::ServiceClash { .. } => Exit::Conflict,
-        PeopleError::NotFound(_) | PeopleError::NoRevision { .. } => Exit::NotFound,
+        PeopleError::NotFound(_) | PeopleError::NoRevision { .. } | PeopleError::Renumbered { .. } => Exit::NotFound,
         PeopleError::WeightNotPossible { .. }
         | PeopleError::TooLarge { .. }
         | PeopleError::Invalid { .. }

@@ -9,8 +9,8 @@ use crate::{draft::Draft, plan::Action};
 /// Records the present template under a new number when it is new or has come back, so that a label means its newest revision.
 /// What is being deleted needs no history.
 pub(crate) fn record(draft: &mut Draft<'_>, came_back: bool) -> Option<Action> {
-    let known = draft.world.revisions.contains_key(&draft.target.revision);
-    if draft.world.deployment.is_deleting() || (known && !came_back) {
+    let known = draft.world.revisions.get(&draft.target.revision);
+    if draft.world.deployment.is_deleting() || (known.is_some() && !came_back) {
         return None;
     }
     let number = draft.status.next_revision;
@@ -18,9 +18,16 @@ pub(crate) fn record(draft: &mut Draft<'_>, came_back: bool) -> Option<Action> {
     Some(Action::RecordRevision(Revision {
         id: draft.target.revision.clone(),
         number,
+        formerly: known.map(numbers_until_now).unwrap_or_default(),
         template: draft.spec().template.clone(),
         created_at: draft.now(),
     }))
+}
+
+/// The numbers of a revision that comes back, so that whoever asks for one of them can be told of the new one.
+fn numbers_until_now(known: &Revision) -> Vec<u64> {
+    let all: Vec<u64> = known.formerly.iter().copied().chain([known.number]).collect();
+    all[all.len().saturating_sub(Revision::FORMERLY)..].to_vec()
 }
 
 /// Drops the oldest revisions beyond `revisionHistoryLimit`, never one that is in use.

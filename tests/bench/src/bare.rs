@@ -131,7 +131,7 @@ fn pair(
 
 fn revision(deployment: &Deployment, now: Timestamp) -> Revision {
     let template = deployment.spec.template.clone();
-    Revision { id: revision_id(&template), number: 1, template, created_at: now }
+    Revision { id: revision_id(&template), number: 1, formerly: Vec::new(), template, created_at: now }
 }
 
 fn events(deployment: &Deployment, now: Timestamp) -> EventLog {

@@ -51,6 +51,18 @@ pub enum PeopleError {
         /// What there is.
         known: Vec<String>,
     },
+    /// The revision has come back since, and has another number now.
+    #[error("{object} has no revision {number} any more: its template came back and is revision {now} now; there is {}", known.join(", "))]
+    Renumbered {
+        /// The object.
+        object: ObjectRef,
+        /// What was asked for.
+        number: u64,
+        /// The number that its template has now.
+        now: u64,
+        /// What there is.
+        known: Vec<String>,
+    },
     /// `label@hash` fits several revisions.
     #[error("`{wanted}` fits several revisions of {object}: {}; give more digits", fits.join(", "))]
     Ambiguous {

@@ -298,7 +298,8 @@ async fn a_deployer_cannot_make_a_store_but_can_use_one() {
 
 /// Puts a revision into the history of `hello`, as the controller does.
 async fn remember(desk: &Desk, number: u64, id: &RevisionId, template: Template) {
-    let revision = Revision { id: id.clone(), number, template, created_at: desk.people.ports().now() };
+    let revision =
+        Revision { id: id.clone(), number, formerly: Vec::new(), template, created_at: desk.people.ports().now() };
     desk.put(&desk.people.keys().revision(&hello().key, id), &revision).await;
 }
 
@@ -333,7 +334,7 @@ async fn undo_puts_the_version_before_back_and_knows_what_there_is() {
     let undone = desk.people.undo(&hello().key, None).await.unwrap();
     assert_eq!((undone.to.number, desk.hello().await.spec["template"]["version"].as_str()), (1, Some("1.0.0")));
     let refusal = desk.people.undo(&hello().key, Some(9)).await.unwrap_err();
-    assert_eq!(refusal.to_string(), "deployment/hello has no revision 9 in its history; there is 1, 2");
+    assert_eq!(refusal.to_string(), "deployment/hello has no revision 9 in its history; there is 1 (1.0.0), 2 (2.0.0)");
 }
 
 #[tokio::test(start_paused = true)]

@@ -69,9 +69,7 @@ impl People {
             None => before(&history, status.as_ref(), present.as_ref()),
         };
         let Some(to) = target.cloned() else {
-            let known = history.iter().map(|revision| revision.number.to_string()).collect();
-            let wanted = number.map_or("earlier revision".to_owned(), |number| format!("revision {number}"));
-            return Err(PeopleError::NoRevision { object, wanted, known });
+            return Err(no_revision(object, number, &history));
         };
         let change = |_: usize, stored: &Stored| {
             counts_are_not_held(stored)?;
@@ -85,6 +83,18 @@ impl People {
         let results = self.edit(std::slice::from_ref(&object), Kind::Deployment, change).await?;
         let (before, after) = results.into_iter().next().ok_or(PeopleError::NotFound(object))?;
         Ok(Undone { to, before, after })
+    }
+}
+
+/// There is nothing to go back to under this number; a template that has come back since is found under its new one.
+fn no_revision(object: ObjectRef, number: Option<u64>, history: &[Revision]) -> PeopleError {
+    let name = |revision: &Revision| format!("{} ({})", revision.number, revision.template.version);
+    let known = history.iter().map(name).collect();
+    let had = |revision: &&Revision| number.is_some_and(|number| revision.formerly.contains(&number));
+    match (number, history.iter().find(had)) {
+        (Some(number), Some(now)) => PeopleError::Renumbered { object, number, now: now.number, known },
+        (Some(number), None) => PeopleError::NoRevision { object, wanted: format!("revision {number}"), known },
+        (None, _) => PeopleError::NoRevision { object, wanted: "earlier revision".to_owned(), known },
     }
 }
 

@@ -412,3 +412,27 @@ fn a_label_means_its_newest_revision_and_a_hash_picks_one() {
     model.run(3);
     assert_eq!(model.reason(), Reason::VersionNotFound);
 }
+
+#[test]
+fn a_template_that_comes_back_keeps_the_last_of_its_former_numbers() {
+    let mut model = Model::new(1, 1, 0).settled();
+    let first = model.status().current.revision.clone();
+    let numbers = |model: &Model| {
+        let known = &model.world.revisions[&first];
+        (known.number, known.formerly.clone())
+    };
+    assert_eq!(numbers(&model), (1, Vec::new()));
+    for version in ["v2", "v1", "v3", "v1"] {
+        model.apply_version(version);
+        model.run(30);
+    }
+    assert_eq!(numbers(&model), (5, vec![1, 3]));
+    for _ in 0..20 {
+        model.apply_version("v2");
+        model.run(30);
+        model.apply_version("v1");
+        model.run(30);
+    }
+    let last: Vec<u64> = (13..=43).step_by(2).collect();
+    assert_eq!(numbers(&model), (45, last));
+}

@@ -139,6 +139,21 @@ async fn an_edit_stores_nothing_that_an_apply_would_refuse() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_asks_for_a_number_that_is_not_there_is_told_what_is_and_which_number_the_template_has_now() {
+    let desk = Desk::new();
+    with_history(&desk).await;
+    let refuse = async |number| desk.people.undo(&hello().key, Some(number)).await.unwrap_err().to_string();
+    assert_eq!(refuse(7).await, "deployment/hello has no revision 7 in its history; there is 1 (1.0.0), 2 (2.0.0)");
+    // The first one comes back, as the controller records it.
+    let mut first = desk.people.revisions(&hello().key).await.unwrap().remove(0);
+    (first.number, first.formerly) = (3, vec![1]);
+    desk.put(&desk.people.keys().revision(&hello().key, &first.id), &first).await;
+    let words = "deployment/hello has no revision 1 any more: its template came back and is revision 3 now; \
+        there is 2 (2.0.0), 3 (1.0.0)";
+    assert_eq!(refuse(1).await, words);
+}
+
+#[tokio::test(start_paused = true)]
 async fn undo_is_refused_while_counts_by_version_hold_what_runs() {
     let desk = Desk::new();
     with_history(&desk).await;
