@@ -17,6 +17,10 @@ pub(crate) fn happened(
     let rollout = after.rollout.as_ref();
     let seen = before.filter(|before| request.rollout.as_ref() == Some(&before.id));
     match (request.verb, rollout) {
+        (Verb::Promote | Verb::PromoteFull | Verb::Skip, _) if seen.is_some_and(|seen| seen.stage == Stage::Baking) => {
+            let version = seen.map(|seen| seen.version.as_str()).unwrap_or_default();
+            format!(": the bake is ended, and {version} stays")
+        }
         (Verb::Promote | Verb::Skip, _) => match (seen, request.step) {
             (Some(seen), Some(step)) => step_ended(request.verb, seen, step, after),
             _ => format!(" {done}: {}", after.message),
@@ -70,6 +74,7 @@ fn standing(rollout: &Rollout) -> String {
         Stage::Steps if (rollout.step as usize) < rollout.steps.len() => format!("{version} is{}", place(rollout)),
         Stage::Steps => format!("{version} is through its steps"),
         Stage::Promoting => format!("{version} takes the whole count"),
+        Stage::Baking => format!("{version} serves alone, and bakes"),
         Stage::RollingBack | Stage::Aborted | Stage::RollbackFailed => format!("{version} was given up"),
     }
 }

@@ -140,3 +140,15 @@ fn what_is_given_up_or_begun_again_says_what_becomes_of_it() {
     deployment/web restarts: every instance is replaced, 3 in all
     ");
 }
+
+#[test]
+fn whoever_promotes_in_the_bake_hears_that_it_is_ended() {
+    let before = rollout(4, Stage::Baking);
+    for verb in [Verb::Promote, Verb::PromoteFull, Verb::Skip] {
+        let line = said(verb, "promoted", Some(&before), &status(Some("2.0.0"), None));
+        assert_eq!(line, "deployment/web: the bake is ended, and 2.0.0 stays");
+    }
+    let line =
+        said(Verb::Abort, "aborted", Some(&before), &status(Some("1.0.0"), Some(rollout(4, Stage::RollingBack))));
+    assert_eq!(line, "deployment/web aborted: 2.0.0 is given up, and 1.0.0 takes over again");
+}
