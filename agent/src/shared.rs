@@ -29,7 +29,8 @@ pub(crate) struct Shared {
     pub(crate) inherited: BTreeMap<String, String>,
     /// Instances whose record cannot be read; nothing of theirs is touched.
     pub(crate) left_alone: BTreeSet<InstanceId>,
-    /// The wall clock, and the monotonic one, when the agent started. Within one run of it time does not jump.
+    /// The wall clock, and the monotonic one, when the agent started. Within one run of it time does not jump: an agent has waits and no
+    /// schedules, so it has no need to follow a clock that is set.
     pub(crate) began: (Timestamp, Duration),
     rounds: AtomicU64,
 }

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`ports`] | the clock and the entropy, so that a whole world replays from one seed |
+//! | [`steady`] | a wall clock that does not leap while a process lives |
 //! | [`shutdown`] | a request to stop |
 //! | [`backoff`] | how long to wait before another try |
 //! | [`snapshot`] | what a watch shows: rows, and whether they may be believed |
@@ -19,5 +20,6 @@ pub mod queue;
 pub mod runner;
 pub mod shutdown;
 pub mod snapshot;
+pub mod steady;
 pub mod watch;
 pub mod watcher;

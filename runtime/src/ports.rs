@@ -4,7 +4,8 @@
 //! the system's clock and its entropy; in a test or a simulation they are a clock that is a function of tokio's
 //! (paused) time, and a seeded generator. There are two times:
 //!
-//! - [`Ports::now`] is the wall clock. It may jump. It is for what is stored and for what people read.
+//! - [`Ports::now`] is the wall clock, kept [steady](crate::steady) in a real process: it does not leap while that lives. It is for what is
+//!   stored, for waits that outlive a process, and for what people read.
 //! - [`Ports::monotonic`] never goes back. It is for deadlines and intervals, and means nothing outside this process.
 
 use std::{
@@ -19,10 +20,22 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use crate::steady::{Bounds, SteadyClock};
+
 /// Where the wall clock's time comes from.
 pub trait Clock: Send + Sync {
-    /// The present instant by the wall clock, which may jump in both directions.
+    /// The present instant by this clock. One that is not kept steady may jump in both directions.
     fn now(&self) -> Timestamp;
+
+    /// The present instant as the machine has it, which may jump: for comparing with what other machines say.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
+
+    /// When this clock was set last, as it showed then: an instant that was noted before is of another clock. None if it never was.
+    fn set_at(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// Where randomness comes from.
@@ -42,10 +55,11 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// The ports of a real process: the system's clock and the operating system's entropy.
+    /// The ports of a real process: the system's clock, kept steady, and the operating system's entropy.
     #[allow(clippy::disallowed_methods, reason = "this is the port through which the monotonic clock comes in")]
     pub fn real() -> Self {
-        Self { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), started: Instant::now() }
+        let clock = SteadyClock::over(Arc::new(SystemClock), Bounds::default());
+        Self { clock: Arc::new(clock), entropy: Arc::new(SystemEntropy), started: Instant::now() }
     }
 
     /// The ports of a simulated process, fully decided by `seed`, `base` and the timers that run.
@@ -80,9 +94,19 @@ impl Ports {
         Self { clock: Arc::clone(&self.clock), entropy: Arc::new(SplitMix::new(seed)), started: self.started }
     }
 
-    /// The present instant by the wall clock.
+    /// The present instant by the wall clock, which does not leap in a real process.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The present instant as the machine has it, which may jump: for comparing with what other machines say, and for no wait.
+    pub fn wall(&self) -> Timestamp {
+        self.clock.wall()
+    }
+
+    /// When the clock of this process was set last, as it showed then; none if it never was.
+    pub fn set_at(&self) -> Option<Timestamp> {
+        self.clock.set_at()
     }
 
     /// The time since these ports were made, by a clock that never goes back and stands still while tokio's time is paused.

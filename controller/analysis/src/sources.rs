@@ -100,7 +100,7 @@ impl Sources {
     async fn answer(&self, ask: &Ask) -> Found {
         match ask {
             Ask::Metric { canary, stable, max_age, .. } => {
-                let at = Moment { now: self.ports.now(), max_age: *max_age };
+                let at = Moment { now: self.ports.wall(), max_age: *max_age };
                 let stable = async {
                     match stable {
                         Some(stable) => Some(self.look(stable, at).await),

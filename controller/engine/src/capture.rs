@@ -23,6 +23,7 @@ use crate::{
     measuring::Measuring,
     records::{Held, Raw, Records},
     rows::InvalidSpec,
+    set_clock,
     sources::{Sources, Specs, Unseen},
 };
 
@@ -140,9 +141,10 @@ impl Eyes<'_> {
         held: Arc<Held>,
         fresh: bool,
     ) -> Result<Capture, Blind> {
-        let Found { deployment, specs, status, leading_since } = found;
+        let Found { deployment, specs, mut status, leading_since } = found;
         let canary = specs.canary.as_ref().map(|(canary, _)| canary).filter(|canary| !is_marked(canary));
-        let instances: BTreeMap<InstanceId, Instance> = decode_all(held.instances.iter(), "instance")?;
+        let mut instances: BTreeMap<InstanceId, Instance> = decode_all(held.instances.iter(), "instance")?;
+        set_clock::begin_anew(self.ports.set_at(), status.as_mut(), &mut instances);
         let assignments = held.assignments.iter().map(|(id, placed)| (id, &placed.raw));
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
@@ -154,9 +156,11 @@ impl Eyes<'_> {
             Ok(Seen { fleet, since, fresh }) => (Sight::Trusted(Trusted::vouch(fleet)), since, fresh),
             Err(Blind(reason)) => (Sight::Blind { reason }, self.ports.now(), false),
         };
+        let now = self.ports.now();
+        let began = [leading_since, specs.since, seen_since];
         let world = World {
-            now: self.ports.now(),
-            watching_since: leading_since.max(specs.since).max(seen_since),
+            now,
+            watching_since: set_clock::watching_since(began, now, self.ports.set_at()),
             lost_after: SignedDuration::try_from(self.config.lost_after).unwrap_or(SignedDuration::MAX),
             deployment,
             canary: canary.and_then(|canary| canary.as_ref().ok()).cloned(),

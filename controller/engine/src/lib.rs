@@ -27,6 +27,7 @@ pub mod records;
 pub mod reread;
 pub mod rollout_metrics;
 pub mod rows;
+mod set_clock;
 pub mod sources;
 mod upkeep;
 mod wakes;
