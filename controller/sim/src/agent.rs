@@ -18,6 +18,7 @@ use helium_crds::{
     keys::{Keys, SENTINEL},
     node::{Heartbeat, NodeRecord},
 };
+use helium_runtime::ports::Clock;
 use jiff::Timestamp;
 
 use crate::{
@@ -44,6 +45,7 @@ pub struct Agent {
     consul_node: String,
     client: Client,
     keys: Keys,
+    clock: Arc<dyn Clock>,
     rng: Rng,
     session: Option<String>,
     renew_at: Duration,
@@ -67,6 +69,7 @@ impl Agent {
             consul_node: consul_node.to_owned(),
             client: Client::over(wire, Some("agent".to_owned())),
             keys: Keys::default(),
+            clock: net.clocks.begin(Actor::Agent(number), net.defect),
             rng: net.rng.child("agent").child(&number.to_string()),
             session: None,
             renew_at: Duration::ZERO,
@@ -133,7 +136,7 @@ impl Agent {
         let session = self.session.clone().unwrap_or_default();
         let held = self.client.kv_get(&key, &Read::default()).await?.value;
         if held.and_then(|pair| pair.session).as_deref() != Some(session.as_str()) {
-            let beat = Heartbeat { name: self.node.clone(), since: self.net.wall() };
+            let beat = Heartbeat { name: self.node.clone(), since: self.clock.now() };
             self.client.kv_put(&key, json(&beat), &Put::acquire(session)).await?;
         }
         self.renew_at = self.net.now() + SESSION_TTL / 3;
@@ -151,7 +154,7 @@ impl Agent {
                 agent_version: "sim".to_owned(),
                 platform: "sim".to_owned(),
                 labels: BTreeMap::new(),
-                joined_at: self.net.wall(),
+                joined_at: self.clock.now(),
             };
             let sentinel = format!("{}{SENTINEL}", self.keys.assignments(&self.node));
             self.client.txn(&[TxnOp::set(sentinel, Vec::new()), TxnOp::cas(key, json(&record), 0)]).await?;
@@ -339,7 +342,7 @@ impl Agent {
         let before = self.reports.get(&report.id);
         report.since = match before {
             Some(before) if before.phase == report.phase => before.since,
-            _ => self.net.wall(),
+            _ => self.clock.now(),
         };
         if before != Some(&report) {
             let key = self.keys.report(&self.node, &report.id);

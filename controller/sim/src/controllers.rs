@@ -179,7 +179,8 @@ impl Controllers {
             planner: self.net.defect.map_or(helium_planner::plan, defects::planner),
             ..EngineConfig::default()
         };
-        let ports = Ports::seeded(rng.draw(), self.net.wall());
+        let clock = self.net.clocks.begin(Actor::Controller(number), self.net.defect);
+        let ports = Ports::seeded(rng.draw(), self.net.wall()).with_clock(clock);
         let instruments = Instruments::new(&self.net, rng.child("instruments"));
         let engine = Engine::new(Client::over(wire, Some("controller".to_owned())), config, ports, instruments);
         slot.leading = Some(engine.leading());

@@ -66,6 +66,12 @@ pub enum Defect {
     S13,
     /// Begins a version while two others that never served are there.
     S14,
+    /// Lets the leaps of the wall clock through.
+    S15,
+    /// Is set by the wall clock, and goes on with what it waited for.
+    S15Set,
+    /// Gives up a node that has been away for some seconds.
+    S15Lost,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
@@ -82,7 +88,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::S1,
         Self::S1OneLess,
         Self::S1Withdrawn,
@@ -110,6 +116,9 @@ impl Defect {
         Self::S12,
         Self::S13,
         Self::S14,
+        Self::S15,
+        Self::S15Set,
+        Self::S15Lost,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,

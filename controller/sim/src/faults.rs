@@ -63,11 +63,13 @@ pub enum FaultKind {
     SourceLies,
     /// F12: a gate does not answer.
     GateSilent,
+    /// F7: the wall clock of a machine leaps, for a while or for good.
+    ClockJump,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Stall,
@@ -94,6 +96,7 @@ impl FaultKind {
         Self::SourceSlow,
         Self::SourceLies,
         Self::GateSilent,
+        Self::ClockJump,
     ];
 
     /// The name of its class.
@@ -104,6 +107,7 @@ impl FaultKind {
             Self::StaleRead | Self::Restore => "F3",
             Self::ReplyLost | Self::Duplicate => "F4",
             Self::SessionLost | Self::CutOff => "F5",
+            Self::ClockJump => "F7",
             Self::Denied | Self::Wiped | Self::SentinelLost | Self::SpecsVanish => "F8",
             Self::UserRace | Self::TwoApply => "F10",
             Self::ConsulLeft | Self::ConsulCrash => "F11",

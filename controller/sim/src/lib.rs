@@ -10,6 +10,7 @@
 pub mod agent;
 pub mod checkers;
 mod checks;
+pub mod clocks;
 pub mod controllers;
 pub mod defects;
 pub mod exhaust;

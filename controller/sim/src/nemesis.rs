@@ -2,6 +2,7 @@
 //!
 //! A stroke that finds nothing to strike is not counted.
 
+mod clocks;
 mod losses;
 
 use std::{sync::Arc, time::Duration};
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// The kinds that strike at times of their own.
-const TIMED: [FaultKind; 17] = [
+const TIMED: [FaultKind; 18] = [
     FaultKind::CrashBefore,
     FaultKind::CrashAfter,
     FaultKind::Stall,
@@ -34,6 +35,7 @@ const TIMED: [FaultKind; 17] = [
     FaultKind::HandOver,
     FaultKind::TwoApply,
     FaultKind::ConsulCrash,
+    FaultKind::ClockJump,
 ];
 
 /// Who strikes.
@@ -105,6 +107,7 @@ impl Nemesis {
             FaultKind::NodeLost => self.node_dies().await,
             FaultKind::ProcessKilled => self.kill_process(),
             FaultKind::HandOver => self.hand_over(),
+            FaultKind::ClockJump => self.clock_leaps().await,
             FaultKind::TwoApply => Arc::clone(&self.users).two_apply().await,
             _ => false,
         };

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::{
     checkers::Checkers,
+    clocks::Clocks,
     defects::Defect,
     faults::{FaultKind, Faults},
     fleet::Fleet,
@@ -30,6 +31,8 @@ pub struct Net {
     pub server: Server,
     /// The clock of the world.
     pub ports: Ports,
+    /// The wall clocks of the machines.
+    pub clocks: Arc<Clocks>,
     /// The root of all chance.
     pub rng: Rng,
     /// What runs on the machines.
@@ -64,6 +67,7 @@ impl Net {
     pub fn new(server: Server, ports: Ports, rng: Rng, faults: Faults, defect: Option<Defect>) -> Arc<Self> {
         Arc::new(Self {
             server,
+            clocks: Clocks::new(ports.clone()),
             ports,
             rng,
             fleet: Fleet::default(),
@@ -83,7 +87,7 @@ impl Net {
         self.ports.monotonic()
     }
 
-    /// The wall clock.
+    /// The wall clock of one whose clock is right.
     pub fn wall(&self) -> Timestamp {
         self.ports.now()
     }

@@ -14,6 +14,7 @@
 //! | `crash`, `hand-over`, `end-session` | what happens to the leader |
 //! | `agent-stops nN`, `agent-starts nN`, `lose-node nN`, `return-node nN`, `consul-leaves nN`, `consul-crashes nN`, `consul-returns nN` | to a node |
 //! | `kill NAME`, `unrecord NAME`, `unassign NAME`, `deregister NAME` | to its oldest instance |
+//! | `leap c0 T`, `leap nN -T` | to the wall clock of a machine |
 //! | `snapshot`, `restore`, `deny WHAT`, `allow` | to Consul |
 
 use std::{
@@ -33,6 +34,7 @@ use helium_crds::{
     keys::Keys,
 };
 use helium_engine::people::{ObjectRef, People, PeopleError};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{
@@ -222,6 +224,7 @@ impl Teller {
                 let put = client.kv_put(&gate_of(name), value.to_owned(), &Put::default()).await;
                 put.map_err(|error| error.to_string())?;
             }
+            "leap" => self.leap(rest)?,
             "metrics" => *lock(&self.world.net.mood) = mood(name)?,
             "kill" | "unrecord" | "unassign" | "deregister" => self.instance(verb, name).await?,
             other => return Err(format!("what is `{other}`?")),
@@ -315,6 +318,16 @@ impl Teller {
                 }
             }
         }
+    }
+
+    fn leap(&self, rest: &[&str]) -> Result<(), String> {
+        let &[whose, by] = rest else { return Err("leap WHO TIME".to_owned()) };
+        let number = whose.get(1..).and_then(|number| number.parse().ok()).ok_or("whose clock?")?;
+        let whose = if whose.starts_with('c') { Actor::Controller(number) } else { Actor::Agent(number) };
+        let length = period(by.trim_start_matches('-'))?;
+        let length = SignedDuration::try_from(length).map_err(|error| error.to_string())?;
+        self.world.net.clocks.leap(whose, if by.starts_with('-') { -length } else { length });
+        Ok(())
     }
 
     fn node(&self, verb: &str, name: &str) -> Result<(), String> {

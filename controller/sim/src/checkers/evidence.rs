@@ -56,7 +56,7 @@ impl Checkers {
         if !inline && !(serves && (promoted || passed.iter().any(looks))) {
             return;
         }
-        let began = age(commit, before).map(|age| commit.net.now().saturating_sub(age));
+        let began = self.age(commit, before).map(|age| commit.net.now().saturating_sub(age));
         let version = &before.version;
         if began.is_some_and(|began| !self.good.since(&commit.object.name, version, began)) {
             let message =
@@ -69,14 +69,11 @@ impl Checkers {
     fn check_baked(&mut self, commit: &Commit<'_>, baked: &Rollout) {
         let Some(canary) = commit.before.canary.as_ref() else { return };
         let hangs = canary.spec.analysis.metrics.iter().any(|metric| metric.required && metric.background);
-        let target =
-            commit.before.deployment.as_ref().map(|one| helium_crds::revision::revision_id(&one.spec.template));
-        let by_hand =
-            commit.before.deployment.as_ref().is_none_or(|one| one.is_deleting() || one.spec.versions.is_some());
-        if !hangs || by_hand || target.as_ref() != Some(&baked.revision) || asked_for(commit) {
+        if !hangs || !ends_by_itself(commit, baked) {
             return;
         }
-        let age = Duration::try_from(commit.net.wall().duration_since(baked.step_started_at)).unwrap_or_default();
+        let began = self.waits.waits_since(&commit.object, baked).unwrap_or(baked.step_started_at);
+        let age = Duration::try_from(commit.net.wall().duration_since(began)).unwrap_or_default();
         let began = commit.net.now().saturating_sub(age);
         if !self.good.since(&commit.object.name, &baked.version, began) {
             let message = format!(
@@ -85,6 +82,12 @@ impl Checkers {
             );
             self.fail("S12", message);
         }
+    }
+
+    /// How long ago a rollout began, whatever clock it was noted by.
+    fn age(&self, commit: &Commit<'_>, rollout: &Rollout) -> Option<Duration> {
+        let began = self.waits.began(&commit.object, rollout).unwrap_or(rollout.started_at);
+        Duration::try_from(commit.net.wall().duration_since(began)).ok()
     }
 
     /// S13, at every commit: a limit that is reached has been acted on.
@@ -109,6 +112,13 @@ impl Checkers {
     }
 }
 
+/// Whether a bake ends although no person, no other template, no counts by hand and no deletion ends it.
+pub(super) fn ends_by_itself(commit: &Commit<'_>, baked: &Rollout) -> bool {
+    let Some(deployment) = commit.before.deployment.as_ref() else { return false };
+    let own = helium_crds::revision::revision_id(&deployment.spec.template) == baked.revision;
+    own && !deployment.is_deleting() && deployment.spec.versions.is_none() && !asked_for(commit)
+}
+
 /// A limit that the samples of a metric have reached, in words.
 fn reached(rollout: &Rollout, metric: &Metric) -> Option<String> {
     let state = rollout.analysis.metrics.get(&metric.name)?;
@@ -123,7 +133,7 @@ fn is_held_for_it(rollout: &Rollout) -> bool {
 }
 
 /// Whether a person asked for what this commit does.
-fn asked_for(commit: &Commit<'_>) -> bool {
+pub(super) fn asked_for(commit: &Commit<'_>) -> bool {
     let answered =
         |status: &helium_crds::DeploymentStatus| status.control.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
     let known = commit.before.status.as_ref().map(answered).unwrap_or_default();
@@ -140,9 +150,4 @@ fn looks(step: &Step) -> bool {
         StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Gate(_) => false,
     };
     by_kind || step.soak.is_some() || step.min_samples.is_some() || !step.criteria.is_empty()
-}
-
-/// How long ago a rollout began.
-fn age(commit: &Commit<'_>, rollout: &Rollout) -> Option<Duration> {
-    Duration::try_from(commit.net.wall().duration_since(rollout.started_at)).ok()
 }

@@ -56,6 +56,11 @@ impl History {
         self.alive.get(node).filter(|span| span.holds).map_or(Duration::ZERO, |span| now.saturating_sub(span.since))
     }
 
+    /// For how long a node was alive without a break when it was so last.
+    pub(crate) fn was_alive_for(&self, node: &NodeName) -> Duration {
+        self.alive.get(node).map_or(Duration::ZERO, |span| span.last.saturating_sub(span.since))
+    }
+
     /// For how long a node has been away without a break; zero if it is there.
     pub(crate) fn away_for(&self, node: &NodeName, now: Duration) -> Duration {
         self.alive.get(node).filter(|span| !span.holds).map_or(Duration::ZERO, |span| now.saturating_sub(span.last))

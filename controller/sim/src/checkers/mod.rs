@@ -1,4 +1,4 @@
-//! The checkers: what must hold after every write of a controller (S1 to S14), and in the end (L1 to L3).
+//! The checkers: what must hold after every write of a controller (S1 to S15), and in the end (L1 to L3).
 //!
 //! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
 //! allowed to make things late; it is never allowed to make them wrong.
@@ -18,6 +18,7 @@ mod settled;
 mod status;
 mod surplus;
 mod versions;
+mod waits;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,6 +69,7 @@ pub struct Checkers {
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
     surplus: BTreeMap<ObjectKey, Surplus>,
     good: evidence::Good,
+    waits: waits::Waits,
     ticked: Duration,
     commits: u64,
     shared: u64,
@@ -135,6 +137,7 @@ impl Lost {
 /// One transaction of a controller that was carried out, about one object.
 pub(crate) struct Commit<'a> {
     pub(crate) net: &'a Net,
+    pub(crate) actor: Actor,
     pub(crate) object: ObjectKey,
     pub(crate) written: &'a Written,
     pub(crate) before: Truth,
@@ -242,6 +245,7 @@ impl Checkers {
     /// An older state was put back: what is remembered about the younger one is void.
     pub fn restored(&mut self) {
         self.held.clear();
+        self.waits.clear();
     }
 
     /// S4: a process was started although another one of its instance runs.
@@ -291,14 +295,22 @@ impl Checkers {
         }
         for object in objects {
             self.commits += 1;
-            self.check_commit(net, object, written, before, after);
+            self.check_commit(net, (actor, object), written, before, after);
         }
     }
 
     /// Looks at what a transaction did about one of the objects that it is about.
-    fn check_commit(&mut self, net: &Net, object: ObjectKey, written: &Written, before: &State, after: &State) {
+    fn check_commit(
+        &mut self,
+        net: &Net,
+        (actor, object): (Actor, ObjectKey),
+        written: &Written,
+        before: &State,
+        after: &State,
+    ) {
         let commit = Commit {
             net,
+            actor,
             before: Truth::of(before, &object),
             after: Truth::of(after, &object),
             object,
@@ -314,6 +326,7 @@ impl Checkers {
         self.check_canary(&commit);
         self.check_metric_evidence(&commit);
         self.check_limits(&commit);
+        self.check_waits(&commit);
         self.check_versions(&commit);
         self.check_sight(&commit);
         self.check_hold(&commit);

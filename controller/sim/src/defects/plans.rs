@@ -8,9 +8,12 @@ use helium_crds::{
     status::{AbortCause, Rollout, Stage},
 };
 use helium_planner::{Action, Decision, Fleet, Plan, Sight, StopCause, Trusted, World, plan};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Defect;
+
+/// After how long a hasty planner calls a node lost.
+const HASTY: SignedDuration = SignedDuration::from_secs(4);
 
 /// The planner with this bug; none if the bug is on the wire.
 pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
@@ -36,6 +39,7 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S12 => plan_without_metrics,
         Defect::S13 => |world| changed(world, go_on_nevertheless),
         Defect::S14 => plan_with_others_as_one,
+        Defect::S15Lost => |world| plan(&World { lost_after: HASTY, ..world.clone() }),
         Defect::L1 => |world| changed(world, leave_one_out),
         Defect::L1Record => |world| changed(world, keep_records),
         Defect::L1Forgotten => |world| changed(world, forget_what_runs),
@@ -44,6 +48,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S3 | Defect::S4 | Defect::S6Sentinel | Defect::S7Canary | Defect::S7Unguarded | Defect::S9 => {
             return None;
         }
+        // These are in the clock.
+        Defect::S15 | Defect::S15Set => return None,
     })
 }
 
