@@ -99,7 +99,7 @@ mod tests {
             rollout["hold"] = hold.clone();
         }
         let status = json!({
-            "uid": "u", "observedGeneration": 1, "phase": "Progressing", "reason": "CanaryInProgress", "message": "",
+            "uid": "u", "observedGeneration": 1, "phase": "Progressing", "reason": "CanaryStep", "message": "",
             "wanted": 4, "healthy": 4, "current": version, "rollout": rollout, "nextOrdinal": 5, "nextRevision": 3,
         });
         serde_json::from_value(status).unwrap()
