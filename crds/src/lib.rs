@@ -18,6 +18,7 @@ pub mod gate;
 pub mod ids;
 pub mod instance;
 pub mod keys;
+pub mod limits;
 pub mod measurement;
 pub mod metric;
 pub mod node;

@@ -5,6 +5,7 @@ use helium_crds::{
     control::{self, Heard},
     instance::Report,
     keys::SpecKey,
+    limits,
     node::{Heartbeat, NodeRecord},
     object::Object,
 };
@@ -43,20 +44,39 @@ pub struct InvalidSpec {
 
 impl Decode for SpecRow {
     fn decode(key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        if let Some(SpecKey::Control(..)) = SpecKey::under_any_root(key) {
-            return Ok(Self::Control(control::hear(key, bytes)));
+        let most = match SpecKey::under_any_root(key) {
+            Some(SpecKey::Control(..)) => return Ok(Self::Control(within_limits(control::hear(key, bytes)))),
+            Some(SpecKey::Object(kind, _)) => limits::most_bytes(kind),
+            None => usize::MAX,
+        };
+        if bytes.len() > most {
+            return Ok(Self::Invalid(InvalidSpec::salvage(bytes, &limits::too_large(bytes.len(), most))));
         }
         Ok(match AnyObject::from_json(bytes) {
             Ok(AnyObject::Deployment(deployment)) => Self::Deployment(Box::new(deployment)),
             Ok(AnyObject::Canary(canary)) => Self::Canary(Box::new(canary)),
-            Err(error) => Self::Invalid(InvalidSpec::salvage(bytes, error.to_string())),
+            Err(error) => Self::Invalid(InvalidSpec::salvage(bytes, &error.to_string())),
         })
     }
 }
 
+/// Requests with no more words than an answer to them can repeat.
+fn within_limits(mut heard: Heard) -> Heard {
+    let cut = |text: &str| limits::cut(text, limits::LONGEST_REASON);
+    for request in &mut heard.requests {
+        request.by = cut(&request.by);
+        request.reason = request.reason.as_deref().map(cut);
+    }
+    for unreadable in &mut heard.unreadable {
+        (unreadable.id, unreadable.by) = (cut(&unreadable.id), cut(&unreadable.by));
+        unreadable.problem = limits::cut(&unreadable.problem, limits::LONGEST_PROBLEM);
+    }
+    heard
+}
+
 impl InvalidSpec {
     /// What can be told of bytes that are no valid object.
-    fn salvage(bytes: &[u8], problem: String) -> Self {
+    fn salvage(bytes: &[u8], problem: &str) -> Self {
         let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
         let text = |path: &str| value.pointer(path).and_then(|found| found.as_str()).unwrap_or_default().to_owned();
         Self {
@@ -64,7 +84,7 @@ impl InvalidSpec {
             generation: value.pointer("/metadata/generation").and_then(serde_json::Value::as_u64).unwrap_or(0),
             version: text("/spec/template/version"),
             deletion_requested_at: text("/metadata/deletionRequestedAt").parse().ok(),
-            problem,
+            problem: limits::cut(problem, limits::LONGEST_PROBLEM),
         }
     }
 
@@ -135,7 +155,7 @@ mod tests {
         let object = ObjectKey::new("default", "x");
         let salvaged = |metadata: serde_json::Value| {
             let bytes = json!({ "kind": "Deployment", "metadata": metadata, "spec": 7 }).to_string();
-            InvalidSpec::salvage(bytes.as_bytes(), "no spec".to_owned()).taken_down(&object)
+            InvalidSpec::salvage(bytes.as_bytes(), "no spec").taken_down(&object)
         };
         let mark = "2026-01-01T00:00:00Z";
         let found = salvaged(json!({ "uid": "u1", "generation": 7, "deletionRequestedAt": mark })).unwrap();

@@ -27,6 +27,7 @@ pub mod run;
 pub mod show;
 pub mod specs;
 pub mod story;
+pub mod tally;
 pub mod trace;
 pub mod truth;
 pub mod users;

@@ -1,13 +1,14 @@
 //! What all actors of a simulated world share: the server, the clock, the trace, the faults, and the checkers that watch.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use consul_embedded::{Server, state::State};
 use helium_runtime::ports::Ports;
+use http::StatusCode;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -19,7 +20,10 @@ use crate::{
     fleet::Fleet,
     instruments::Mood,
     rng::Rng,
+    tally::{Sort, Tally},
     trace::Trace,
+    wire::Actor,
+    world::Setup,
 };
 
 /// So many states of the past are kept for stale reads and for snapshots to restore.
@@ -39,6 +43,9 @@ pub struct Net {
     pub fleet: Fleet,
     /// The bug that was put in on purpose, if any.
     pub defect: Option<Defect>,
+    /// Whether the checkers look: what they cost grows with the world.
+    watched: bool,
+    tallies: Mutex<BTreeMap<Actor, Tally>>,
     trace: Mutex<Trace>,
     faults: Mutex<Faults>,
     checkers: Mutex<Checkers>,
@@ -64,16 +71,18 @@ pub fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Net {
     /// A net around a server.
-    pub fn new(server: Server, ports: Ports, rng: Rng, faults: Faults, defect: Option<Defect>) -> Arc<Self> {
+    pub fn new(server: Server, ports: Ports, rng: Rng, setup: &Setup) -> Arc<Self> {
         Arc::new(Self {
             server,
             clocks: Clocks::new(ports.clone()),
             ports,
             rng,
             fleet: Fleet::default(),
-            defect,
+            defect: setup.defect,
+            watched: setup.watched,
+            tallies: Mutex::default(),
             trace: Mutex::default(),
-            faults: Mutex::new(faults),
+            faults: Mutex::new(setup.faults.clone()),
             checkers: Mutex::default(),
             past: Mutex::default(),
             broken: Notify::new(),
@@ -114,6 +123,9 @@ impl Net {
 
     /// Lets the checkers look at something; a violation ends the run.
     pub fn check(&self, look: impl FnOnce(&mut Checkers, &Self)) {
+        if !self.watched {
+            return;
+        }
         let mut checkers = lock(&self.checkers);
         let before = checkers.violation().is_some();
         look(&mut checkers, self);
@@ -121,6 +133,21 @@ impl Net {
             lock(&self.trace).push(self.now(), &format!("VIOLATION {violation}"), false);
             self.broken.notify_one();
         }
+    }
+
+    /// Whether the checkers look at all.
+    pub fn is_watched(&self) -> bool {
+        self.watched
+    }
+
+    /// Counts a request.
+    pub(crate) fn count(&self, actor: Actor, sort: Sort, answer: Option<StatusCode>) {
+        lock(&self.tallies).entry(actor).or_default().count(sort, answer);
+    }
+
+    /// The requests of somebody so far.
+    pub fn tally(&self, actor: Actor) -> Tally {
+        lock(&self.tallies).get(&actor).copied().unwrap_or_default()
     }
 
     /// The checkers.

@@ -78,7 +78,7 @@ pub fn setup(seed: u64, defect: Option<Defect>) -> Setup {
         dead_for: (Duration::from_secs(1), Duration::from_secs(40)),
     };
     let nodes = 3 + usize::try_from(rng.below(3)).unwrap_or(0);
-    Setup { seed, nodes, conduct, faults, defect, crash: None }
+    Setup { seed, nodes, conduct, faults, defect, watched: true, crash: None }
 }
 
 async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {

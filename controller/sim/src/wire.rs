@@ -26,6 +26,7 @@ use crate::{
     net::{Net, lock},
     ops,
     rng::Rng,
+    tally::Sort,
 };
 
 /// A server that stands still answers a long poll only when its wait is over: 25 s and a sixteenth.
@@ -172,7 +173,9 @@ impl Wire {
         let line = format!("{} {} {}{}", self.actor, sending.method, sending.path, sending.summary());
         // Reads that nobody doubts and heartbeats would hide what happens.
         let uneventful = sending.is_heartbeat() || !sending.is_write();
-        let (long_poll, answer) = (sending.long_poll, self.deliver(sending).await);
+        let (long_poll, sort) = (sending.long_poll, sending.sort());
+        let answer = self.deliver(sending).await;
+        self.net.count(self.actor, sort, answer.as_ref().ok().map(Response::status));
         self.live().await;
         if ends == Some(true) {
             self.net.tell(&line);
@@ -326,7 +329,7 @@ impl Wire {
 
     /// Consul carries it out at once: nothing else happens between the two looks of the checkers.
     async fn write_once(&self, sending: &Sending, written: &ops::Written) -> Result<Response<Bytes>, TransportError> {
-        let before = self.is_controller().then(|| self.net.server.state());
+        let before = (self.is_controller() && self.net.is_watched()).then(|| self.net.server.state());
         let answer = self.inner.send(sending.request.clone()).await;
         let applied = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
         if let Some(before) = before {
@@ -375,6 +378,18 @@ impl Sending {
             .iter()
             .filter(|op| op.writes())
             .fold(String::new(), |text, op| text + " " + &op.verb + ":" + op.key.trim_start_matches("helium/v1/"))
+    }
+
+    /// What it counts as.
+    fn sort(&self) -> Sort {
+        if self.is_write() {
+            return Sort::Write(ops::of_request(&self.method, &self.path, self.request.body()).ops.len());
+        }
+        match () {
+            () if self.long_poll => Sort::LongPoll,
+            () if self.path.starts_with("/v1/health/service/") => Sort::Health,
+            () => Sort::Read,
+        }
     }
 
     fn is_write(&self) -> bool {

@@ -41,6 +41,8 @@ pub struct Setup {
     pub faults: Faults,
     /// The bug on purpose.
     pub defect: Option<Defect>,
+    /// Whether the checkers look. What they cost grows with the world.
+    pub watched: bool,
     /// Where a controller dies.
     pub crash: Option<CrashPoint>,
 }
@@ -56,6 +58,7 @@ impl Setup {
             conduct: Conduct { number: controllers, forget: false, transactions, dead_for },
             faults: Faults::none(),
             defect: None,
+            watched: true,
             crash: None,
         }
     }
@@ -91,7 +94,7 @@ impl World {
             server.join(node_name(number).as_str(), "10.0.0.1");
         }
         server.set_acl(Some(rights(None)));
-        let net = Net::new(server, ports, rng, setup.faults.clone(), setup.defect);
+        let net = Net::new(server, ports, rng, setup);
         make_strangers(&net).await;
         tokio::spawn(checks::run(Arc::clone(&net)));
         let controllers = Controllers::start(&net, setup.conduct, setup.crash);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use helium_crds::{AnyObject, Kind, Metadata, deployment::CAUSE_ANNOTATION};
+use helium_crds::{AnyObject, Kind, Metadata, deployment::CAUSE_ANNOTATION, limits};
 
 use super::{
     People, PeopleError, Row, checks,
-    commit::{MAX_BYTES, Write, batches},
+    commit::{Write, batches},
     manifest::{self, ObjectRef, Stored},
     stock::Stock,
 };
@@ -84,7 +84,9 @@ impl People {
 
     /// What [`People::apply`] would do. Writes nothing, not even to a store that was never used.
     pub async fn preview(&self, declared: &[AnyObject]) -> Result<Vec<Applied>, PeopleError> {
-        Ok(self.changes(declared).await?.into_iter().map(|change| change.applied).collect())
+        let changes = self.changes(declared).await?;
+        self.writes(&changes)?;
+        Ok(changes.into_iter().map(|change| change.applied).collect())
     }
 
     async fn changes(&self, declared: &[AnyObject]) -> Result<Vec<Change>, PeopleError> {
@@ -166,8 +168,9 @@ impl People {
         let key = self.keys().spec(object.kind, &object.key);
         let value = serde_json::to_vec(stored)
             .map_err(|error| PeopleError::Unreadable { key: key.clone(), why: error.to_string() })?;
-        if value.len() > MAX_BYTES {
-            return Err(PeopleError::TooLarge { object, size: value.len(), limit: MAX_BYTES });
+        let limit = limits::most_bytes(object.kind);
+        if value.len() > limit {
+            return Err(PeopleError::TooLarge { object, size: value.len(), limit });
         }
         Ok(Write { object, key, value, index })
     }

@@ -6,6 +6,7 @@
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, Period,
     control::{self, ControlAnswer, ControlRequest, ControlRequests, Verb},
+    limits,
     status::{Rollout, Stage},
 };
 use serde_json::json;
@@ -54,6 +55,13 @@ impl People {
     /// There is no such Deployment, it is on its way out, or what is asked cannot make sense as things stand.
     pub async fn ask(&self, key: &ObjectKey, asked: Asked) -> Result<Option<ControlRequest>, PeopleError> {
         let verb = asked.verb;
+        let length = asked.reason.as_ref().map_or(0, |reason| reason.chars().count());
+        if length > limits::LONGEST_REASON {
+            let most = limits::LONGEST_REASON;
+            return Err(PeopleError::Refused(format!(
+                "a reason of {length} characters is too long; the most is {most}"
+            )));
+        }
         let object = ObjectRef::new(Kind::Deployment, key.clone());
         let stored = self.existing(&object).await?.value;
         if stored.is_deleting() {

@@ -1,6 +1,6 @@
 //! Why something that a person asked of the store was not done.
 
-use helium_crds::ObjectKey;
+use helium_crds::{ObjectKey, limits};
 
 use super::manifest::ObjectRef;
 
@@ -127,8 +127,8 @@ pub enum PeopleError {
         /// How many instances are wanted.
         wanted: u32,
     },
-    /// The object is too large for one value of Consul.
-    #[error("{object} is {size} bytes; the most is {limit}")]
+    /// The object is too large: what follows from it would not fit into Consul.
+    #[error("{object} is too large: {}", limits::too_large(*size, *limit))]
     TooLarge {
         /// The object.
         object: ObjectRef,

@@ -3,6 +3,7 @@
 mod defects;
 mod preview;
 mod seeds;
+mod size;
 mod stories;
 
 /// Worlds are made of small allocations, on all cores at once.
