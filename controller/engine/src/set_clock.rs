@@ -53,9 +53,9 @@ pub(crate) fn begin_anew(
 /// Whether a rollout goes on when something has been so for long enough, without anybody's word.
 fn moves_by_time(rollout: &Rollout) -> bool {
     let under_way = match rollout.stage {
-        Stage::Promoting | Stage::RollingBack => true,
+        Stage::Promoting | Stage::Baking | Stage::RollingBack => true,
         Stage::Steps => match step(rollout).map(|step| &step.kind) {
-            Some(StepKind::SetWeight(_) | StepKind::SetReplicas(_)) | None => true,
+            Some(StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_)) | None => true,
             Some(_) => waits_for_time(rollout),
         },
         Stage::Aborted | Stage::RollbackFailed => false,
@@ -63,13 +63,20 @@ fn moves_by_time(rollout: &Rollout) -> bool {
     under_way && rollout.hold.is_none()
 }
 
-/// Whether the present step is over, or has failed, after a time.
+/// Whether the present step, or the bake, is over, or has failed, after a time.
 fn waits_for_time(rollout: &Rollout) -> bool {
+    if rollout.stage == Stage::Baking {
+        return true;
+    }
     let Some(step) = step(rollout).filter(|_| rollout.stage == Stage::Steps) else { return false };
     let by_kind = match &step.kind {
         StepKind::Pause(Pause { duration, promote_after }) => duration.is_some() || promote_after.is_some(),
         StepKind::Gate(gate) => gate.timeout.is_some(),
-        StepKind::SetWeight(_) | StepKind::SetReplicas(_) | StepKind::Soak(_) | StepKind::Analysis(_) => false,
+        StepKind::Preview(_)
+        | StepKind::SetWeight(_)
+        | StepKind::SetReplicas(_)
+        | StepKind::Soak(_)
+        | StepKind::Analysis(_) => false,
     };
     by_kind || step.soak().is_some() || step.deadline.is_some()
 }
@@ -137,7 +144,9 @@ mod tests {
             ("steps", &json!({"setWeight": "25%", "soak": "1h"}), &free, "13:00", "13:00"),
             ("steps", &json!({"pause": {"duration": "1h"}}), &free, "13:00", "13:00"),
             ("steps", &json!({"setWeight": "25%"}), &free, "10:00", "13:00"),
+            ("steps", &json!({"preview": 1}), &free, "10:00", "13:00"),
             ("promoting", &soak, &free, "10:00", "13:00"),
+            ("baking", &soak, &free, "13:00", "13:00"),
             ("steps", &json!({"pause": {}}), &free, "10:00", "10:00"),
             ("steps", &soak, &held, "10:00", "10:00"),
             ("aborted", &soak, &free, "10:00", "10:00"),

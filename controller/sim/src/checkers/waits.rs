@@ -121,7 +121,9 @@ impl Checkers {
         let canary = commit.before.canary.as_ref().filter(|canary| !canary.is_deleting());
         let known = self.waits.0.get(&(commit.object.clone(), baked.id.clone())).copied();
         let wait = known.map(|(_, wait)| wait).filter(|wait| wait.stamp == wait_began(baked));
-        let (Some(canary), Some(wait)) = (canary.filter(|_| evidence::ends_by_itself(commit, baked)), wait) else { return };
+        let (Some(canary), Some(wait)) = (canary.filter(|_| evidence::ends_by_itself(commit, baked)), wait) else {
+            return;
+        };
         if let Some(lacks) = wait.lacks(canary.spec.bake().as_signed(), commit.net.wall(), clock) {
             self.fail("S15", format!("{}: {} is through its bake {lacks:#} too early", commit.object, baked.version));
         }
@@ -187,7 +189,8 @@ fn step(rollout: &Rollout) -> Option<&Step> {
 
 /// Since when the present step waits: that of a weight since it was reached.
 fn wait_began(rollout: &Rollout) -> Timestamp {
-    let weighs = |step: &Step| matches!(step.kind, StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_));
+    let weighs =
+        |step: &Step| matches!(step.kind, StepKind::Preview(_) | StepKind::SetWeight(_) | StepKind::SetReplicas(_));
     rollout.ramped_at.filter(|_| step(rollout).is_some_and(weighs)).unwrap_or(rollout.step_started_at)
 }
 
