@@ -13,7 +13,13 @@ use helium_crds::{
 use helium_planner::{Action, Plan};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::records::{Held, KnownEvents, Raw, Slot};
+use crate::{
+    batch::MAX_TXN_BYTES,
+    records::{Held, KnownEvents, Raw, Slot},
+};
+
+/// The largest status, in bytes. Twenty metrics that cannot be read, with ten long reasons each, are more than a transaction takes.
+const MOST_STATUS: usize = MAX_TXN_BYTES - 8 * 1024;
 
 /// One key to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,7 +149,23 @@ fn assignment_slot(node: &NodeName, id: &InstanceId) -> Slot {
 }
 
 fn status_write(status: &DeploymentStatus, held: &Held) -> Result<Option<Write>, DraftError> {
-    change(Slot::Status, status, held.status.as_ref())
+    let write = change(Slot::Status, status, held.status.as_ref())?;
+    match &write {
+        Some(Write { value: Some(value), .. }) if value.len() > MOST_STATUS => {
+            change(Slot::Status, &without_old_samples(status), held.status.as_ref())
+        }
+        _ => Ok(write),
+    }
+}
+
+/// A status whose metrics have only their last sample. All others are for people to read: what they counted for is kept in numbers.
+fn without_old_samples(status: &DeploymentStatus) -> DeploymentStatus {
+    let mut status = status.clone();
+    let metrics = status.rollout.iter_mut().flat_map(|rollout| rollout.analysis.metrics.values_mut());
+    for metric in metrics {
+        metric.samples.drain(..metric.samples.len().saturating_sub(1));
+    }
+    status
 }
 
 fn events_write(events: &[Event], held: &Held) -> Result<Option<Write>, DraftError> {
@@ -197,4 +219,47 @@ pub fn waits_for_place(status: &DeploymentStatus) -> bool {
 /// What people see of an object's key in messages: `deployment/hello`.
 pub fn display(object: &ObjectKey) -> String {
     format!("deployment/{object}")
+}
+
+#[cfg(test)]
+mod tests {
+    use helium_crds::{Kind, limits};
+    use serde_json::json;
+
+    use super::*;
+
+    /// A status with the steps of the largest Canary, and as many words about as many metrics as there may be.
+    fn wordy(samples: usize) -> DeploymentStatus {
+        let at = "2026-01-01T10:00:00Z";
+        let url = format!("https://gate/{}", "x".repeat(limits::most_bytes(Kind::Canary) / 100 - 100));
+        let steps = vec![json!({"gate": {"webhook": {"url": url}, "interval": "10s", "onTimeout": "abort"}}); 100];
+        let error = json!({"is": "error", "why": "é".repeat(400)});
+        let sample =
+            json!({"at": at, "canary": error, "stable": error, "verdict": "inconclusive", "why": "é".repeat(400)});
+        let metric = json!({"query": "x".repeat(4096), "samples": vec![sample; samples]});
+        let metrics: serde_json::Map<_, _> =
+            (0..20).map(|number| (format!("metric-{number}"), metric.clone())).collect();
+        let version = json!({"version": "2", "revision": "r1-00"});
+        let status = json!({
+            "uid": "u", "observedGeneration": 1, "phase": "Progressing", "reason": "CanaryStep", "message": "",
+            "wanted": 4, "healthy": 4, "current": version, "nextOrdinal": 5, "nextRevision": 3,
+            "rollout": {
+                "id": "r", "revision": "r1-00", "version": "2", "kind": "canary", "stage": "steps", "steps": steps,
+                "stepStartedAt": at, "startedAt": at, "progressAt": at, "analysis": {"metrics": metrics},
+            },
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    #[test]
+    fn a_status_with_more_words_than_a_transaction_takes_leaves_old_samples_out() {
+        for (samples, kept) in [(1, 1), (10, 1)] {
+            let write = status_write(&wordy(samples), &Held::default()).unwrap().unwrap();
+            let value = write.value.unwrap();
+            assert!(value.len() <= MOST_STATUS, "{} bytes", value.len());
+            let status: DeploymentStatus = serde_json::from_slice(&value).unwrap();
+            let metrics = status.rollout.unwrap().analysis.metrics;
+            assert!(metrics.len() == 20 && metrics.values().all(|metric| metric.samples.len() == kept));
+        }
+    }
 }

@@ -11,8 +11,10 @@ pub(crate) enum Sort {
     Health,
     /// Any other read.
     Read,
-    /// A write, with its operations if it is a transaction.
+    /// A write of so many keys.
     Write(usize),
+    /// Anything else that is told: heartbeats, sessions, registrations.
+    Told,
 }
 
 /// The requests of somebody.
@@ -24,21 +26,38 @@ pub struct Tally {
     pub health: u64,
     /// All other reads.
     pub reads: u64,
-    /// Writes.
+    /// Writes of keys.
     pub writes: u64,
-    /// The most operations in one transaction.
+    /// What else was told: heartbeats, sessions, registrations.
+    pub told: u64,
+    /// The most operations in one of the writes.
     pub most_ops: usize,
     /// Those that were refused for their size.
     pub too_large: u64,
 }
 
 impl Tally {
+    /// How many of each sort there were since then; the most operations are those of all time.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            long_polls: self.long_polls - before.long_polls,
+            health: self.health - before.health,
+            reads: self.reads - before.reads,
+            writes: self.writes - before.writes,
+            told: self.told - before.told,
+            most_ops: self.most_ops,
+            too_large: self.too_large - before.too_large,
+        }
+    }
+
     /// Counts a request, and what was answered.
     pub(crate) fn count(&mut self, sort: Sort, answer: Option<StatusCode>) {
         match sort {
             Sort::LongPoll => self.long_polls += 1,
             Sort::Health => self.health += 1,
             Sort::Read => self.reads += 1,
+            Sort::Told => self.told += 1,
             Sort::Write(ops) => {
                 self.writes += 1;
                 self.most_ops = self.most_ops.max(ops);

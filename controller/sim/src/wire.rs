@@ -383,7 +383,8 @@ impl Sending {
     /// What it counts as.
     fn sort(&self) -> Sort {
         if self.is_write() {
-            return Sort::Write(ops::of_request(&self.method, &self.path, self.request.body()).ops.len());
+            let ops = ops::of_request(&self.method, &self.path, self.request.body()).ops.len();
+            return if ops > 0 { Sort::Write(ops) } else { Sort::Told };
         }
         match () {
             () if self.long_poll => Sort::LongPoll,

@@ -202,3 +202,29 @@ fn period(rollout: &Rollout) -> Option<SignedDuration> {
         _ => step.soak().map(Period::as_signed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Actor;
+
+    #[test]
+    fn a_wait_may_lack_a_twentieth_and_by_how_much_the_clock_of_the_next_leader_is_ahead() {
+        let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let seconds = SignedDuration::from_secs;
+        let stand = |life, ahead| Stand { life: (Actor::Controller(0), life), ahead: seconds(ahead) };
+        for (noted_by, taken_by, waited, lacks) in [
+            (stand(1, 0), stand(1, 0), 95, None),
+            (stand(1, 0), stand(1, 0), 90, Some(10)),
+            // Noted by a clock that was 50 s ahead, it is no longer ago than it was.
+            (stand(1, 50), stand(1, 50), 90, Some(10)),
+            (stand(1, 0), stand(1, 60), 40, Some(60)),
+            (stand(1, 0), stand(2, 60), 40, None),
+            (stand(1, 0), stand(2, -60), 40, Some(60)),
+        ] {
+            let noted = Noted::new(noon + noted_by.ahead, noted_by);
+            let found = noted.lacks(seconds(100), noon + seconds(waited), taken_by);
+            assert_eq!(found, lacks.map(seconds), "{noted_by:?} {taken_by:?} {waited}");
+        }
+    }
+}

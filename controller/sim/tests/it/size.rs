@@ -9,7 +9,8 @@ use helium_crds::{AnyObject, DeploymentStatus, Kind, ObjectKey, Phase, keys::Key
 use helium_engine::people::{People, PeopleError};
 use helium_sim::{
     specs::{self, Wish},
-    truth::Truth,
+    tally::Tally,
+    truth::{self, Truth},
     wire::Actor,
     world::{Setup, World},
 };
@@ -19,10 +20,10 @@ use serde_json::{Value, json};
 const MAX_VALUE: usize = 512 * 1024;
 const MAX_OPS: usize = 64;
 
-fn in_a_world<F: Future>(setup: Setup, story: impl FnOnce(Arc<World>) -> F) -> F::Output {
+fn in_a_world<F: Future>(setup: &Setup, story: impl FnOnce(Arc<World>) -> F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let world = World::make(&setup).await;
+        let world = World::make(setup).await;
         tokio::time::sleep(Duration::from_secs(3)).await;
         world.people(0).initialise().await.unwrap();
         story(world).await
@@ -47,13 +48,11 @@ async fn until_healthy(world: &World, version: &str) {
 /// Waits until the status of `web` is so.
 async fn until(world: &World, is_so: impl Fn(&DeploymentStatus) -> bool) {
     let status = || Truth::of(&world.net.server.state(), &web()).status;
-    for _ in 0..600 {
+    let end = world.net.now() + Duration::from_mins(5);
+    while !status().as_ref().is_some_and(&is_so) {
+        assert!(world.net.now() < end, "{:?}\n{}", status(), world.net.trace().last(12).join("\n"));
         tokio::time::sleep(Duration::from_millis(500)).await;
-        if status().as_ref().is_some_and(&is_so) {
-            return;
-        }
     }
-    panic!("after 5 minutes: {:?}\n{}", status(), world.net.trace().last(12).join("\n"));
 }
 
 fn check_limits(world: &World) {
@@ -74,7 +73,7 @@ async fn of_size(people: &People, version: &str, bytes: usize) -> AnyObject {
 
 #[test]
 fn a_spec_as_large_as_may_be_is_rolled_out_and_back() {
-    in_a_world(Setup::calm(7, 3, 1), |world| async move {
+    in_a_world(&Setup::calm(7, 3, 1), |world| async move {
         let (people, most) = (world.people(0), limits::most_bytes(Kind::Deployment));
         let steps = json!([{"setWeight": "34%"}, {"soak": "3s"}]);
         people.apply(&[of_size(&people, "1", most).await]).await.unwrap();
@@ -94,7 +93,7 @@ fn a_spec_as_large_as_may_be_is_rolled_out_and_back() {
 
 #[test]
 fn what_is_larger_is_refused_with_all_that_came_with_it() {
-    in_a_world(Setup::calm(7, 3, 1), |world| async move {
+    in_a_world(&Setup::calm(7, 3, 1), |world| async move {
         let (people, most) = (world.people(0), limits::most_bytes(Kind::Deployment));
         let other = Wish::new("api", "1", 1).object().unwrap();
         let (index, beyond) = (world.net.server.index(), of_size(&people, "1", most + 1).await);
@@ -113,7 +112,7 @@ fn what_is_larger_is_refused_with_all_that_came_with_it() {
 
 #[test]
 fn what_somebody_has_put_there_by_hand_and_is_too_large_is_called_so_and_what_runs_runs_on() {
-    in_a_world(Setup::calm(7, 3, 1), |world| async move {
+    in_a_world(&Setup::calm(7, 3, 1), |world| async move {
         let people = world.people(0);
         people.apply(&[large("1", 10)]).await.unwrap();
         until_healthy(&world, "1").await;
@@ -133,4 +132,100 @@ fn what_somebody_has_put_there_by_hand_and_is_too_large_is_called_so_and_what_ru
         assert_eq!((running, Truth::of(&world.net.server.state(), &web()).status.unwrap().next_ordinal), (3, 4));
         check_limits(&world);
     });
+}
+
+/// So many Deployments.
+const MANY: usize = 5000;
+
+/// A Deployment of one instance that is healthy while it runs: what Consul's checks cost is not looked at here.
+fn small(name: &str, version: &str) -> AnyObject {
+    let object = json!({
+        "apiVersion": "helium.dev/v1",
+        "kind": "Deployment",
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {
+            "replicas": 1,
+            "template": {"version": version, "exec": {"command": ["serve"]}},
+            "minHealthyTime": "5s"
+        }
+    });
+    AnyObject::from_json(object.to_string().as_bytes()).unwrap()
+}
+
+/// How many of the Deployments with these names are healthy at a version.
+fn healthy(world: &World, names: &[String], version: &str) -> usize {
+    let state = world.net.server.state();
+    let is_so = |name: &&String| {
+        let key = Keys::default().status(Kind::Deployment, &ObjectKey::new("default", name.as_str()));
+        let status: Option<DeploymentStatus> = truth::value(&state, &key);
+        let stable = |status: &DeploymentStatus| status.stable.as_ref().is_some_and(|stable| stable.version == version);
+        status.is_some_and(|status| status.phase == Phase::Healthy && stable(&status))
+    };
+    names.iter().filter(is_so).count()
+}
+
+/// Waits until all of these are healthy at a version.
+async fn until_all(world: &World, names: &[String], version: &str) {
+    let begun = world.net.now();
+    while healthy(world, names, version) < names.len() {
+        let took = world.net.now().saturating_sub(begun);
+        assert!(took < Duration::from_mins(3), "{} of {}", healthy(world, names, version), names.len());
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// What a controller and a person ask for while something goes on.
+async fn asked_during(world: &World, work: impl Future<Output = ()>) -> (Tally, Tally) {
+    let tallies = || [Actor::Controller(0), Actor::User(0)].map(|actor| world.net.tally(actor));
+    let [controller, person] = tallies();
+    work.await;
+    let [controller_after, person_after] = tallies();
+    (controller_after.since(&controller), person_after.since(&person))
+}
+
+/// What it costs that so many Deployments are made, that nothing happens, and that one of them is updated.
+struct Costs {
+    made: Tally,
+    rest: Tally,
+    update: Tally,
+    /// The update again, for the person.
+    asked: Tally,
+}
+
+/// The catalog's sweep, which reads each service once a minute, has just been through when the update begins, so that it is not counted.
+fn costs(many: usize) -> Costs {
+    let setup = Setup { watched: false, ..Setup::calm(7, 5, 1) };
+    in_a_world(&setup, |world| async move {
+        let people = world.people(0);
+        let names: Vec<String> = (0..many).map(|number| format!("web-{number}")).collect();
+        let objects: Vec<AnyObject> = names.iter().map(|name| small(name, "1")).collect();
+        let whole = async {
+            people.apply(&objects).await.unwrap();
+            until_all(&world, &names, "1").await;
+        };
+        let (made, _) = asked_during(&world, whole).await;
+        let (rest, _) = asked_during(&world, tokio::time::sleep(Duration::from_secs(5))).await;
+        let update = async {
+            people.apply(&[small("web-1", "2")]).await.unwrap();
+            until_all(&world, &names[1..2], "2").await;
+        };
+        let (update, asked) = asked_during(&world, update).await;
+        assert_eq!(healthy(&world, &names, "1"), many - 1);
+        check_limits(&world);
+        Costs { made, rest, update, asked }
+    })
+}
+
+#[test]
+fn one_of_five_thousand_is_updated_by_as_many_requests_as_one_of_three() {
+    let (few, many) = (costs(3), costs(MANY));
+    let all = u64::try_from(MANY).unwrap();
+    assert!(many.made.writes <= 2 * all && many.made.health <= 5 * all, "{:?}", many.made);
+    assert!(many.made.reads <= few.made.reads + 100, "no read for each object: {:?}", many.made);
+    assert_eq!(many.rest.writes, 0, "{:?}", many.rest);
+    let (one, other) = (many.update, few.update);
+    assert!(one.writes <= other.writes + 2 && one.health <= other.health + 20, "{one:?} {other:?}");
+    // A resync, once a minute, reads each shard once: it may fall into this.
+    assert!(one.reads <= other.reads + 100 && one.long_polls <= other.long_polls + 60, "{one:?} {other:?}");
+    assert_eq!((many.asked.reads, many.asked.writes), (few.asked.reads, few.asked.writes));
 }
