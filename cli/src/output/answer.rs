@@ -30,10 +30,10 @@ pub(crate) fn happened(
             None => format!(" {done}: {}", after.message),
         },
         (Verb::Restart, _) => format!(" restarts: every instance is replaced, {} in all", after.wanted),
-        (_, None) => format!(" {done}"),
+        (_, None) | (Verb::Pause | Verb::Lock, Some(Rollout { hold: None, .. })) => format!(" {done}"),
         (Verb::Abort, Some(rollout)) => format!(" {done}: {}", given_up(rollout, after)),
         (Verb::Retry, Some(rollout)) => format!(" {done}: {}", standing(rollout)),
-        (Verb::Pause | Verb::Lock, Some(rollout)) if rollout.hold.is_some() => {
+        (Verb::Pause | Verb::Lock, Some(rollout)) => {
             format!(" {done}: {} stays{}", rollout.version, place(rollout))
         }
         (Verb::Resume | Verb::Unlock, Some(rollout)) => match &rollout.hold {
@@ -43,7 +43,6 @@ pub(crate) fn happened(
                 format!(" {done}, and {} is held all the same{why}", rollout.version)
             }
         },
-        (Verb::Pause | Verb::Lock, Some(_)) => format!(" {done}"),
     }
 }
 

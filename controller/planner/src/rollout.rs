@@ -153,9 +153,11 @@ pub(crate) fn refused_weight(draft: &Draft<'_>) -> Option<Percent> {
     steps::impossible_weight(draft).filter(|_| tried && draft.stable() != Some(target))
 }
 
-/// Notes that the count has changed under a hold: it is followed from then on.
+/// Notes that the count has changed under a hold, or that a hold began before a lower one was followed: it is followed from then on.
 pub(crate) fn note_rescale(draft: &mut Draft<'_>) {
     let changed = draft.world.status.is_some() && draft.status.wanted != draft.wanted;
+    let serving = crate::census::count(draft.census().live().filter(|member| !member.is_standby()));
+    let changed = changed || serving > draft.budget().ceiling();
     if let Some(hold) = draft.rollout_mut().and_then(|rollout| rollout.hold.as_mut()) {
         hold.rescaled |= changed;
     }

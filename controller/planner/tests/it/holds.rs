@@ -1,12 +1,13 @@
 //! A count that changes under a hold: it is followed, and the rollout comes no further by it.
 
 use helium_crds::{
+    NodeName,
     control::Verb,
     deployment::{OnFailure, Recreate, Strategy},
     status::{Reason, Stage},
 };
 
-use crate::model::{Model, open_pause, weight};
+use crate::model::{Model, NODE, open_pause, weight};
 
 fn live(model: &Model) -> (u32, u32) {
     (model.live("v1"), model.live("v2"))
@@ -166,4 +167,21 @@ fn a_hold_without_a_new_count_moves_nothing_and_survives_becoming_a_failures() {
     model.wipe_one("v2");
     model.run(20);
     assert_eq!(live(&model), (6, 2), "the weight at the new count holds under either hold");
+}
+
+#[test]
+fn a_hold_that_begins_before_a_lower_count_was_followed_follows_it() {
+    let mut model = Model::new(6, 1, 0).settled();
+    model.apply_version("v2");
+    model.run_until(60, |model| live(model) == (0, 6) || live(model) == (1, 6));
+    // Nothing can be seen, so that nothing is chosen to stop.
+    model.fleet.nodes.get_mut(&NodeName::new(NODE)).unwrap().alive = false;
+    model.scale(2);
+    model.run(2);
+    model.ask(Verb::Pause);
+    model.run(2);
+    assert_eq!(model.reason(), Reason::PausedByPerson);
+    model.fleet.nodes.get_mut(&NodeName::new(NODE)).unwrap().alive = true;
+    model.run_until(30, |model| model.total() <= 3);
+    assert_eq!(model.reason(), Reason::PausedByPerson);
 }
