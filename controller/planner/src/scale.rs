@@ -139,7 +139,6 @@ pub(crate) fn moves(
         if member.is_standby() { present.standby.push(member) } else { present.serving.push(member) }
     }
     let mut moves = Moves::default();
-    create(census, &live, targets, budget, first, &mut moves);
     let (mut surplus, mut unwanted) = (Vec::new(), Vec::new());
     for (group, present) in &live {
         let share = targets.get(group).copied().unwrap_or_default();
@@ -147,6 +146,7 @@ pub(crate) fn moves(
         surplus.extend(serving);
         unwanted.extend(standby);
     }
+    create(census, &live, targets, budget, first, &mut moves);
     take_out(world, census, surplus, budget, &mut moves);
     stop_standby(world, census, unwanted, budget, &mut moves);
     if moves.held_by_availability {
@@ -242,7 +242,9 @@ fn create(
     let taking = |standby: bool| {
         count(census.members.values().filter(|member| member.takes_room() && member.is_standby() == standby))
     };
-    let mut room = budget.ceiling().saturating_sub(taking(false));
+    // What is let serve by the same plan takes its room first.
+    let exposed = count(moves.expose.iter());
+    let mut room = budget.ceiling().saturating_sub(taking(false) + exposed);
     let mut standby_room = standby_places(live, targets).saturating_sub(taking(true));
     let mut groups: Vec<(&Group, Share)> = targets.iter().map(|(group, &share)| (group, share)).collect();
     groups.sort_by_key(|(group, _)| first != Some(&group.revision));

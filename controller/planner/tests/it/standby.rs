@@ -312,3 +312,16 @@ fn what_was_switched_away_from_runs_on_until_everybody_has_noticed() {
     model.run_until(10, |model| model.live("v2") == 0);
     assert!(model.world.now.duration_since(noticed) >= seconds(2));
 }
+
+#[test]
+fn what_is_let_serve_takes_its_room_before_anything_is_made() {
+    let mut model = begun(json!({"steps": [{"setWeight": "50%"}, {"pause": {}}], "scaleDownDelay": "10m"}));
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+    assert_eq!(counts(&model), [2, 2, 2, 0]);
+    model.scale(6);
+    model.ask(Verb::Abort);
+    model.reconcile();
+    let serving = model.live("v1") + model.live("v2") - model.standby("v1") - model.standby("v2");
+    assert!(serving <= 7, "{serving} serve, or are made to, where 7 may");
+    model.run_until(60, |model| counts(model) == [6, 0, 0, 0]);
+}
