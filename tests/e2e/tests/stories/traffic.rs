@@ -149,7 +149,8 @@ fn at_every_step_requests_are_split_as_instances_are_and_none_fails_through_prom
 #[test]
 fn a_switch_and_its_way_back_change_who_answers_all_at_once_and_no_request_fails() {
     let web = |version: &str| {
-        deployment("web", version, 3, "") + &switch("web", "{}", "  autoPromote: false\n  scaleDownDelay: 10m\n")
+        deployment("web", version, 3, "  drain: 5s\n")
+            + &switch("web", "{}", "  autoPromote: false\n  scaleDownDelay: 10m\n")
     };
     let served = Served::of(&web("1"));
     let load = Load::on(&served.haproxy.http());
@@ -185,7 +186,7 @@ fn a_switch_and_its_way_back_change_who_answers_all_at_once_and_no_request_fails
 
 #[test]
 fn where_instances_drain_not_even_a_request_fails_that_may_not_be_asked_twice() {
-    let web = |version: &str| deployment("web", version, 3, "  drain: 1s\n");
+    let web = |version: &str| deployment("web", version, 3, "  drain: 3s\n");
     let served = Served::of(&web("1"));
     let load = Load::of_posts_on(&served.haproxy.http());
     for version in ["2", "3", "4"] {
