@@ -2,7 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus,
-    status::{HoldKind, MetricState, Rollout, RolloutKind, Stage, Verdict, VersionStatus},
+    status::{HoldKind, MetricState, Rollout, RolloutKind, Verdict, VersionStatus},
 };
 use helium_engine::people::read::InstanceView;
 use jiff::Timestamp;
@@ -77,7 +77,7 @@ fn limb(head: String, leaves: impl Iterator<Item = String>) -> Limb {
 /// What is done, where it is, and what is still to come.
 fn steps(rollout: &Rollout, now: Timestamp) -> Limb {
     let present = rollout.step as usize;
-    let ended = !matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking);
+    let ended = !rollout.stage.is_under_way();
     let reached = rollout.abort.as_ref().map_or(present, |abort| abort.step as usize);
     let leaves = rollout.steps.iter().enumerate().map(|(place, step)| {
         let (mark, tone) = match place {

@@ -107,7 +107,7 @@ fn no_place(refusal: NoPlace, instances: u32) -> WaitingOn {
 fn expose(draft: &mut Draft<'_>, moves: &Moves, touched: &mut Touched) {
     let mut exposed: BTreeMap<String, u32> = BTreeMap::new();
     for id in &moves.expose {
-        let Some((instance, assignment)) = on_standby(draft, id, false) else { continue };
+        let Some((instance, assignment)) = on_standby(draft, draft.census(), id, false) else { continue };
         *exposed.entry(instance.version.clone()).or_default() += 1;
         touched.insert(id.clone(), Action::Expose(Box::new(instance), Box::new(assignment)));
     }
@@ -194,13 +194,19 @@ fn mended(draft: &Draft<'_>, member: &Member) -> Option<Action> {
     let mut instance = member.instance.clone();
     instance.role = records::role_of(draft, &instance.revision, member.is_standby());
     let stored = fleet.assignments.get(&instance.id);
-    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
-    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    let assignment = assignment_of(draft, &instance)?;
     let recorded = fleet.instances.contains_key(&instance.id);
     if stored != Some(&assignment) || !recorded {
         return Some(Action::Restore(Box::new(instance), Box::new(assignment)));
     }
     (member.noted || instance != member.instance).then(|| Action::Note(Box::new(instance)))
+}
+
+/// The assignment that an instance should have: of the template that it has already, whatever the history holds since.
+fn assignment_of(draft: &Draft<'_>, instance: &Instance) -> Option<Assignment> {
+    let stored = draft.fleet.get().assignments.get(&instance.id).map(|stored| stored.template.clone());
+    let template = stored.or_else(|| template_of(draft, &instance.revision))?;
+    Some(records::assignment_for(&draft.world.deployment, instance, &template))
 }
 
 /// Writes record and assignment again if one of them is gone: without an assignment no agent ever stops an instance.
@@ -212,20 +218,17 @@ pub(crate) fn made_whole(draft: &Draft<'_>, member: &Member) -> Option<Action> {
 
 /// Takes an instance out of service without stopping it. Like a stop it asks for a census that can be trusted: somebody serves less.
 fn withdraw(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId) -> Option<Action> {
-    census.get().members.get(id)?;
-    let (instance, assignment) = on_standby(draft, id, true)?;
+    let (instance, assignment) = on_standby(draft, census.get(), id, true)?;
     Some(Action::Withdraw(Box::new(instance), Box::new(assignment)))
 }
 
 /// Record and assignment of an instance that is to be on standby, or to serve.
-fn on_standby(draft: &Draft<'_>, id: &InstanceId, standby: bool) -> Option<(Instance, Assignment)> {
-    let member = draft.census().members.get(id)?;
+fn on_standby(draft: &Draft<'_>, census: &Census, id: &InstanceId, standby: bool) -> Option<(Instance, Assignment)> {
+    let member = census.members.get(id)?;
     let role = records::role_of(draft, &member.instance.revision, standby);
     let serves_since = (!standby).then(|| draft.now());
     let instance = Instance { role, serves_since, ..member.instance.clone() };
-    let stored = draft.fleet.get().assignments.get(id);
-    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
-    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    let assignment = assignment_of(draft, &instance)?;
     Some((instance, assignment))
 }
 
@@ -253,9 +256,7 @@ pub(crate) fn deleted(draft: &Draft<'_>, census: &Trusted<Census>, id: &Instance
 fn stop(draft: &Draft<'_>, census: &Trusted<Census>, id: &InstanceId, cause: StopCause) -> Option<Action> {
     let member = census.get().members.get(id)?;
     let instance = Instance { desired: Desired::Stop, ..member.instance.clone() };
-    let stored = draft.fleet.get().assignments.get(id);
-    let template = stored.map(|stored| stored.template.clone()).or_else(|| template_of(draft, &instance.revision))?;
-    let assignment = records::assignment_for(&draft.world.deployment, &instance, &template);
+    let assignment = assignment_of(draft, &instance)?;
     Some(Action::Stop(Box::new(instance), Box::new(assignment), cause))
 }
 

@@ -70,7 +70,7 @@ fn carry_out(draft: &mut Draft<'_>, request: &ControlRequest) -> Result<(), Stri
     }
     let rollout = draft.status.rollout.as_ref().ok_or("no rollout is under way")?;
     let stage = rollout.stage;
-    let under_way = matches!(stage, Stage::Steps | Stage::Promoting | Stage::Baking);
+    let under_way = stage.is_under_way();
     match request.verb {
         Verb::Promote | Verb::PromoteFull | Verb::Skip | Verb::Pause if !under_way => Err(over(rollout)),
         Verb::Promote | Verb::PromoteFull | Verb::Skip if may_not(rollout).is_some() => {

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 
 use crate::{
     analysis, bake,
-    census::{Member, State},
+    census::{Member, State, count},
     draft::Draft,
     edits, history, progress, steps,
 };
@@ -156,7 +156,7 @@ pub(crate) fn refused_weight(draft: &Draft<'_>) -> Option<Percent> {
 /// Notes that the count has changed under a hold, or that a hold began before a lower one was followed: it is followed from then on.
 pub(crate) fn note_rescale(draft: &mut Draft<'_>) {
     let changed = draft.world.status.is_some() && draft.status.wanted != draft.wanted;
-    let serving = crate::census::count(draft.census().live().filter(|member| !member.is_standby()));
+    let serving = count(draft.census().live().filter(|member| !member.is_standby()));
     let changed = changed || serving > draft.budget().ceiling();
     if let Some(hold) = draft.rollout_mut().and_then(|rollout| rollout.hold.as_mut()) {
         hold.rescaled |= changed;
@@ -166,9 +166,7 @@ pub(crate) fn note_rescale(draft: &mut Draft<'_>) {
 /// What goes on even while the spec cannot be followed: canaries that fail are given up, and what was given up goes back. The
 /// deadline of what cannot go on stands.
 pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
-    if let Some(rollout) =
-        draft.rollout_mut().filter(|rollout| matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking))
-    {
+    if let Some(rollout) = draft.rollout_mut().filter(|rollout| rollout.stage.is_under_way()) {
         rollout.deadline_at = None;
         analysis::sample(draft);
         return analysis::take_in(draft);
@@ -354,7 +352,7 @@ fn stands_alone(draft: &Draft<'_>, revision: &RevisionId, keeps_others: bool) ->
         .members
         .values()
         .any(|member| member.takes_room() && member.instance.revision != *revision && !stays(member));
-    let live = crate::census::count(draft.census().of(revision));
+    let live = count(draft.census().of(revision));
     let wanted = draft.wanted;
     !others && live == wanted && draft.census().available(draft.world, revision) == wanted
 }

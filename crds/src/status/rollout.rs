@@ -89,6 +89,13 @@ pub enum Stage {
     RollbackFailed,
 }
 
+impl Stage {
+    /// Whether it still goes to its revision: at its steps, while it is promoted, and in the bake behind that.
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Stage::Steps | Stage::Promoting | Stage::Baking)
+    }
+}
+
 /// What share of the instances a canary should have, and what whole instances make of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -174,7 +174,7 @@ fn judge(verb: Verb, stage: Option<Stage>, locked: bool) -> Judgement {
         (Verb::Promote | Verb::PromoteFull | Verb::Skip, Some(Stage::Aborted | Stage::RollbackFailed)) => {
             Judgement::Refuse("its rollout was aborted; retry it first")
         }
-        (Verb::Retry, Some(Stage::Steps | Stage::Promoting | Stage::Baking)) => {
+        (Verb::Retry, Some(stage)) if stage.is_under_way() => {
             Judgement::Refuse("its rollout is under way and was not aborted")
         }
         _ => Judgement::Ask,

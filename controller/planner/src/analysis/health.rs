@@ -5,7 +5,7 @@
 
 use helium_crds::{
     canary::HealthAnalysis,
-    status::{AbortCause, HoldKind, RolloutKind, Stage},
+    status::{AbortCause, HoldKind, RolloutKind},
 };
 
 use crate::{
@@ -30,9 +30,7 @@ pub(crate) fn sample(draft: &mut Draft<'_>) {
     let limits = draft.canary().map_or_else(HealthAnalysis::default, |canary| canary.analysis.health);
     let watched = draft.status.rollout.as_ref().is_some_and(|rollout| {
         let failed = rollout.hold.as_ref().is_some_and(|hold| hold.kind == HoldKind::Failure);
-        rollout.kind == RolloutKind::Canary
-            && matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking)
-            && !failed
+        rollout.kind == RolloutKind::Canary && rollout.stage.is_under_way() && !failed
     });
     if !watched {
         return;

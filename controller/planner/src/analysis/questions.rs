@@ -43,8 +43,7 @@ pub(crate) fn ask(draft: &mut Draft<'_>) {
 pub(super) fn active<'d>(draft: &Draft<'d>) -> Vec<&'d Metric> {
     let (Some(canary), Some(rollout)) = (draft.canary(), draft.status.rollout.as_ref()) else { return Vec::new() };
     let failed = rollout.hold.as_ref().is_some_and(|hold| hold.kind == HoldKind::Failure);
-    let stage = matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking);
-    let watched = rollout.kind == RolloutKind::Canary && stage;
+    let watched = rollout.kind == RolloutKind::Canary && rollout.stage.is_under_way();
     if failed || !watched {
         return Vec::new();
     }

@@ -94,8 +94,7 @@ impl Checkers {
     pub(super) fn check_limits(&mut self, commit: &Commit<'_>) {
         let Some(canary) = commit.before.canary.as_ref() else { return };
         let Some(rollout) = commit.after.status.as_ref().and_then(|status| status.rollout.as_ref()) else { return };
-        let goes_on =
-            matches!(rollout.stage, Stage::Steps | Stage::Promoting | Stage::Baking) && !is_held_for_it(rollout);
+        let goes_on = rollout.stage.is_under_way() && !is_held_for_it(rollout);
         if !goes_on {
             return;
         }
