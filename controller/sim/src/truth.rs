@@ -4,11 +4,11 @@ use std::{
     any::Any,
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
-    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
-use consul_embedded::state::{Entry, State};
+use consul_embedded::state::{Entry, Node, Service, State};
 use helium_crds::{
     AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
     instance::{Assignment, Desired, Instance, InstancePhase, Report, STANDBY_CHECK, check_id, service_id},
@@ -35,7 +35,10 @@ pub struct Truth {
 }
 
 /// The bytes of a value, and what they were parsed into.
-type Parsed = (Bytes, Rc<dyn Any>);
+type Parsed = (Bytes, Arc<dyn Any + Send + Sync>);
+
+/// What a value that cannot be read was parsed into.
+struct Unreadable;
 
 thread_local! {
     /// What was parsed last under each key: most values stay the same from look to look, and parsing is what looking costs.
@@ -43,21 +46,38 @@ thread_local! {
 }
 
 /// The value under a key.
-pub fn value<T: DeserializeOwned + Clone + 'static>(state: &State, key: &str) -> Option<T> {
-    parsed(state.kv().get(key)?, |bytes| serde_json::from_slice(bytes).ok())
+pub fn value<T: DeserializeOwned + Clone + Send + Sync + 'static>(state: &State, key: &str) -> Option<T> {
+    shared(state, key).map(Arc::unwrap_or_clone)
 }
 
-fn parsed<T: Clone + 'static>(entry: &Entry, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+/// The same for who only looks: the same value is the same place in memory from look to look.
+pub fn shared<T: DeserializeOwned + Send + Sync + 'static>(state: &State, key: &str) -> Option<Arc<T>> {
+    parsed(state.kv().get(key)?, from_json)
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    serde_json::from_slice(bytes).ok()
+}
+
+fn parsed<T: Send + Sync + 'static>(entry: &Entry, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<Arc<T>> {
     let known = PARSED.with_borrow(|parsed| {
         let (bytes, value) = parsed.get(&entry.key)?;
-        if *bytes == entry.value { value.downcast_ref::<Option<T>>().cloned() } else { None }
+        // What was not written anew is not even compared.
+        let same = bytes.as_ptr() == entry.value.as_ptr() && bytes.len() == entry.value.len();
+        (same || *bytes == entry.value).then(|| Arc::clone(value))
     });
-    known.unwrap_or_else(|| {
-        let value = parse(&entry.value);
-        let kept: Rc<dyn Any> = Rc::new(value.clone());
-        PARSED.with_borrow_mut(|parsed| parsed.insert(entry.key.clone(), (entry.value.clone(), kept)));
-        value
-    })
+    match known.map(|known| (known.is::<Unreadable>(), known.downcast::<T>())) {
+        Some((_, Ok(value))) => return Some(value),
+        Some((true, _)) => return None,
+        _ => {}
+    }
+    let value = parse(&entry.value).map(Arc::new);
+    let kept: Arc<dyn Any + Send + Sync> = match &value {
+        Some(value) => Arc::clone(value) as _,
+        None => Arc::new(Unreadable),
+    };
+    PARSED.with_borrow_mut(|parsed| parsed.insert(entry.key.clone(), (entry.value.clone(), kept)));
+    value
 }
 
 /// Every object of which there is a spec.
@@ -93,7 +113,7 @@ impl Truth {
             all.insert(orphan.id.clone(), orphan);
         }
         Self {
-            deployment,
+            deployment: deployment.map(Arc::unwrap_or_clone),
             has_spec: spec.is_some(),
             canary: value(state, &keys.spec(Kind::Canary, object)),
             status: value(state, &keys.status(Kind::Deployment, object)),
@@ -126,7 +146,12 @@ impl Truth {
 
 /// The instances under a prefix.
 pub fn instances<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = Instance> + 'a {
-    state.kv().under(prefix).filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok()))
+    shared_instances(state, prefix).map(Arc::unwrap_or_clone)
+}
+
+/// The same for who only looks.
+pub fn shared_instances<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = Arc<Instance>> + 'a {
+    state.kv().under(prefix).filter_map(|entry| parsed(entry, from_json))
 }
 
 /// The record of an instance.
@@ -138,7 +163,7 @@ pub fn instance(state: &State, object: &ObjectKey, id: &InstanceId) -> Option<In
 pub fn revisions(state: &State, object: &ObjectKey) -> Vec<Revision> {
     let prefix = Keys::default().revisions(object);
     let entries = state.kv().under(&prefix);
-    entries.filter_map(|entry| parsed(entry, |bytes| serde_json::from_slice(bytes).ok())).collect()
+    entries.filter_map(|entry| parsed(entry, from_json)).map(Arc::unwrap_or_clone).collect()
 }
 
 /// Instances of which only the assignment is left, because somebody deleted the record by hand.
@@ -146,10 +171,11 @@ pub fn orphans_of(state: &State) -> impl Iterator<Item = Instance> + '_ {
     let keys = Keys::default();
     let entries = state.kv().under("helium/v1/assign/");
     entries.filter_map(move |entry| {
-        let assigned: Assignment = parsed(entry, |bytes| serde_json::from_slice(bytes).ok())?;
+        let assigned: Arc<Assignment> = parsed(entry, from_json)?;
         if state.kv().get(&keys.instance(&assigned.deployment, &assigned.id)).is_some() {
             return None;
         }
+        let assigned = Arc::unwrap_or_clone(assigned);
         let node = entry.key.rsplit('/').nth(1).map(NodeName::from)?;
         Some(Instance {
             id: assigned.id,
@@ -186,13 +212,13 @@ pub fn heartbeat(state: &State, node: &NodeName) -> bool {
 }
 
 /// What its agent says of an instance.
-pub fn report(state: &State, instance: &Instance) -> Option<Report> {
-    value(state, &Keys::default().report(&instance.node, &instance.id))
+pub fn report(state: &State, instance: &Instance) -> Option<Arc<Report>> {
+    shared(state, &Keys::default().report(&instance.node, &instance.id))
 }
 
 /// The assignment of an instance.
-pub fn assignment(state: &State, instance: &Instance) -> Option<Assignment> {
-    value(state, &Keys::default().assignment(&instance.node, &instance.id))
+pub fn assignment(state: &State, instance: &Instance) -> Option<Arc<Assignment>> {
+    shared(state, &Keys::default().assignment(&instance.node, &instance.id))
 }
 
 /// Whether an instance without an assignment still runs and is registered, with every check that it has passing.
@@ -209,14 +235,54 @@ pub fn serves_unassigned(state: &State, instance: &Instance) -> bool {
 
 /// Whether an instance is healthy by all that the store says: heartbeat, report, and every check of its assignment. One on standby may be.
 pub fn is_healthy(state: &State, instance: &Instance) -> bool {
-    let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);
-    let Some(assignment) = assignment(state, instance).filter(|_| runs && heartbeat(state, &instance.node)) else {
-        return false;
-    };
+    let Some(assignment) = runs(state, instance) else { return false };
     let id = service_id(&instance.id);
-    state.catalog().instances(&assignment.service.name).filter(|(_, service)| service.id == id).any(|(node, _)| {
-        let passing = |id: &str| state.catalog().check(&node.node, id).is_some_and(|check| check.status == "passing");
-        let there = state.catalog().check(&node.node, "serfHealth").is_none_or(|check| check.status != "critical");
-        there && assignment.template.checks.iter().all(|check| passing(&check_id(&instance.id, &check.name)))
-    })
+    let mut registered = state.catalog().instances(&assignment.service.name).filter(|(_, service)| service.id == id);
+    registered.any(|(node, _)| passes(state, instance, &assignment, node))
+}
+
+/// The assignment of an instance that its agent says to run, and whose heartbeat is there.
+fn runs(state: &State, instance: &Instance) -> Option<Arc<Assignment>> {
+    let runs = report(state, instance).is_some_and(|report| report.phase == InstancePhase::Running);
+    if runs && heartbeat(state, &instance.node) { assignment(state, instance) } else { None }
+}
+
+/// Whether every check that counts for an instance passes on the Consul node where it is registered.
+fn passes(state: &State, instance: &Instance, assignment: &Assignment, node: &Node) -> bool {
+    let passing = |id: &str| state.catalog().check(&node.node, id).is_some_and(|check| check.status == "passing");
+    let there = state.catalog().check(&node.node, "serfHealth").is_none_or(|check| check.status != "critical");
+    there && assignment.template.checks.iter().all(|check| passing(&check_id(&instance.id, &check.name)))
+}
+
+/// Every service of the catalog by its id, for who looks at many instances at once: finding each among all of its service takes as long as
+/// there are instances.
+pub struct Registered<'s> {
+    state: &'s State,
+    by_id: HashMap<&'s str, (&'s Node, &'s Service)>,
+}
+
+impl<'s> Registered<'s> {
+    /// The catalog of a state, in which no two nodes have a service of the same id.
+    pub fn of(state: &'s State) -> Self {
+        let catalog = state.catalog();
+        let on =
+            |node: &'s Node| catalog.services_of(&node.node).map(move |service| (service.id.as_str(), (node, service)));
+        Self { state, by_id: catalog.nodes().flat_map(on).collect() }
+    }
+
+    /// The service that is registered for an assignment.
+    pub fn service(&self, assignment: &Assignment) -> Option<&'s Service> {
+        self.find(&assignment.service.id, &assignment.service.name).map(|(_, service)| service)
+    }
+
+    /// The same as [`is_healthy`].
+    pub fn is_healthy(&self, instance: &Instance) -> bool {
+        let Some(assignment) = runs(self.state, instance) else { return false };
+        let found = self.find(&service_id(&instance.id), &assignment.service.name);
+        found.is_some_and(|(node, _)| passes(self.state, instance, &assignment, node))
+    }
+
+    fn find(&self, id: &str, name: &str) -> Option<(&'s Node, &'s Service)> {
+        self.by_id.get(id).copied().filter(|(_, service)| service.service == name)
+    }
 }

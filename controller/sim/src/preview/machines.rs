@@ -20,7 +20,7 @@ use super::{
     record::Recorder,
     stage::{Agent, Stage, json, register},
 };
-use crate::truth;
+use crate::truth::{self, Registered};
 
 /// What a check says that fails because it was asked for.
 const MADE_TO_FAIL: &str = "made to fail, as was asked for";
@@ -86,26 +86,34 @@ impl Machines {
     }
 
     async fn turn(&mut self) -> Result<(), Error> {
-        let state = self.server.state();
-        let mut present = BTreeSet::new();
-        for object in self.objects.clone() {
-            let instances: Vec<Instance> = truth::instances(&state, &Keys::default().instances(&object)).collect();
-            for instance in instances {
-                present.insert(instance.id.clone());
-                let Some(agent) = self.agents.get(&instance.node).cloned() else { continue };
-                if let Some(assignment) = truth::assignment(&state, &instance) {
-                    let told = Told { state: &state, agent: &agent, instance: &instance, assignment: &assignment };
-                    match assignment.desired {
-                        Desired::Run => self.keep_running(&told).await?,
-                        Desired::Stop => self.stop(&told).await?,
-                    }
-                }
+        let (present, assigned) = self.server.with_state(|state| self.look(state)).unwrap_or_default();
+        for told in assigned {
+            match told.assignment.desired {
+                Desired::Run => self.keep_running(&told).await?,
+                Desired::Stop => self.stop(&told).await?,
             }
         }
         self.forget_gone(&present).await
     }
 
-    async fn keep_running(&mut self, told: &Told<'_>) -> Result<(), Error> {
+    /// The instances that there are, and what the machines are told of them.
+    fn look(&self, state: &State) -> (BTreeSet<InstanceId>, Vec<Told>) {
+        let registered = Registered::of(state);
+        let (mut present, mut assigned) = (BTreeSet::new(), Vec::new());
+        for object in &self.objects {
+            for instance in truth::shared_instances(state, &Keys::default().instances(object)) {
+                present.insert(instance.id.clone());
+                let Some(agent) = self.agents.get(&instance.node).cloned() else { continue };
+                let Some(assignment) = truth::assignment(state, &instance) else { continue };
+                let service = registered.service(&assignment);
+                let registered = service.map(|service| service.tags == assignment.service.tags);
+                assigned.push(Told { agent, instance, assignment, registered });
+            }
+        }
+        (present, assigned)
+    }
+
+    async fn keep_running(&mut self, told: &Told) -> Result<(), Error> {
         let now = self.ports.monotonic();
         let id = &told.instance.id;
         let fails = self.recorder.fails(&told.instance.revision);
@@ -116,7 +124,7 @@ impl Machines {
             }
             Some(Standing::Starting(at)) if *at <= now => {
                 let status = if fails { CheckStatus::Critical } else { CheckStatus::Passing };
-                register(told.agent, told.assignment, Some(status)).await?;
+                register(&told.agent, &told.assignment, Some(status)).await?;
                 let standing = if fails { Standing::Failing } else { Standing::Up };
                 self.standing.insert(id.clone(), standing);
                 if fails {
@@ -128,15 +136,15 @@ impl Machines {
                 self.standing.insert(id.clone(), Standing::Failing);
                 self.fail(told).await
             }
-            Some(Standing::Up | Standing::Failing) if told.is_registered_otherwise() => {
-                register(told.agent, told.assignment, None).await
+            Some(Standing::Up | Standing::Failing) if told.registered == Some(false) => {
+                register(&told.agent, &told.assignment, None).await
             }
             Some(_) => Ok(()),
         }
     }
 
     /// Has every check of an instance fail; one without any ends.
-    async fn fail(&mut self, told: &Told<'_>) -> Result<(), Error> {
+    async fn fail(&mut self, told: &Told) -> Result<(), Error> {
         for check in &told.assignment.template.checks {
             let check = check_id(&told.instance.id, &check.name);
             told.agent.client.agent_update_ttl(&check, CheckStatus::Critical, MADE_TO_FAIL).await?;
@@ -146,7 +154,7 @@ impl Machines {
         self.say(told, phase, true).await
     }
 
-    async fn stop(&mut self, told: &Told<'_>) -> Result<(), Error> {
+    async fn stop(&mut self, told: &Told) -> Result<(), Error> {
         let now = self.ports.monotonic();
         let id = &told.instance.id;
         match self.standing.get(id) {
@@ -158,7 +166,7 @@ impl Machines {
             }
             _ => {
                 self.standing.insert(id.clone(), Standing::Stopping(now + STOP));
-                if told.registered().is_some() {
+                if told.registered.is_some() {
                     told.agent.client.agent_deregister_service(&told.assignment.service.id).await?;
                 }
                 Ok(())
@@ -166,8 +174,8 @@ impl Machines {
         }
     }
 
-    async fn say(&mut self, told: &Told<'_>, phase: InstancePhase, fails: bool) -> Result<(), Error> {
-        let instance = told.instance;
+    async fn say(&mut self, told: &Told, phase: InstancePhase, fails: bool) -> Result<(), Error> {
+        let instance = &told.instance;
         let said = |check: &helium_crds::template::Check| (check.name.clone(), MADE_TO_FAIL.to_owned());
         let failing = told.assignment.template.checks.iter().filter(|_| fails).map(said).collect();
         let report = Report {
@@ -203,24 +211,10 @@ impl Machines {
 }
 
 /// What the agent of a node is told of an instance, and what it has made of it.
-struct Told<'a> {
-    state: &'a State,
-    agent: &'a Agent,
-    instance: &'a Instance,
-    assignment: &'a Assignment,
-}
-
-impl Told<'_> {
-    fn registered(&self) -> Option<&consul_embedded::state::Service> {
-        self.state
-            .catalog()
-            .instances(&self.assignment.service.name)
-            .map(|(_, service)| service)
-            .find(|service| service.id == self.assignment.service.id)
-    }
-
-    /// Whether its service bears other tags than it should.
-    fn is_registered_otherwise(&self) -> bool {
-        self.registered().is_some_and(|service| service.tags != self.assignment.service.tags)
-    }
+struct Told {
+    agent: Agent,
+    instance: Arc<Instance>,
+    assignment: Arc<Assignment>,
+    /// Whether its service bears the tags that it should; none if it is not registered.
+    registered: Option<bool>,
 }

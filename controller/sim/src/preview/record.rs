@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -19,7 +19,10 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::outlook::{Count, Moment, Named, Outlook, StepSeen, What};
-use crate::{net::lock, truth};
+use crate::{
+    net::lock,
+    truth::{self, Registered},
+};
 
 /// Events that say what no status does.
 const TOLD: [&str; 4] = ["RolloutStarted", "RolloutSuperseded", "CanaryStepsEdited", "ManualCounts"];
@@ -47,13 +50,16 @@ pub(super) struct Recorder {
 
 /// One Deployment as it was seen last, and what has been written down of it.
 pub(super) struct Track {
+    /// The records of its instances, as they were seen last.
+    records: Vec<Arc<Instance>>,
     known: BTreeMap<InstanceId, Desired>,
     /// Those that were there when the documents were applied.
     there: BTreeSet<InstanceId>,
     total: u32,
-    last_event: Option<Event>,
+    /// The events as they were seen last.
+    events: Option<Arc<EventLog>>,
     /// The status as it was seen last.
-    pub(super) status: Option<DeploymentStatus>,
+    pub(super) status: Option<Arc<DeploymentStatus>>,
     /// The generation that an answer has to be about.
     pub(super) awaited: u64,
     /// When anything was seen to change, on the monotonic clock.
@@ -93,10 +99,10 @@ impl Recorder {
     pub(super) fn begin(&self, state: &State, objects: &BTreeMap<ObjectKey, bool>) {
         *lock(&self.begun) = Some(self.ports.now());
         let now = self.now();
+        let registered = Registered::of(state);
         for (object, track) in lock(&self.tracks).iter_mut() {
             track.see_instances(state, object, now);
-            let instances: Vec<Instance> = truth::instances(state, &Keys::default().instances(object)).collect();
-            let before = counts(state, &instances);
+            let before = counts(&registered, &track.records);
             track.there = track.known.keys().cloned().collect();
             track.draft = Some(Draft {
                 is_new: objects.get(object).copied().unwrap_or(false),
@@ -125,8 +131,9 @@ impl Recorder {
     /// Looks at what a write has changed.
     pub(super) fn look(&self, state: &State) {
         let now = self.now();
+        let registered = Registered::of(state);
         for (object, track) in lock(&self.tracks).iter_mut() {
-            track.see(state, object, now);
+            track.see(state, &registered, object, now);
             self.begin_to_fail(track, now);
         }
         self.for_machines.notify_one();
@@ -162,7 +169,7 @@ impl Recorder {
         for (object, track) in lock(&self.tracks).iter_mut() {
             let answer = track.status.clone().filter(|status| status.observed_generation >= track.awaited);
             outlooks.push(match (track.draft.take(), answer) {
-                (Some(draft), Some(end)) => Ok(draft.finish(object.clone(), track.took, end)),
+                (Some(draft), Some(end)) => Ok(draft.finish(object.clone(), track.took, Arc::unwrap_or_clone(end))),
                 _ => Err(object.clone()),
             });
         }
@@ -187,10 +194,11 @@ impl Recorder {
 impl Track {
     fn new() -> Self {
         Self {
+            records: Vec::new(),
             known: BTreeMap::new(),
             there: BTreeSet::new(),
             total: 0,
-            last_event: None,
+            events: None,
             status: None,
             awaited: 0,
             changed_at: Duration::ZERO,
@@ -222,28 +230,27 @@ impl Track {
         self.took = now.at.unwrap_or_default();
     }
 
-    fn see(&mut self, state: &State, object: &ObjectKey, now: Now) {
+    fn see(&mut self, state: &State, registered: &Registered<'_>, object: &ObjectKey, now: Now) {
         for event in self.new_events(state, object) {
             if TOLD.contains(&event.reason.as_str()) {
                 self.keep(now, What::Told(event));
             }
         }
-        let status: Option<DeploymentStatus> = truth::value(state, &Keys::default().status(Kind::Deployment, object));
+        let status: Option<Arc<DeploymentStatus>> =
+            truth::shared(state, &Keys::default().status(Kind::Deployment, object));
         if status != self.status {
             self.status.clone_from(&status);
             if let Some(status) = status {
                 self.note_step(&status, now);
-                self.keep(now, What::Status(Box::new(status)));
+                self.keep(now, What::Status(Box::new(Arc::unwrap_or_clone(status))));
             }
         }
         for what in self.see_instances(state, object, now) {
             self.keep(now, what);
         }
-        let instances: Vec<Instance> = truth::instances(state, &Keys::default().instances(object)).collect();
-        let serves =
-            |one: &&Instance| one.desired == Desired::Run && !one.role.is_standby() && truth::is_healthy(state, one);
-        let healthy = number(instances.iter().filter(serves));
         if let Some(draft) = self.draft.as_mut() {
+            let serving = |one: &&Arc<Instance>| one.desired == Desired::Run && !one.role.is_standby();
+            let healthy = number(self.records.iter().filter(serving).filter(|one| registered.is_healthy(one)));
             draft.least_healthy = draft.least_healthy.min(healthy);
             draft.greatest_total = draft.greatest_total.max(self.total);
         }
@@ -251,10 +258,27 @@ impl Track {
 
     /// Compares the instances with those that were seen last: those that are new, and those that were asked to stop since.
     fn see_instances(&mut self, state: &State, object: &ObjectKey, now: Now) -> Vec<What> {
-        let mut instances: Vec<Instance> = truth::instances(state, &Keys::default().instances(object)).collect();
-        instances.sort_by_key(ordinal);
+        let instances: Vec<Arc<Instance>> =
+            truth::shared_instances(state, &Keys::default().instances(object)).collect();
+        let news = self.compare(&instances, now);
+        self.records = instances;
+        let takes_room = |instance: &&Arc<Instance>| {
+            truth::report(state, instance).is_none_or(|report| report.phase != InstancePhase::Stopped)
+        };
+        self.total = number(self.records.iter().filter(takes_room));
+        self.stopping = self.records.iter().any(|instance| instance.desired == Desired::Stop);
+        news
+    }
+
+    fn compare(&mut self, instances: &[Arc<Instance>], now: Now) -> Vec<What> {
+        if instances.len() == self.records.len() && instances.iter().zip(&self.records).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return Vec::new();
+        }
         let (mut made, mut removed) = (Vec::new(), Vec::new());
-        for instance in &instances {
+        let mut in_order: Vec<&Arc<Instance>> = instances.iter().collect();
+        in_order.sort_by_key(|instance| ordinal(instance));
+        for instance in in_order {
             let named = || named(instance, &self.there);
             match (self.known.get(&instance.id), instance.desired) {
                 (None, Desired::Run) => made.push(What::Made(named())),
@@ -267,21 +291,17 @@ impl Track {
             self.known = known;
             self.note_change(now);
         }
-        let takes_room = |instance: &&Instance| {
-            truth::report(state, instance).is_none_or(|report| report.phase != InstancePhase::Stopped)
-        };
-        self.total = number(instances.iter().filter(takes_room));
-        self.stopping = instances.iter().any(|instance| instance.desired == Desired::Stop);
         made.extend(removed);
         made
     }
 
     fn new_events(&mut self, state: &State, object: &ObjectKey) -> Vec<Event> {
-        let log: EventLog = truth::value(state, &Keys::default().events(Kind::Deployment, object)).unwrap_or_default();
-        let seen = self.last_event.as_ref().and_then(|last| log.events.iter().rposition(|event| event == last));
-        let new = log.events.iter().skip(seen.map_or(0, |place| place + 1)).cloned().collect();
-        self.last_event = log.events.last().cloned();
-        new
+        let log: Option<Arc<EventLog>> = truth::shared(state, &Keys::default().events(Kind::Deployment, object));
+        let before = std::mem::replace(&mut self.events, log);
+        let (Some(log), false) = (&self.events, self.events == before) else { return Vec::new() };
+        let last = before.as_ref().and_then(|before| before.events.last());
+        let seen = last.and_then(|last| log.events.iter().rposition(|event| event == last));
+        log.events.iter().skip(seen.map_or(0, |place| place + 1)).cloned().collect()
     }
 
     /// Writes down which step begins, and which is over.
@@ -323,12 +343,12 @@ fn at_steps(rollout: &Rollout) -> bool {
 }
 
 /// Those that should run, by version.
-fn counts(state: &State, instances: &[Instance]) -> Vec<Count> {
+fn counts(registered: &Registered<'_>, instances: &[Arc<Instance>]) -> Vec<Count> {
     let mut counts: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
     for instance in instances.iter().filter(|instance| instance.desired == Desired::Run) {
         let count = counts.entry(&instance.version).or_default();
         count.0 += 1;
-        count.1 += u32::from(truth::is_healthy(state, instance));
+        count.1 += u32::from(registered.is_healthy(instance));
     }
     let count =
         |(version, (running, healthy)): (&str, (u32, u32))| Count { version: version.to_owned(), running, healthy };
