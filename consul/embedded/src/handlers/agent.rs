@@ -78,7 +78,7 @@ fn read(call: &Call<'_>, parts: &[&str]) -> Result<Reply, Failure> {
         })?,
         ["checks"] => call.look(|state| {
             let known = state.agent(call.node)?.checks().iter().filter(|_| sees);
-            let shown: BTreeMap<&String, Value> = known.map(|(id, own)| (id, own.check.view())).collect();
+            let shown: BTreeMap<&String, _> = known.map(|(id, own)| (id, own.check.view())).collect();
             Ok(Reply::json(&shown))
         })?,
         ["service", id] => call.look(|state| match state.agent(call.node)?.services().get(*id) {

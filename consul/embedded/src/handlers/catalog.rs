@@ -79,7 +79,7 @@ fn node(call: &Call<'_>, state: &State, name: &str) -> Page {
     let Some(node) = catalog.node(name).filter(|_| sees(call)) else {
         return page(0, Interest::NodesAndServices, &Value::Null);
     };
-    let services: BTreeMap<&str, Value> =
+    let services: BTreeMap<&str, _> =
         catalog.services_of(name).map(|service| (service.id.as_str(), service.health_view())).collect();
     let index = catalog.nodes_index().max(catalog.services_index());
     page(index, Interest::NodesAndServices, &json!({"Node": node, "Services": services}))

@@ -1,12 +1,12 @@
 //! `/v1/health/`: checks by service, node and state, and instances with their checks.
 
 use http::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::catalog::{fits_meta, page, sees, service_interest};
 use crate::call::Call;
 use crate::reply::{Failure, Page, Reply};
-use crate::state::{Check, State};
+use crate::state::{Check, Node, State};
 use crate::waiters::Interest;
 
 pub(crate) async fn handle(call: &Call<'_>) -> Result<Reply, Failure> {
@@ -41,17 +41,26 @@ fn only_passing(call: &Call<'_>) -> Result<bool, Failure> {
     }
 }
 
+/// An instance with its node and the checks that decide whether it is healthy.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Seen<'a, Service, Check> {
+    node: &'a Node,
+    service: Service,
+    checks: Vec<Check>,
+}
+
 fn service(call: &Call<'_>, state: &State, name: &str, passing: bool) -> Page {
     let catalog = state.catalog();
     let tags: Vec<&str> = call.params("tag").collect();
-    let mut seen: Vec<Value> = Vec::new();
+    let mut seen = Vec::new();
     for (node, service) in catalog.instances(name) {
         let fits =
             sees(call) && fits_meta(call, node) && tags.iter().all(|tag| service.tags.iter().any(|own| own == tag));
         let checks = catalog.checks_for(&node.node, &service.id);
         if fits && (!passing || checks.iter().all(|check| check.status == "passing")) {
-            let checks: Vec<Value> = checks.into_iter().map(Check::view).collect();
-            seen.push(json!({"Node": node, "Service": service.health_view(), "Checks": checks}));
+            let checks = checks.into_iter().map(Check::view).collect();
+            seen.push(Seen { node, service: service.health_view(), checks });
         }
     }
     page(catalog.service_index(name), service_interest(state, name), &seen)
@@ -67,7 +76,7 @@ fn in_state(call: &Call<'_>, state: &State, wanted: &str) -> Page {
 }
 
 fn checks(call: &Call<'_>, state: &State, fits: impl Fn(&Check) -> bool) -> Page {
-    let seen: Vec<Value> =
+    let seen: Vec<_> =
         state.catalog().all_checks().filter(|check| sees(call) && fits(check)).map(Check::view).collect();
     page(state.catalog().checks_index(), Interest::Checks, &seen)
 }

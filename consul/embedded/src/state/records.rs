@@ -134,21 +134,43 @@ impl Service {
     }
 
     /// As health answers show an instance.
-    pub fn health_view(&self) -> Value {
-        with(serde_json::to_value(self), json!({"Proxy": {"MeshGateway": {}, "Expose": {}}, "Connect": {}}))
+    pub fn health_view(&self) -> impl Serialize + '_ {
+        HealthView { service: self, proxy: Proxy::default(), connect: Nothing {} }
     }
 }
 
 impl Check {
     /// As Consul shows a check.
-    pub fn view(&self) -> Value {
-        with(serde_json::to_value(self), json!({"Definition": {}}))
+    pub fn view(&self) -> impl Serialize + '_ {
+        CheckView { check: self, definition: Nothing {} }
     }
 }
 
-/// A record as JSON with more fields.
-fn with(record: Result<Value, serde_json::Error>, more: Value) -> Value {
-    let (Ok(Value::Object(mut map)), Value::Object(more)) = (record, more) else { return Value::Null };
-    map.extend(more);
-    Value::Object(map)
+/// Written as it is read, without a [`Value`] in between: these are the answers that a controller reads the most, and the longest.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct HealthView<'a> {
+    #[serde(flatten)]
+    service: &'a Service,
+    proxy: Proxy,
+    connect: Nothing,
 }
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct CheckView<'a> {
+    #[serde(flatten)]
+    check: &'a Check,
+    definition: Nothing,
+}
+
+#[derive(Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Proxy {
+    mesh_gateway: Nothing,
+    expose: Nothing,
+}
+
+/// `{}`.
+#[derive(Default, Serialize)]
+struct Nothing {}
