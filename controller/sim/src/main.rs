@@ -1,5 +1,6 @@
 //! Runs seeds: `cargo run -p helium-sim -- --seeds N [--from S] [--seed S] [--defect NAME]`; or stories with a crash at every call:
-//! `--exhaust controller/sim/stories`, and also at those that leave the same behind: `--every-call`.
+//! `--exhaust controller/sim/stories`, and also at those that leave the same behind: `--every-call`; or one story, as it is told with a bug:
+//! `--story FILE --defect NAME`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line tool")]
 
@@ -11,7 +12,7 @@ use helium_sim::{
     faults::FaultKind,
     parallel,
     run::{self, Verdict},
-    trace,
+    story, trace,
 };
 
 /// Worlds are made of small allocations, on all cores at once.
@@ -35,12 +36,13 @@ struct Wanted {
     verbose: bool,
     keep_going: bool,
     exhaust: Option<String>,
+    story: Option<String>,
     every_call: bool,
 }
 
 fn main() -> ExitCode {
     match parse(std::env::args().skip(1)) {
-        Ok(wanted) => match wanted.exhaust.as_deref().map_or_else(|| go(&wanted), |path| exhaust(path, &wanted)) {
+        Ok(wanted) => match obey(&wanted) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
             Err(error) => {
@@ -50,11 +52,35 @@ fn main() -> ExitCode {
         },
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER [--every-call]] [--verbose] [--keep-going] [--aloud]"
+                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER [--every-call]] [--story FILE --defect NAME] [--verbose] [--keep-going] [--aloud]"
             );
             ExitCode::from(2)
         }
     }
+}
+
+fn obey(wanted: &Wanted) -> std::io::Result<bool> {
+    match (&wanted.exhaust, &wanted.story, wanted.defect) {
+        (Some(path), _, _) => exhaust(path, wanted),
+        (None, Some(path), Some(defect)) => tell(path, defect),
+        (None, Some(_), None) => {
+            Err(std::io::Error::other("--story needs --defect; without one, the test of the stories tells all"))
+        }
+        (None, None, _) => go(wanted),
+    }
+}
+
+/// Tells a story with a bug. True if it is caught.
+fn tell(path: &str, defect: Defect) -> std::io::Result<bool> {
+    let (output, violation) =
+        story::tell_with(&std::fs::read_to_string(path)?, defect).map_err(std::io::Error::other)?;
+    println!("{output}");
+    let caught = violation.as_ref().is_some_and(|violation| violation.checker == defect.checker());
+    match violation {
+        Some(violation) => println!("{violation}"),
+        None => println!("the defect {} was not caught", defect.name()),
+    }
+    Ok(caught)
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
@@ -71,6 +97,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
             }
             "--verbose" => wanted.verbose = true,
             "--exhaust" => wanted.exhaust = Some(value()?),
+            "--story" => wanted.story = Some(value()?),
             "--every-call" => wanted.every_call = true,
             "--keep-going" => wanted.keep_going = true,
             "--aloud" => trace::aloud(),

@@ -40,6 +40,7 @@ use serde_json::{Value, json};
 use crate::{
     checkers::Violation,
     controllers::CrashPoint,
+    defects::Defect,
     faults::FaultKind,
     instruments::Mood,
     net::lock,
@@ -103,32 +104,55 @@ pub struct Trial<'a> {
 /// # Errors
 /// A line that makes no sense.
 pub fn tell(script: &str, trial: Option<Trial<'_>>) -> Result<Told, StoryError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    runtime.block_on(tell_inside(script, trial))
+    alone(async {
+        let script = Script::parse(script);
+        let mut teller = Teller::new(&Setup { crash: trial.map(|trial| trial.crash), ..script.setup() }).await;
+        teller.play(&script).await?;
+        Ok(teller.end(trial.map(|trial| trial.end)).await)
+    })
 }
 
-async fn tell_inside(script: &str, trial: Option<Trial<'_>>) -> Result<Told, StoryError> {
-    let lines: Vec<(usize, Vec<&str>)> = script
-        .lines()
-        .enumerate()
-        .map(|(place, line)| (place + 1, line.split('#').next().unwrap_or_default().split_whitespace().collect()))
-        .filter(|(_, words): &(usize, Vec<&str>)| !words.is_empty())
-        .collect();
-    let setting = |name: &str, otherwise: usize| {
-        let line = lines.iter().find(|(_, words)| words.first() == Some(&name));
-        line.and_then(|(_, words)| words.get(1)?.parse().ok()).unwrap_or(otherwise)
-    };
-    let crash = trial.map(|trial| trial.crash);
-    let setup = Setup { crash, ..Setup::calm(7, setting("nodes", 3), setting("controllers", 1)) };
-    let mut teller = Teller::new(&setup).await;
-    for (line, words) in &lines {
-        if matches!(words.first(), Some(&("nodes" | "controllers"))) {
-            continue;
+/// What there is to see, and what is found to be wrong, when a story is told with a bug; with it the story may well get stuck.
+///
+/// # Errors
+/// The runtime could not be made.
+pub fn tell_with(script: &str, defect: Defect) -> Result<(String, Option<Violation>), StoryError> {
+    alone(async {
+        let script = Script::parse(script);
+        let mut teller = Teller::new(&Setup { defect: Some(defect), ..script.setup() }).await;
+        let world = Arc::clone(&teller.world);
+        tokio::select! {
+            biased;
+            () = world.net.broken.notified() => {}
+            _stuck = teller.play(&script) => tokio::time::sleep(EPILOGUE).await,
         }
-        let _ = writeln!(teller.output, "> {}", words.join(" "));
-        teller.line(words).await.map_err(|why| StoryError::Line { line: *line, why })?;
+        let violation = world.net.checkers().violation().cloned();
+        Ok((teller.output, violation))
+    })
+}
+
+fn alone<T>(story: impl Future<Output = Result<T, StoryError>>) -> Result<T, StoryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    runtime.block_on(story)
+}
+
+/// The words of the lines of a story that say anything, with their numbers.
+struct Script<'a>(Vec<(usize, Vec<&'a str>)>);
+
+impl<'a> Script<'a> {
+    fn parse(script: &'a str) -> Self {
+        let words = |line: &'a str| line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let lines = (1..).zip(script.lines().map(words));
+        Self(lines.filter(|(_, words): &(usize, Vec<&str>)| !words.is_empty()).collect())
     }
-    Ok(teller.end(trial.map(|trial| trial.end)).await)
+
+    fn setup(&self) -> Setup {
+        let setting = |name: &str, otherwise: usize| {
+            let line = self.0.iter().find(|(_, words)| words.first() == Some(&name));
+            line.and_then(|(_, words)| words.get(1)?.parse().ok()).unwrap_or(otherwise)
+        };
+        Setup::calm(7, setting("nodes", 3), setting("controllers", 1))
+    }
 }
 
 struct Teller {
@@ -150,6 +174,17 @@ impl Teller {
         let client = world.client(Actor::Operator);
         let (wishes, snapshot) = (BTreeMap::new(), Mutex::new(None));
         Self { world, people, client, wishes, snapshot, output: String::new() }
+    }
+
+    async fn play(&mut self, script: &Script<'_>) -> Result<(), StoryError> {
+        for (line, words) in &script.0 {
+            if matches!(words.first(), Some(&("nodes" | "controllers"))) {
+                continue;
+            }
+            let _ = writeln!(self.output, "> {}", words.join(" "));
+            self.line(words).await.map_err(|why| StoryError::Line { line: *line, why })?;
+        }
+        Ok(())
     }
 
     async fn end(self, expected: Option<&BTreeMap<String, String>>) -> Told {
