@@ -124,7 +124,12 @@ pub fn tell_with(script: &str, defect: Defect) -> Result<(String, Option<Violati
         tokio::select! {
             biased;
             () = world.net.broken.notified() => {}
-            _stuck = teller.play(&script) => tokio::time::sleep(EPILOGUE).await,
+            told = teller.play(&script) => {
+                if let Err(stuck) = told {
+                    teller.say(&stuck.to_string());
+                }
+                tokio::time::sleep(EPILOGUE).await;
+            }
         }
         let violation = world.net.checkers().violation().cloned();
         Ok((teller.output, violation))

@@ -1,8 +1,15 @@
 //! Processes by their pid: whether one lives, whose child it is, what it was started with, and signals to it.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::eventually;
 
 /// Whether a process with this pid runs; a zombie does not.
 pub fn is_alive(pid: u32) -> bool {
@@ -78,9 +85,17 @@ pub fn interrupt(pid: u32) {
     send(pid, Signal::INT);
 }
 
-/// SIGSTOP: the process is there and answers nothing.
+/// SIGSTOP: the process is there and answers nothing. One of its threads has to take the signal before any of them stops, and on a busy
+/// machine the others go on for a while: this returns when all have stopped, or are gone.
 pub fn freeze(pid: u32) {
     send(pid, Signal::STOP);
+    eventually("a process is frozen", Duration::from_secs(10), || has_stopped(pid).then_some(()));
+}
+
+/// Whether no thread of a process runs: each is stopped, or has ended.
+fn has_stopped(pid: u32) -> bool {
+    let threads = fs::read_dir(file("task", pid)).into_iter().flatten().flatten();
+    threads.filter_map(|thread| stat(&thread.path())).all(|fields| matches!(fields[0].as_str(), "T" | "Z" | "X"))
 }
 
 /// SIGCONT: a frozen process goes on.
@@ -101,9 +116,14 @@ fn every() -> Vec<u32> {
     pids
 }
 
-/// The fields of `/proc/<pid>/stat` after the name: state, parent, ... The name is in parentheses and may hold anything.
+/// The fields of `/proc/<pid>/stat` after the name: state, parent, ...
 fn fields(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(file("stat", pid)).ok()?;
+    stat(&file("", pid))
+}
+
+/// The same of a process or thread by its folder. The name is in parentheses and may hold anything.
+fn stat(folder: &Path) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(folder.join("stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
 }
@@ -148,5 +168,18 @@ mod tests {
         kill(pid);
         child.wait().unwrap();
         assert!(!is_alive(pid));
+    }
+
+    #[test]
+    fn what_is_frozen_has_stopped_at_once() {
+        for _ in 0..20 {
+            let mut child = Command::new("sleep").arg("1234").spawn().unwrap();
+            freeze(child.id());
+            let frozen = has_stopped(child.id());
+            thaw(child.id());
+            kill(child.id());
+            child.wait().unwrap();
+            assert!(frozen);
+        }
     }
 }
