@@ -45,6 +45,10 @@ pub struct CanarySpec {
     /// Whether a weight that whole instances cannot make is refused. If false, the nearest count is taken. Default false.
     #[serde(default)]
     pub exact: bool,
+    /// What makes a step's weight: how many instances of each version there are, or their weights in Consul beside that. Default
+    /// `instanceRatio`.
+    #[serde(default)]
+    pub traffic_routing: TrafficRouting,
 }
 
 /// What is looked at while the canary runs.
@@ -69,6 +73,18 @@ pub enum IfStableUnhealthy {
     Proceed,
     /// It waits until they are healthy again.
     Pause,
+}
+
+/// What makes the weight of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TrafficRouting {
+    /// The counts alone: of 3 old and 1 new instance the new one has a quarter, for all who take any that passes.
+    #[default]
+    InstanceRatio,
+    /// The counts as near as they come, and weights of the services in Consul for the rest: 5% is 1 instance that weighs 16 beside 3 that
+    /// weigh 100 each. For balancers that honour them: Consul's DNS (SRV), `helium haproxy`.
+    ConsulWeights,
 }
 
 /// A switch from the old version to the new one as a whole, once that has been tried out beside it.

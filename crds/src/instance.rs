@@ -151,6 +151,9 @@ pub struct ServiceEntry {
     pub tags: Vec<String>,
     /// Meta: the user's, and Helium's own `helium-*`.
     pub meta: BTreeMap<String, String>,
+    /// Its weight while it passes, 1 to 65535; none leaves Consul's own, which is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
 }
 
 /// `report/`: what the agent of a node says of one instance. It is written only when something changes.

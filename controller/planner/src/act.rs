@@ -85,7 +85,7 @@ fn create(
 ) {
     let role = records::role_of(draft, revision, standby);
     let instance = records::new_instance(draft, revision, &template.version, node, role);
-    let assignment = records::assignment_for(&draft.world.deployment, &instance, template);
+    let assignment = records::assignment_for(draft, &instance, template);
     touched.insert(instance.id.clone(), Action::Create(Box::new(instance), Box::new(assignment)));
 }
 
@@ -206,7 +206,7 @@ fn mended(draft: &Draft<'_>, member: &Member) -> Option<Action> {
 fn assignment_of(draft: &Draft<'_>, instance: &Instance) -> Option<Assignment> {
     let stored = draft.fleet.get().assignments.get(&instance.id).map(|stored| stored.template.clone());
     let template = stored.or_else(|| template_of(draft, &instance.revision))?;
-    Some(records::assignment_for(&draft.world.deployment, instance, &template))
+    Some(records::assignment_for(draft, instance, &template))
 }
 
 /// Writes record and assignment again if one of them is gone: without an assignment no agent ever stops an instance.

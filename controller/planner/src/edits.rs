@@ -1,6 +1,7 @@
 //! A Canary that is edited while its canary runs: what was achieved is kept.
 
 use helium_crds::{
+    canary::TrafficRouting,
     status::{Rollout, Stage, Weight},
     step::{Step, StepKind},
 };
@@ -15,9 +16,16 @@ use crate::{
 /// How far a step brings the new version: the share of it that serves, in percent, and how many instances of it are there.
 type Reach = (u32, u32);
 
-fn reach(step: &Step, budget: Budget) -> Option<Reach> {
-    let serving = counts_of(step, budget.wanted, budget.surge).map(|counts| (Weight::achieved(counts), counts.canary));
-    serving.or_else(|| preview_of(step, budget.wanted).map(|preview| (0, preview)))
+/// What a share is made with.
+#[derive(Clone, Copy)]
+struct Means {
+    budget: Budget,
+    routing: TrafficRouting,
+}
+
+fn reach(step: &Step, means: Means) -> Option<Reach> {
+    let serving = counts_of(step, means.budget, means.routing).map(|counts| (Weight::achieved(counts), counts.canary));
+    serving.or_else(|| preview_of(step, means.budget.wanted).map(|preview| (0, preview)))
 }
 
 /// Steps that were edited in mid-rollout keep the achieved progress. If those up to and including the present one are as they were,
@@ -45,8 +53,9 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
         let began = upto.is_none(); // behind the last step there are new ones
         return replace_those_to_come(draft, steps, began);
     }
-    let has = has(rollout, draft.budget());
-    let step = goes_on_at(&steps, rollout, has, draft.budget());
+    let means = Means { budget: draft.budget(), routing: canary.traffic_routing };
+    let has = has(rollout, means);
+    let step = goes_on_at(&steps, rollout, has, means);
     let now = draft.now();
     if let Some(rollout) = draft.rollout_mut() {
         rollout.steps = steps;
@@ -57,18 +66,18 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
 }
 
 /// How far the steps that are over have brought it. That of a step that is not over yet is not had: neither it nor its soak may be skipped.
-fn has(rollout: &Rollout, budget: Budget) -> Reach {
+fn has(rollout: &Rollout, means: Means) -> Reach {
     let over = rollout.steps.iter().take(rollout.step as usize);
-    over.rev().find_map(|step| reach(step, budget)).unwrap_or_default()
+    over.rev().find_map(|step| reach(step, means)).unwrap_or_default()
 }
 
-fn goes_on_at(steps: &[Step], rollout: &Rollout, has: Reach, budget: Budget) -> u32 {
+fn goes_on_at(steps: &[Step], rollout: &Rollout, has: Reach, means: Means) -> u32 {
     let previews = |steps: &[Step]| steps.iter().any(|step| matches!(step.kind, StepKind::Preview(_)));
     if previews(steps) != previews(&rollout.steps) {
         return 0;
     }
-    let further = steps.iter().position(|step| reach(step, budget).is_some_and(|reach| reach > has));
-    let behind_last = || steps.iter().rposition(|step| reach(step, budget).is_some()).map_or(0, |last| last + 1);
+    let further = steps.iter().position(|step| reach(step, means).is_some_and(|reach| reach > has));
+    let behind_last = || steps.iter().rposition(|step| reach(step, means).is_some()).map_or(0, |last| last + 1);
     u32::try_from(further.unwrap_or_else(behind_last)).unwrap_or(u32::MAX)
 }
 

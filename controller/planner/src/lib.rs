@@ -5,7 +5,8 @@
 //!
 //! 1. [`world`]: what it is given. 2. `census`: what state each instance is in. 3. `rollout`, `steps`, `edits`, `analysis`, `gate`, `bake`, `progress`:
 //!    how far the rollout is. 4. `targets`: how many instances of which revision there should be. 5. `scale`: which moves the budget allows now.
-//! 6. `act`: the moves as changes of records. 7. `phase`: the same for people.
+//! 6. `act`: the moves as changes of records; `routing`: what
+//!    each weighs in Consul. 7. `phase`: the same for people.
 //!
 //! Two branch off: `manual`, where people set the counts, and `unfollowed`, where the spec cannot be followed.
 
@@ -27,6 +28,7 @@ mod progress;
 mod records;
 mod requests;
 mod rollout;
+mod routing;
 mod scale;
 mod steps;
 mod targets;

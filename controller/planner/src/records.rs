@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use helium_crds::{
-    Deployment, InstanceId, NodeName, RevisionId,
+    InstanceId, NodeName, RevisionId,
     deployment::service_name,
     instance::{Assignment, Desired, Instance, Role, ServiceEntry, instance_id, service_id},
     status::{RolloutKind, Stage},
     template::Template,
 };
 
-use crate::{draft::Draft, world::World};
+use crate::{draft::Draft, routing, world::World};
 
 /// The meta key under which a service entry names its node.
 const NODE_META: &str = "helium-node";
@@ -56,8 +56,8 @@ pub(crate) fn new_instance(
 }
 
 /// The assignment that an instance should have.
-pub(crate) fn assignment_for(deployment: &Deployment, instance: &Instance, template: &Template) -> Assignment {
-    let spec = &deployment.spec;
+pub(crate) fn assignment_for(draft: &Draft<'_>, instance: &Instance, template: &Template) -> Assignment {
+    let spec = draft.spec();
     Assignment {
         id: instance.id.clone(),
         deployment: instance.deployment.clone(),
@@ -66,7 +66,7 @@ pub(crate) fn assignment_for(deployment: &Deployment, instance: &Instance, templ
         template: template.clone(),
         desired: instance.desired,
         role: instance.role,
-        service: service_entry(deployment, instance),
+        service: service_entry(draft, instance),
         stop_signal: spec.stop_signal,
         drain: spec.drain,
         stop_grace_period: spec.stop_grace_period,
@@ -74,7 +74,8 @@ pub(crate) fn assignment_for(deployment: &Deployment, instance: &Instance, templ
     }
 }
 
-fn service_entry(deployment: &Deployment, instance: &Instance) -> ServiceEntry {
+fn service_entry(draft: &Draft<'_>, instance: &Instance) -> ServiceEntry {
+    let deployment = &draft.world.deployment;
     let own = [
         ("helium-namespace", instance.deployment.namespace.as_str()),
         ("helium-deployment", instance.deployment.name.as_str()),
@@ -87,7 +88,8 @@ fn service_entry(deployment: &Deployment, instance: &Instance) -> ServiceEntry {
     meta.extend(own.map(|(key, value)| (key.to_owned(), value.to_owned())));
     let mut tags = deployment.spec.tags.clone();
     tags.push(instance.role.tag().to_owned());
-    ServiceEntry { name: service_name(deployment), id: service_id(&instance.id), tags, meta }
+    let weight = routing::service_weight(draft, instance);
+    ServiceEntry { name: service_name(deployment), id: service_id(&instance.id), tags, meta, weight }
 }
 
 /// The template of a revision: from the history, or from an assignment that still holds it.

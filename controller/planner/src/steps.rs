@@ -14,7 +14,7 @@
 //! A step with a `soak`, samples or criteria beside what it does is over when that is done, and then these hold too.
 
 use helium_crds::{
-    canary::CanarySpec,
+    canary::{CanarySpec, TrafficRouting},
     quantity::Percent,
     status::{AbortCause, HoldKind, Rollout, Stage, WaitingOn, Weight},
     step::{InlineAnalysis, Pause, Step, StepKind},
@@ -25,7 +25,9 @@ use crate::{
     analysis,
     census::{Member, count},
     draft::Draft,
-    gate, rollout, weights,
+    gate, rollout, routing,
+    scale::Budget,
+    weights,
 };
 
 /// Goes through the steps as far as they are over, and promotes behind the last.
@@ -209,14 +211,18 @@ fn reached(draft: &Draft<'_>, until: Timestamp) -> Result<(), Vec<WaitingOn>> {
 pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
     let upto = rollout.steps.get(..=rollout.step as usize).unwrap_or(&rollout.steps);
     let budget = draft.budget();
-    let counts = upto.iter().rev().find_map(|step| counts_of(step, budget.wanted, budget.surge));
+    let routing = routing::of(draft);
+    let counts = upto.iter().rev().find_map(|step| counts_of(step, budget, routing));
     let preview = upto.iter().rev().find_map(|step| preview_of(step, budget.wanted));
     match (counts, preview) {
         (Some(counts), None) => counts,
-        (None, Some(preview)) => weights::preview_counts(budget.wanted, preview),
+        (None, Some(preview)) => routing::counted(routing, weights::preview_counts(budget.wanted, preview)),
         // Those that were previews serve first, and the others go on being previews.
         (Some(counts), Some(preview)) => Weight { preview: preview.saturating_sub(counts.canary), ..counts },
-        (None, None) => weights::replica_counts(budget.wanted, u32::from(!runs_none(rollout)), budget.surge),
+        (None, None) => {
+            let number = u32::from(!runs_none(rollout));
+            routing::counted(routing, weights::replica_counts(budget.wanted, number, budget.surge))
+        }
     }
 }
 
@@ -241,10 +247,14 @@ pub(crate) fn preview_of(step: &Step, wanted: u32) -> Option<u32> {
     }
 }
 
-pub(crate) fn counts_of(step: &Step, wanted: u32, surge: u32) -> Option<Weight> {
+/// The counts that a step asks for, if it asks for any, and with weights in Consul what makes them exact.
+pub(crate) fn counts_of(step: &Step, budget: Budget, routing: TrafficRouting) -> Option<Weight> {
+    let Budget { wanted, surge, .. } = budget;
     match step.kind {
-        StepKind::SetWeight(weight) => Some(weights::step_counts(wanted, weight, surge)),
-        StepKind::SetReplicas(number) => Some(weights::replica_counts(wanted, number, surge)),
+        StepKind::SetWeight(weight) => Some(routing::exact(routing, weights::step_counts(wanted, weight, surge))),
+        StepKind::SetReplicas(number) => {
+            Some(routing::counted(routing, weights::replica_counts(wanted, number, surge)))
+        }
         StepKind::Preview(_) | StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => {
             None
         }
@@ -257,14 +267,15 @@ pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
     let budget = draft.budget();
     canary.all_steps().iter().find_map(|step| match step.kind {
         StepKind::SetWeight(weight) => {
-            let counts = weights::step_counts(budget.wanted, weight, budget.surge);
-            (!weights::is_exact(counts)).then_some(weight)
+            let counts = counts_of(step, budget, canary.traffic_routing);
+            counts.is_some_and(|counts| !weights::is_exact(counts)).then_some(weight)
         }
         _ => None,
     })
 }
 
-/// Whether the canaries of the step are there and available, or ready on standby, and no more of the stable version serve than its share. A
+/// Whether the canaries of the step are there and available, or ready on standby, no more of the stable version serve than its share, and Consul
+/// has the weights that are asked for. A
 /// stable instance that is missing or broken holds nothing up: the new version may be the fix.
 fn counts_reached(draft: &Draft<'_>, weight: Weight) -> Result<(), Vec<WaitingOn>> {
     let in_place = count(canaries(draft).filter(|member| member.is_in_place(draft.world)));
@@ -275,7 +286,7 @@ fn counts_reached(draft: &Draft<'_>, weight: Weight) -> Result<(), Vec<WaitingOn
     let counts = (live, serving) == (weight.of_new(), weight.canary);
     let stopping = draft.census().members.values().any(|member| member.takes_room() && !member.is_live());
     if in_place >= least_passing(draft, live) && counts && stable <= weight.stable && !stopping {
-        return Ok(());
+        return routing::missing(draft, weight).map_or(Ok(()), |waiting| Err(vec![waiting]));
     }
     Err(Vec::new()) // what is missing is listed with the instances
 }

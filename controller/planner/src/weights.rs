@@ -7,7 +7,10 @@
 //! | 10 | 15% | 0 | 2 + 8 | 1 and 2 are equally far: up |
 //! | 1 | 50% | 1 | 1 + 1 | both versions have one wherever there is room for two |
 
-use helium_crds::{quantity::Percent, status::Weight};
+use helium_crds::{
+    quantity::Percent,
+    status::{STABLE_WEIGHT, Weight},
+};
 
 /// The counts that come nearest to `weight` when `wanted` instances are wanted and `surge` more are allowed.
 ///
@@ -16,7 +19,13 @@ use helium_crds::{quantity::Percent, status::Weight};
 /// Argo Rollouts' `approximateWeightedCanaryStableReplicaCounts`, whose table is in the tests.
 pub fn canary_counts(wanted: u32, weight: Percent, surge: u32) -> Weight {
     let requested = weight.value();
-    let counts = |canary: u32, total: u32| Weight { requested, canary, stable: total - canary, preview: 0 };
+    let counts = |canary: u32, total: u32| Weight {
+        requested,
+        canary,
+        stable: total - canary,
+        preview: 0,
+        service_weight: None,
+    };
     match requested {
         _ if wanted == 0 => return counts(0, 0),
         0 => return counts(0, wanted),
@@ -44,18 +53,54 @@ pub fn replica_counts(wanted: u32, number: u32, surge: u32) -> Weight {
     let canary = number.min(wanted);
     let stable = (wanted + surge - canary).min(wanted);
     let total = canary + stable;
-    Weight { requested: (canary * 100).checked_div(total).unwrap_or(0), canary, stable, preview: 0 }
+    Weight {
+        requested: (canary * 100).checked_div(total).unwrap_or(0),
+        canary,
+        stable,
+        preview: 0,
+        service_weight: None,
+    }
 }
 
 /// The counts beside `number` instances of the new version that serve nobody yet: all others serve as they did.
 pub fn preview_counts(wanted: u32, number: u32) -> Weight {
-    Weight { requested: 0, canary: 0, stable: wanted, preview: number.min(wanted) }
+    Weight { requested: 0, canary: 0, stable: wanted, preview: number.min(wanted), service_weight: None }
 }
 
-/// Whether whole instances can make this weight to the percent.
+/// The same counts, and the weight in Consul that makes the rest of the way: that each of `c` canaries weighs
+/// `100 s p / ((100 - p) c)` beside `s` stable instances of 100 each makes their share `p` percent.
+///
+/// | counts | requested | weight | share |
+/// |---|---|---|---|
+/// | 1 + 3 | 5% | 16 | 16 of 316 |
+/// | 1 + 3 | 25% | 100 | 100 of 400 |
+/// | 9 + 1 | 99% | 1100 | 9900 of 10000 |
+///
+/// Where one of the versions is not there, it is 100. It is never less than 1 nor more than 65535, which are Consul's bounds.
+pub fn routed(counts: Weight) -> Weight {
+    let Weight { requested, canary, stable, .. } = counts;
+    let alone = canary == 0 || stable == 0 || requested >= 100;
+    let weight = if alone { STABLE_WEIGHT } else { weight_beside(stable, canary, requested) };
+    Weight { service_weight: Some(weight), ..counts }
+}
+
+fn weight_beside(stable: u32, canary: u32, requested: u32) -> u32 {
+    let share = u64::from(STABLE_WEIGHT) * u64::from(stable) * u64::from(requested);
+    let rest = u64::from(100 - requested) * u64::from(canary);
+    let nearest = (share + rest / 2) / rest;
+    u32::try_from(nearest).unwrap_or(u32::MAX).clamp(1, GREATEST_WEIGHT)
+}
+
+/// The greatest weight that Consul takes.
+const GREATEST_WEIGHT: u32 = 65_535;
+
+/// Whether whole instances make this weight to the percent, or weights in Consul do.
 pub fn is_exact(weight: Weight) -> bool {
-    let total = u64::from(weight.canary) + u64::from(weight.stable);
-    u64::from(weight.canary) * 100 == u64::from(weight.requested) * total
+    let (canary, total) = weight.parts();
+    match weight.service_weight {
+        Some(_) => weight.achieved() == weight.requested,
+        None => canary * 100 == u64::from(weight.requested) * total,
+    }
 }
 
 /// The two whole counts around the share, with room left for both versions where there is room for two.
@@ -138,6 +183,34 @@ mod tests {
         {
             let counts = replica_counts(wanted, number, surge);
             assert_eq!((counts.canary, counts.stable), (canary, stable), "{number} of {wanted}, surge {surge}");
+        }
+    }
+
+    #[test]
+    fn a_weight_in_consul_makes_the_share_that_whole_instances_cannot() {
+        for (counts, requested, weight) in [
+            ((1, 3), 5, 16),
+            ((1, 3), 25, 100),
+            ((2, 2), 50, 100),
+            ((9, 1), 99, 1100),
+            ((1, 1000), 99, 65_535),
+            ((1000, 1), 1, 1),
+            ((1, 0), 5, 100),
+            ((0, 4), 0, 100),
+        ] {
+            let counts = Weight { requested, canary: counts.0, stable: counts.1, preview: 0, service_weight: None };
+            assert_eq!(routed(counts).service_weight, Some(weight), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn up_to_a_hundred_instances_a_weight_in_consul_makes_every_share_to_the_percent() {
+        for (wanted, surge) in (2..=100).flat_map(|wanted| [(wanted, 0), (wanted, 1)]) {
+            for percent in 1..=99 {
+                let weight = routed(step_counts(wanted, Percent::new(percent).unwrap(), surge));
+                let off = weight.achieved().abs_diff(u32::from(percent));
+                assert!(off <= 1 && (off == 0) == is_exact(weight), "{percent}% of {wanted}: {weight:?}");
+            }
         }
     }
 

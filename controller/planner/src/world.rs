@@ -67,6 +67,8 @@ pub struct CatalogEntry {
     pub blocked_by: Option<String>,
     /// The highest `ModifyIndex` among the checks.
     pub check_index: u64,
+    /// What it weighs while it passes.
+    pub weight: u32,
 }
 
 /// The status of one check.

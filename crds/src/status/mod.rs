@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use analysis::{AnalysisState, GateState, MetricState, Sample, Verdict};
 pub use phase::{Phase, Reason};
-pub use rollout::{Abort, AbortCause, Hold, HoldKind, Rollout, RolloutKind, Stage, Weight};
+pub use rollout::{Abort, AbortCause, Hold, HoldKind, Rollout, RolloutKind, STABLE_WEIGHT, Stage, Weight};
 pub use waiting::WaitingOn;
 
 use crate::{control::ControlAnswer, ids::RevisionId, instance::Role};

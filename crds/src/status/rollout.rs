@@ -109,7 +109,13 @@ pub struct Weight {
     /// Instances of the new version that run beside these and serve nobody yet.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub preview: u32,
+    /// What each canary instance weighs in Consul beside stable ones of [`STABLE_WEIGHT`]; none where the counts alone make the share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_weight: Option<u32>,
 }
+
+/// What an instance weighs in Consul that is no canary, under a Canary that routes by weights.
+pub const STABLE_WEIGHT: u32 = 100;
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 pub(super) fn is_zero(number: &u32) -> bool {
@@ -122,10 +128,16 @@ impl Weight {
         self.canary + self.preview
     }
 
-    /// The share that the counts make, in percent, to the nearest: 1 of 4 is 25.
+    /// The share that the counts and the weights make, in percent, to the nearest: 1 of 4 is 25, and 5 where it weighs 16.
     pub fn achieved(self) -> u32 {
-        let total = self.canary + self.stable;
-        (self.canary * 100 + total / 2).checked_div(total).unwrap_or(0)
+        let (canary, total) = self.parts();
+        u32::try_from((canary * 100 + total / 2).checked_div(total).unwrap_or(0)).unwrap_or(100)
+    }
+
+    /// The canaries' part, and the whole that it is a part of.
+    pub fn parts(self) -> (u64, u64) {
+        let canary = u64::from(self.canary) * u64::from(self.service_weight.unwrap_or(STABLE_WEIGHT));
+        (canary, canary + u64::from(self.stable) * u64::from(STABLE_WEIGHT))
     }
 }
 

@@ -88,6 +88,13 @@ pub enum WaitingOn {
         /// How many must pass.
         needed: u32,
     },
+    /// The weights of services in Consul.
+    Weights {
+        /// How many instances have theirs.
+        weighed: u32,
+        /// How many there are.
+        instances: u32,
+    },
     /// Good samples of a metric.
     Metric {
         /// Its name.

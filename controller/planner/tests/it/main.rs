@@ -15,6 +15,7 @@ mod model;
 mod nomad;
 mod properties;
 mod rolling;
+mod routed;
 mod shut;
 mod standby;
 mod tables;

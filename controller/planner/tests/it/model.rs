@@ -55,6 +55,8 @@ pub(crate) struct Model {
     pub(crate) gate: Option<GateReading>,
     /// Every question that was asked, when it was.
     pub(crate) asked: Vec<(Timestamp, Probe, Question)>,
+    /// Whether a new weight stays away from Consul.
+    pub(crate) weighs_late: bool,
     /// What every commit is checked for.
     pub(crate) strict: bool,
 }
@@ -139,6 +141,7 @@ impl Model {
             readings: BTreeMap::new(),
             gate: None,
             asked: Vec::new(),
+            weighs_late: false,
             strict: true,
         }
     }
@@ -151,6 +154,7 @@ impl Model {
             analysis: Analysis::default(),
             auto_promote: true,
             exact: false,
+            traffic_routing: helium_crds::canary::TrafficRouting::InstanceRatio,
             if_stable_unhealthy: helium_crds::canary::IfStableUnhealthy::Proceed,
         };
         self.world.canary = Some(Canary::new(Kind::Canary, Metadata::named("default", "web"), spec));
@@ -270,14 +274,16 @@ impl Model {
             })
     }
 
-    /// Instances of a version that can be reached by the service: in Consul everything of them passes.
+    /// Instances of a version that can be reached by the service.
     pub(crate) fn reached(&self, version: &str) -> u32 {
-        let passes = |id: &InstanceId| {
-            let entry = self.fleet.catalog.get(id);
-            entry.is_some_and(|one| !one.on_standby && one.checks.values().all(|check| *check == CheckState::Passing))
-        };
-        let reached = self.fleet.instances.values().filter(|one| one.version == version && passes(&one.id));
+        let reached = self.fleet.instances.values().filter(|one| one.version == version && self.passes(&one.id));
         u32::try_from(reached.count()).unwrap()
+    }
+
+    /// Whether in Consul everything of an instance passes.
+    pub(crate) fn passes(&self, id: &InstanceId) -> bool {
+        let entry = self.fleet.catalog.get(id);
+        entry.is_some_and(|one| !one.on_standby && one.checks.values().all(|check| *check == CheckState::Passing))
     }
 
     /// Instances of a version that are on standby.
@@ -528,6 +534,9 @@ impl Model {
             .entry(assignment.id.clone())
             .or_insert_with(|| CatalogEntry { check_index: 1, ..CatalogEntry::default() });
         entry.on_standby = assignment.role.is_standby();
+        if !self.weighs_late {
+            entry.weight = assignment.service.weight.unwrap_or(1);
+        }
         if entry.checks.insert("up".to_owned(), state).is_some_and(|before| before != state) {
             entry.check_index += 1;
         }

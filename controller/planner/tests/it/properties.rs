@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 
 use helium_crds::{
     NodeName, Phase, RevisionId,
+    canary::TrafficRouting,
     control::Verb,
     deployment::{OnFailure, Recreate, Strategy as Moving, VersionCount},
     instance::{Desired, Instance},
-    status::{Reason, Rollout, Stage},
+    status::{Reason, Rollout, STABLE_WEIGHT, Stage},
 };
 use helium_planner::{Action, Decision, Node, Plan, Sight, Trusted, plan};
 use jiff::SignedDuration;
@@ -35,6 +36,7 @@ enum Doing {
     OnFailure(bool),
     Strategy(bool),
     Exact(bool),
+    Routing(bool),
     DropCanary,
     BreakCanary(bool),
     EditSteps(u8),
@@ -65,6 +67,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         1 => any::<bool>().prop_map(Doing::OnFailure),
         1 => any::<bool>().prop_map(Doing::Strategy),
         1 => any::<bool>().prop_map(Doing::Exact),
+        1 => any::<bool>().prop_map(Doing::Routing),
         1 => Just(Doing::DropCanary),
         1 => any::<bool>().prop_map(Doing::BreakCanary),
         1 => (1u8..100).prop_map(Doing::EditSteps),
@@ -115,6 +118,10 @@ fn act(model: &mut Model, doing: &Doing, number: usize) {
             model.deployment().spec.strategy = if *recreate { Moving::Recreate(Recreate {}) } else { rolling };
         }
         Doing::Exact(exact) => model.world.canary.iter_mut().for_each(|canary| canary.spec.exact = *exact),
+        Doing::Routing(weights) => {
+            let routing = if *weights { TrafficRouting::ConsulWeights } else { TrafficRouting::InstanceRatio };
+            model.world.canary.iter_mut().for_each(|canary| canary.spec.traffic_routing = routing);
+        }
         Doing::DropCanary => model.drop_canary(),
         Doing::EditSteps(share) => {
             let steps = vec![weight(*share), soak(4), open_pause()];
@@ -252,6 +259,22 @@ fn held(plan: &Plan) -> bool {
     plan.status.rollout.as_ref().is_some_and(|rollout| rollout.hold.is_some() || rollout.stage == Stage::RollbackFailed)
 }
 
+/// At rest everything weighs in Consul what it should: nothing on its own without a Canary that routes by weights, and what is no canary always
+/// the same under one.
+fn check_weights(model: &Model) {
+    let (status, canary) = (model.status(), model.world.canary.as_ref());
+    let routed = canary.is_some_and(|canary| canary.spec.traffic_routing == TrafficRouting::ConsulWeights);
+    if model.world.canary_problem.is_some() {
+        return;
+    }
+    for assignment in model.fleet.assignments.values().filter(|one| one.desired == Desired::Run) {
+        let stable = status.stable.as_ref().is_some_and(|stable| stable.revision == assignment.revision);
+        let weight = assignment.service.weight;
+        assert!(weight.is_some() == routed, "{weight:?}: {status:#?}");
+        assert!(!routed || !stable || weight == Some(STABLE_WEIGHT), "{weight:?}: {status:#?}");
+    }
+}
+
 /// At rest every instance is counted once, and of those on lost nodes only as many are kept as nothing has replaced.
 fn check_counts(model: &Model, plan: &Plan) {
     let status = &plan.status;
@@ -313,6 +336,7 @@ proptest! {
             model.step(); // and with every step the bounds are checked
             let plan = come_to_rest(&mut model);
             check_counts(&model, &plan);
+            check_weights(&model);
             time_alone_changes_nothing(&model, &plan);
         }
         the_world_acts(&mut model, &Doing::Return);
