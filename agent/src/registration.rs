@@ -1,7 +1,7 @@
 //! How an instance stands in Consul, and what differs between that and what is there.
 //!
-//! The first registration of a service carries its checks, which begin critical. A later change of tags leaves the checks out,
-//! which keeps them and their state. Every check belongs to its service by being registered with it: a check without one would
+//! The first registration of a service carries its checks, which begin critical. A later change of tags or weights leaves the checks
+//! out, which keeps them and their state. Every check belongs to its service by being registered with it: a check without one would
 //! take down every service of its Consul node.
 //!
 //! An instance on standby has one check more, which is critical as long as it is there: whoever asks Consul for those that pass is not
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use consul_client::{AgentService, CheckDefinition, CheckStatus, ServiceDefinition};
+use consul_client::{AgentService, CheckDefinition, CheckStatus, ServiceDefinition, Weights};
 use helium_crds::{
     ids::InstanceId,
     instance::{STANDBY_CHECK, check_id, service_id},
@@ -54,6 +54,8 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
         port: first.copied().unwrap_or_default(),
         tags: assignment.service.tags.clone(),
         meta,
+        // One that warns is as good for traffic as one that passes: that it is not is for the planner to say.
+        weights: assignment.service.weight.map(|weight| Weights { passing: weight, warning: weight }),
         checks: Some(checks),
         ..ServiceDefinition::default()
     }
@@ -121,7 +123,10 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
         Registered::Anew
     } else if standby && !stands_by {
         Registered::Serving
-    } else if service.tags != wanted.tags || service.meta != wanted.meta {
+    } else if service.tags != wanted.tags
+        || service.meta != wanted.meta
+        || service.weights != wanted.weights.unwrap_or_default()
+    {
         Registered::Retag
     } else if stands_by && !standby {
         Registered::OnStandby // the last thing that is changed: whoever asks by tag finds it under the right one
@@ -139,6 +144,7 @@ pub(crate) fn after(wanted: &ServiceDefinition, before: &Known) -> Known {
         port: wanted.port,
         tags: wanted.tags.clone(),
         meta: wanted.meta.clone(),
+        weights: wanted.weights.unwrap_or_default(),
         ..AgentService::default()
     };
     let checks = match (&wanted.checks, before) {
@@ -233,6 +239,13 @@ mod tests {
         assert_eq!(compare(&wanted, &there), Registered::Same);
         let canary = ServiceDefinition { tags: vec!["canary".to_owned()], ..wanted.clone() };
         assert_eq!(compare(&canary, &there), Registered::Retag);
+        let heavier = ServiceDefinition { weights: Some(Weights { passing: 16, warning: 16 }), ..wanted.clone() };
+        assert_eq!(compare(&heavier, &there), Registered::Retag);
+        assert_eq!(
+            compare(&wanted, &after(&heavier, &there)),
+            Registered::Retag,
+            "without a weight it is Consul's own"
+        );
         let moved = ServiceDefinition { port: 1, ..wanted.clone() };
         assert_eq!(compare(&moved, &there), Registered::Anew);
         let Known::Present(service, _) = there.clone() else { unreachable!() };

@@ -36,6 +36,7 @@ pub(crate) fn assignment(id: &str) -> Assignment {
             name: "hello".to_owned(),
             id: service_id(&id),
             tags: vec!["stable".to_owned()],
+            weight: None,
             meta: BTreeMap::from([("helium-version".to_owned(), "1.0.0".to_owned())]),
         },
         stop_signal: StopSignal::Term,

@@ -293,6 +293,7 @@ fn assignment(id: InstanceId) -> Assignment {
             id: service_id(&id),
             tags: vec!["stable".to_owned()],
             meta: own.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            weight: None,
         },
         stop_signal: StopSignal::Term,
         drain: Period::from_secs(0),

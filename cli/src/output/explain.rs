@@ -89,6 +89,9 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
         WaitingOn::Canary { passing, instances, needed } => {
             format!("{passing} of {instances} canary passing (needs {needed})")
         }
+        WaitingOn::Weights { weighed, instances } => {
+            format!("waits for Consul to have the weights of all: {weighed} of {instances}")
+        }
         WaitingOn::Metric { name, good, needed, last, next } => {
             let last = last.as_ref().map(|last| format!("; the last one was {last}")).unwrap_or_default();
             format!("waits for good samples of {name}: {good} of {needed}{last}; next one: {}", left(*next))

@@ -102,6 +102,7 @@ fn every_wait_is_told_with_its_numbers() {
         WaitingOn::Soak { until: soon },
         WaitingOn::Canary { passing: 0, instances: 1, needed: 1 },
         WaitingOn::Available { available: 2, needed: 3 },
+        WaitingOn::Weights { weighed: 3, instances: 4 },
         WaitingOn::Stopping { version: version(), instances: 1 },
         WaitingOn::Sight { instance: id("hello-7-dd"), node: "web2".into(), lost_at: Some(soon) },
     ];
@@ -114,6 +115,7 @@ fn every_wait_is_told_with_its_numbers() {
       soaks: 7s to go
       0 of 1 canary passing (needs 1)
       keeps old instances until new ones are available: 2 available, 3 must stay
+      waits for Consul to have the weights of all: 3 of 4
       waits for 1 instance of 3.0.0 to stop
       cannot see hello-7-dd on web2, which counts as lost in 7s
     Next: wait, or helium canary promote hello, or helium canary abort hello

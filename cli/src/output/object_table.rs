@@ -146,12 +146,11 @@ fn step(rollout: &Rollout) -> String {
 /// `10% (1 of 4, 25%)`: what was asked for, and what it comes to.
 fn weight(rollout: &Rollout) -> String {
     let Some(weight) = rollout.weight else { return "-".to_owned() };
-    let total = weight.canary + weight.stable;
-    let achieved = weight.achieved();
-    if achieved == weight.requested {
-        format!("{achieved}% ({} of {total})", weight.canary)
+    let (requested, achieved, counts) = (weight.requested, weight.achieved(), weight.in_words());
+    if achieved == requested {
+        format!("{achieved}% ({counts})")
     } else {
-        format!("{}% ({} of {total}, {achieved}%)", weight.requested, weight.canary)
+        format!("{requested}% ({counts}, {achieved}%)")
     }
 }
 

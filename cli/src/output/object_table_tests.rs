@@ -87,7 +87,7 @@ fn under_counts_by_hand_every_version_that_runs_is_told_with_its_count() {
 }
 
 fn deployments() -> Vec<(Stored, Option<DeploymentStatus>)> {
-    let weight = Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0 });
+    let weight = Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0, service_weight: None });
     vec![
         (deployment_of("default", "hello"), Some(status(Reason::AllHealthy, 3, None))),
         (deployment_of("default", "new"), None),
@@ -128,8 +128,14 @@ fn canaries_are_told_by_step_and_by_the_weight_that_was_asked_for_and_had() {
     let of = |stage, step, weight| Some(status(Reason::CanaryStep, 4, Some(rollout(step, stage, weight))));
     let rows = [
         (canary("idle"), Some(status(Reason::AllHealthy, 3, None))),
-        (canary("exact"), of(Stage::Steps, 1, Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0 }))),
-        (canary("rounded"), of(Stage::Steps, 0, Some(Weight { requested: 10, canary: 1, stable: 3, preview: 0 }))),
+        (
+            canary("exact"),
+            of(Stage::Steps, 1, Some(Weight { requested: 25, canary: 1, stable: 3, preview: 0, service_weight: None })),
+        ),
+        (
+            canary("rounded"),
+            of(Stage::Steps, 0, Some(Weight { requested: 10, canary: 1, stable: 3, preview: 0, service_weight: None })),
+        ),
         (canary("through"), of(Stage::Promoting, 4, None)),
         (canary("given-up"), of(Stage::Aborted, 1, None)),
     ];

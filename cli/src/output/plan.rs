@@ -168,7 +168,7 @@ fn bounds(outlook: &Outlook) -> String {
 fn step(step: &StepSeen) -> String {
     let StepSeen { number, of, weight, over, .. } = step;
     let (requested, achieved) = (weight.requested, weight.achieved());
-    let share = format!("{} of {}", weight.canary, weight.canary + weight.stable);
+    let share = weight.in_words();
     let reached = match over {
         Some(over) => format!("gets {achieved}% ({share}) after {}", period(*over)),
         None => format!("would get {achieved}% ({share}), and is never done"),
@@ -196,7 +196,7 @@ fn count_document(count: &Count) -> Value {
 
 fn step_document(step: &StepSeen) -> Value {
     let StepSeen { number, of, version, weight, begins, over } = step;
-    json!({
+    let mut document = json!({
         "step": number,
         "of": of,
         "version": version,
@@ -206,7 +206,11 @@ fn step_document(step: &StepSeen) -> Value {
         "stable": weight.stable,
         "begins": begins.as_secs_f64(),
         "over": over.map(|over| over.as_secs_f64()),
-    })
+    });
+    if let Some(weight) = weight.service_weight {
+        document["serviceWeight"] = weight.into();
+    }
+    document
 }
 
 /// `7s`, `1h 25s`: to the second, since what follows a long soak follows within seconds.

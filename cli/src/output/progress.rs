@@ -217,7 +217,7 @@ fn canary(weight: Weight) -> String {
     if weight.canary == 0 && weight.preview > 0 {
         return format!("preview of {}", weight.preview);
     }
-    format!("canary {}% ({} of {})", weight.requested, weight.canary, weight.canary + weight.stable)
+    format!("canary {}% ({})", weight.requested, weight.in_words())
 }
 
 /// A version takes over a few at a time: `2.0.0: 1/3 healthy`.

@@ -101,7 +101,7 @@ fn canary(step: u32, requested: u32, counts: (u32, u32), healthy: (u32, u32)) ->
     let rollout = Rollout {
         step,
         steps: steps(),
-        weight: Some(Weight { requested, canary: counts.1, stable: counts.0, preview: 0 }),
+        weight: Some(Weight { requested, canary: counts.1, stable: counts.0, preview: 0, service_weight: None }),
         ..rollout(RolloutKind::Canary, Stage::Steps)
     };
     under_way(Reason::CanaryStep, rollout, healthy.0, healthy.1)
@@ -262,7 +262,7 @@ fn a_switch_is_told_from_its_preview_to_its_bake() {
             Step::from(StepKind::Preview("100%".parse().map(helium_crds::Amount::Share).unwrap())),
             Step::from(StepKind::Pause(Pause::default())),
         ];
-        rollout.weight = Some(Weight { requested: 0, canary: 0, stable: 3, preview: 3 });
+        rollout.weight = Some(Weight { requested: 0, canary: 0, stable: 3, preview: 3, service_weight: None });
         status
     };
     let mut baking = at_stage(preview(2), Stage::Baking, Reason::Baking);

@@ -48,7 +48,7 @@ fn is_serf(check: &HealthCheck) -> bool {
 
 fn entry(id: &InstanceId, row: &ServiceHealth) -> CatalogEntry {
     let own_prefix = instance::check_id(id, "");
-    let mut entry = CatalogEntry::default();
+    let mut entry = CatalogEntry { weight: row.service.weights.passing, ..CatalogEntry::default() };
     for check in row.checks.iter().filter(|check| !is_serf(check)) {
         let name = check.check_id.strip_prefix(&own_prefix);
         // It comes and goes with what is wanted, and says nothing about health.
@@ -123,6 +123,14 @@ mod tests {
         let checks = [("deep".to_owned(), CheckState::Warning), ("up".to_owned(), CheckState::Passing)];
         assert_eq!(entry.checks, BTreeMap::from(checks));
         assert_eq!((entry.check_index, entry.blocked_by), (42, None));
+    }
+
+    #[test]
+    fn an_entry_has_the_weight_of_its_service() {
+        let mut heavy = row(vec![]);
+        assert_eq!(only(&[heavy.clone()]).weight, 1);
+        heavy.service.weights.passing = 16;
+        assert_eq!(only(&[heavy]).weight, 16);
     }
 
     #[test]

@@ -161,7 +161,7 @@ mod tests {
         json!({
             "id": "a", "revision": "r1-aa", "version": "2", "kind": "canary", "stage": "steps", "step": 1,
             "steps": [{"setWeight": "20%"}, {"soak": "5s"}], "stepStartedAt": now, "startedAt": now, "progressAt": now,
-            "weight": Weight { requested: 20, canary: 1, stable: 3, preview: 0 },
+            "weight": Weight { requested: 20, canary: 1, stable: 3, preview: 0, service_weight: None },
             "analysis": {"metrics": {"errors": {
                 "query": "", "samples": [{"at": now, "canary": reading, "verdict": verdict, "why": ""}],
             }}},

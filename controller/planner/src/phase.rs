@@ -153,13 +153,14 @@ fn at_step(draft: &Draft<'_>, rollout: &Rollout) -> String {
         None => format!("through its {all} steps"),
     };
     let weight = steps::weight(draft, rollout);
-    let Weight { canary, stable, preview, .. } = weight;
+    let Weight { canary, preview, .. } = weight;
     let instances = count(steps::canaries(draft));
     let passing = count(steps::canaries(draft).filter(|member| member.is_healthy()));
+    let serving = format!("canary {}% ({})", weight.achieved(), weight.in_words());
     let share = match (canary, preview) {
         (0, 1..) => format!("{preview} on standby"),
-        (_, 0) => format!("canary {}% ({canary} of {})", weight.achieved(), canary + stable),
-        _ => format!("canary {}% ({canary} of {}), {preview} on standby", weight.achieved(), canary + stable),
+        (_, 0) => serving,
+        _ => format!("{serving}, {preview} on standby"),
     };
     format!("{} {place}: {share}, {passing} of {instances} passing", rollout.version)
 }

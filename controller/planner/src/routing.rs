@@ -11,19 +11,11 @@ use helium_crds::{
     status::{RolloutKind, STABLE_WEIGHT, Stage, WaitingOn, Weight},
 };
 
-use crate::{census::count, draft::Draft, weights};
+use crate::{census::count, draft::Draft};
 
 /// What makes the weights of this Deployment's steps; the counts alone, without a Canary.
 pub(crate) fn of(draft: &Draft<'_>) -> TrafficRouting {
     draft.canary().map_or(TrafficRouting::InstanceRatio, |canary| canary.traffic_routing)
-}
-
-/// Counts as near to a share as they come, and with weights in Consul what makes them exact.
-pub(crate) fn exact(routing: TrafficRouting, counts: Weight) -> Weight {
-    match routing {
-        TrafficRouting::InstanceRatio => counts,
-        TrafficRouting::ConsulWeights => weights::routed(counts),
-    }
 }
 
 /// Counts that are asked for as such: with weights in Consul every instance weighs the same.

@@ -251,7 +251,7 @@ pub(crate) fn preview_of(step: &Step, wanted: u32) -> Option<u32> {
 pub(crate) fn counts_of(step: &Step, budget: Budget, routing: TrafficRouting) -> Option<Weight> {
     let Budget { wanted, surge, .. } = budget;
     match step.kind {
-        StepKind::SetWeight(weight) => Some(routing::exact(routing, weights::step_counts(wanted, weight, surge))),
+        StepKind::SetWeight(weight) => Some(weights::routed(weights::step_counts(wanted, weight, surge), routing)),
         StepKind::SetReplicas(number) => {
             Some(routing::counted(routing, weights::replica_counts(wanted, number, surge)))
         }

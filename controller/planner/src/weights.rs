@@ -8,6 +8,7 @@
 //! | 1 | 50% | 1 | 1 + 1 | both versions have one wherever there is room for two |
 
 use helium_crds::{
+    canary::TrafficRouting,
     quantity::Percent,
     status::{STABLE_WEIGHT, Weight},
 };
@@ -67,6 +68,14 @@ pub fn preview_counts(wanted: u32, number: u32) -> Weight {
     Weight { requested: 0, canary: 0, stable: wanted, preview: number.min(wanted), service_weight: None }
 }
 
+/// Counts as near to a share as they come, and under weights in Consul what makes them exact.
+pub fn routed(counts: Weight, routing: TrafficRouting) -> Weight {
+    match routing {
+        TrafficRouting::InstanceRatio => counts,
+        TrafficRouting::ConsulWeights => weighed(counts),
+    }
+}
+
 /// The same counts, and the weight in Consul that makes the rest of the way: that each of `c` canaries weighs
 /// `100 s p / ((100 - p) c)` beside `s` stable instances of 100 each makes their share `p` percent.
 ///
@@ -77,7 +86,7 @@ pub fn preview_counts(wanted: u32, number: u32) -> Weight {
 /// | 9 + 1 | 99% | 1100 | 9900 of 10000 |
 ///
 /// Where one of the versions is not there, it is 100. It is never less than 1 nor more than 65535, which are Consul's bounds.
-pub fn routed(counts: Weight) -> Weight {
+pub fn weighed(counts: Weight) -> Weight {
     let Weight { requested, canary, stable, .. } = counts;
     let alone = canary == 0 || stable == 0 || requested >= 100;
     let weight = if alone { STABLE_WEIGHT } else { weight_beside(stable, canary, requested) };
@@ -199,7 +208,7 @@ mod tests {
             ((0, 4), 0, 100),
         ] {
             let counts = Weight { requested, canary: counts.0, stable: counts.1, preview: 0, service_weight: None };
-            assert_eq!(routed(counts).service_weight, Some(weight), "{counts:?}");
+            assert_eq!(weighed(counts).service_weight, Some(weight), "{counts:?}");
         }
     }
 
@@ -207,7 +216,7 @@ mod tests {
     fn up_to_a_hundred_instances_a_weight_in_consul_makes_every_share_to_the_percent() {
         for (wanted, surge) in (2..=100).flat_map(|wanted| [(wanted, 0), (wanted, 1)]) {
             for percent in 1..=99 {
-                let weight = routed(step_counts(wanted, Percent::new(percent).unwrap(), surge));
+                let weight = weighed(step_counts(wanted, Percent::new(percent).unwrap(), surge));
                 let off = weight.achieved().abs_diff(u32::from(percent));
                 assert!(off <= 1 && (off == 0) == is_exact(weight), "{percent}% of {wanted}: {weight:?}");
             }

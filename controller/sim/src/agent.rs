@@ -10,7 +10,7 @@ use std::{
 
 use consul_client::{
     AgentService, Behavior, CheckDefinition, CheckStatus, Client, Error, Put, Read, ServiceDefinition, SessionRequest,
-    TxnOp,
+    TxnOp, Weights,
 };
 use helium_crds::{
     InstanceId, NodeName,
@@ -355,9 +355,14 @@ impl Agent {
     async fn register(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
         let entry = &assignment.service;
         let there = self.services.get(&entry.id);
-        if there
-            .is_some_and(|there| there.tags == entry.tags && there.meta == entry.meta && there.service == entry.name)
-        {
+        let weights = entry.weight.map(|weight| Weights { passing: weight, warning: weight });
+        let is_so = |there: &AgentService| {
+            there.tags == entry.tags
+                && there.meta == entry.meta
+                && there.service == entry.name
+                && there.weights == weights.unwrap_or_default()
+        };
+        if there.is_some_and(is_so) {
             return self.stand_by(id, assignment).await;
         }
         let anew = there.is_none_or(|there| there.service != entry.name);
@@ -383,6 +388,7 @@ impl Agent {
             name: entry.name.clone(),
             tags: entry.tags.clone(),
             meta: entry.meta.clone(),
+            weights,
             // A change of tags leaves the checks out, which keeps their state.
             checks: anew.then(|| inline.collect()),
             ..ServiceDefinition::default()

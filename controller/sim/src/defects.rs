@@ -34,6 +34,10 @@ pub enum Defect {
     S5OneMore,
     /// Lets previews serve.
     S5Shown,
+    /// Lets each canary weigh as much as any other instance.
+    S5Heavy,
+    /// Takes weights for those of Consul that are only assigned.
+    S5Unweighed,
     /// Makes another one of what was given up.
     S5Again,
     /// Stops no canary after it was given up.
@@ -88,7 +92,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::S1,
         Self::S1OneLess,
         Self::S1Withdrawn,
@@ -100,6 +104,8 @@ impl Defect {
         Self::S5,
         Self::S5OneMore,
         Self::S5Shown,
+        Self::S5Heavy,
+        Self::S5Unweighed,
         Self::S5Again,
         Self::S5Kept,
         Self::S6,

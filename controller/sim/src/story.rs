@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `nodes N`, `controllers N` | how the world is; before anything else |
 //! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
-//! | `canary NAME STEP.. [manual] [judged]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `preview:N`, `switch` or `switch:N` (blue-green), `bake:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors` |
+//! | `canary NAME STEP.. [manual] [judged] [weighed]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `preview:N`, `switch` or `switch:N` (blue-green), `bake:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors`; `weighed`: by weights in Consul |
 //! | `gate NAME open`, `metrics fine` (or `down`, `empty`, `lying`) | what gates and metric sources say |
 //! | `run T` | time passes |
 //! | `until NAME REASON T` | time passes until the status is about the newest spec and has this reason, at most T |
@@ -468,6 +468,10 @@ fn way(name: &str, options: &[&str]) -> Result<Value, String> {
     let mut way = json!({});
     let mut steps = Vec::new();
     for word in options.iter().filter(|word| !["manual", "judged"].contains(word)) {
+        if *word == "weighed" {
+            way["trafficRouting"] = "consulWeights".into();
+            continue;
+        }
         match word.split_once(':') {
             Some(("bake", time)) => way["scaleDownDelay"] = time.into(),
             Some(("switch", number)) => way["blueGreen"] = json!({ "preview": amount(number) }),

@@ -138,6 +138,7 @@ impl Users {
             json!({"blueGreen": {"preview": 1, "soak": "4s"}}),
             json!({"blueGreen": {"preview": 1, "analysis": {}, "promoteAfter": "8s"}, "scaleDownDelay": "0s"}),
             json!({"steps": [{"setWeight": "50%", "soak": "5s"}], "scaleDownDelay": "20s"}),
+            json!({"steps": [{"setWeight": "5%", "soak": "4s"}, {"setWeight": "30%"}, {"setWeight": "60%", "soak": "4s"}], "trafficRouting": "consulWeights"}),
             json!([{"preview": "100%"}, {"setWeight": "34%", "soak": "5s"}, {"pause": {"promoteAfter": "5s"}}]),
         ];
         let (way, promote) = self.drawn(|rng| (rng.pick(&choices).cloned(), rng.chance(700)));

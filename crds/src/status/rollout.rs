@@ -134,6 +134,12 @@ impl Weight {
         u32::try_from((canary * 100 + total / 2).checked_div(total).unwrap_or(0)).unwrap_or(100)
     }
 
+    /// `1 of 4`, and with weights in Consul `1 of 4, weight 16`.
+    pub fn in_words(self) -> String {
+        let weighs = self.service_weight.map(|weight| format!(", weight {weight}")).unwrap_or_default();
+        format!("{} of {}{weighs}", self.canary, self.canary + self.stable)
+    }
+
     /// The canaries' part, and the whole that it is a part of.
     pub fn parts(self) -> (u64, u64) {
         let canary = u64::from(self.canary) * u64::from(self.service_weight.unwrap_or(STABLE_WEIGHT));

@@ -222,6 +222,7 @@ fn a_switch_says_what_comes_before_it_and_who_decides_and_nothing_twice() {
     golden("steps-and-switch", &wrong(&CANARY.replace("steps:", "blueGreen: {}\n  steps:")));
     golden("preview-of-nothing", &wrong(&switch("blueGreen: {preview: 0%}")));
     golden("switch-by-two-wills", &wrong(&switch("blueGreen: {promoteAfter: 1h}\n  autoPromote: false")));
+    golden("switch-with-weights", &wrong(&switch("blueGreen: {}\n  trafficRouting: consulWeights")));
     golden("switch-without-metrics", &wrong(&switch("blueGreen: {analysis: {metrics: [smoke]}}")));
     golden("misspelt-switch", &wrong(&switch("bluegreen: {}")));
     golden("step-of-no-preview", &with(CANARY, "setWeight: 25%", "preview: 0"));

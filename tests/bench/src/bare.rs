@@ -95,6 +95,7 @@ fn pair(
         id: service_id(&id),
         tags: vec!["stable".to_owned()],
         meta: meta.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        weight: None,
     };
     let instance = Instance {
         id: id.clone(),

@@ -6,7 +6,7 @@ use helium_crds::{
     status::Weight,
     step::{Step, StepKind},
 };
-use helium_planner::weights::{is_exact, step_counts};
+use helium_planner::weights::{is_exact, routed, step_counts};
 
 use super::{PeopleError, manifest::ObjectRef};
 
@@ -21,7 +21,9 @@ fn inexact(deployment: &DeploymentSpec, canary: &CanarySpec) -> Vec<(usize, Weig
         Strategy::Recreate(_) => 0,
     };
     let weight = |(place, step): (usize, &Step)| match step.kind {
-        StepKind::SetWeight(percent) => Some((place, step_counts(wanted, percent, surge))),
+        StepKind::SetWeight(percent) => {
+            Some((place, routed(step_counts(wanted, percent, surge), canary.traffic_routing)))
+        }
         _ => None,
     };
     let steps = canary.all_steps();
@@ -47,10 +49,9 @@ pub(super) fn check(deployment: &AnyObject, canary: &AnyObject) -> Result<Vec<St
         }
         if requested.abs_diff(achieved) > NEAR {
             warnings.push(format!(
-                "step {} asks for {requested}% and gets {achieved}% ({} of {})",
+                "step {} asks for {requested}% and gets {achieved}% ({})",
                 place + 1,
-                weight.canary,
-                weight.canary + weight.stable
+                weight.in_words()
             ));
         }
     }
@@ -109,6 +110,14 @@ mod tests {
     fn a_weight_that_comes_out_near_says_nothing() {
         assert!(check(&deployment(3, 1), &canary("25%", false)).unwrap().is_empty());
         assert!(check(&deployment(3, 0), &canary("30%", false)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn weights_in_consul_make_what_whole_instances_cannot() {
+        for exact in [false, true] {
+            let spec = json!({"steps": [{"setWeight": "10%"}], "exact": exact, "trafficRouting": "consulWeights"});
+            assert!(check(&deployment(3, 1), &manifest(Kind::Canary, spec)).unwrap().is_empty());
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn five_percent_is_one_instance_that_weighs_sixteen_beside_three_of_a_hundred() 
     assert_eq!((weights(&model, "v1"), weights(&model, "v2")), (vec![100, 100, 100], vec![16]));
     let weight = model.status().rollout.as_ref().unwrap().weight.unwrap();
     assert_eq!((weight.requested, weight.achieved(), weight.canary, weight.stable), (5, 5, 1, 3));
-    assert!(model.message().contains("canary 5% (1 of 4)"), "{}", model.message());
+    assert!(model.message().contains("canary 5% (1 of 4, weight 16)"), "{}", model.message());
 }
 
 #[test]

@@ -102,7 +102,8 @@ pub(super) fn allowed(rollout: &Rollout, wanted: u32, surge: u32) -> Weight {
     let unsaid = u32::from(preview.is_none() && !present.is_some_and(|upto| upto.iter().all(gate)));
     let canary = counts.map_or(unsaid, |weight| weight.canary);
     let preview = preview.unwrap_or(0).saturating_sub(canary);
-    Weight { requested: 0, canary, stable: 0, preview }
+    let none = Weight { requested: 0, canary, stable: 0, preview, service_weight: None };
+    counts.map_or(none, |counts| Weight { preview, ..counts })
 }
 
 /// Whether a step may be over without a canary instance: a wait for time, a person, a gate, or for samples of what was there before.

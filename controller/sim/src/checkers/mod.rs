@@ -19,6 +19,7 @@ mod status;
 mod surplus;
 mod versions;
 mod waits;
+mod weights;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -324,6 +325,7 @@ impl Checkers {
         self.check_surge(&commit);
         self.check_ordinals(&commit);
         self.check_canary(&commit);
+        self.check_weights(&commit);
         self.check_metric_evidence(&commit);
         self.check_limits(&commit);
         self.check_waits(&commit);

@@ -12,7 +12,7 @@ use helium_crds::{
     status::{Reason, RolloutKind, Stage, WaitingOn},
 };
 
-use super::leftovers;
+use super::{leftovers, weights::is_weighed};
 use crate::{
     fleet::{Behaviour, Table},
     truth::{self, Truth},
@@ -92,6 +92,9 @@ fn records_agree(state: &State, truth: &Truth) -> Option<String> {
         {
             return Some(format!("{} is not assigned as it is recorded", instance.id));
         }
+    }
+    if let Some(one) = truth.running().find(|one| !is_weighed(state, one)) {
+        return Some(format!("{} does not weigh in Consul what it is assigned", one.id));
     }
     truth.orphans.first().map(|id| format!("{id} is assigned and not recorded"))
 }

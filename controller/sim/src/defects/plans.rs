@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use helium_crds::{
     RevisionId,
     instance::{Assignment, Desired, Instance, instance_id},
-    status::{AbortCause, Rollout, Stage},
+    status::{AbortCause, Rollout, STABLE_WEIGHT, Stage},
 };
 use helium_planner::{Action, Decision, Fleet, Plan, Sight, StopCause, Trusted, World, plan};
 use jiff::{SignedDuration, Timestamp};
@@ -27,6 +27,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S5 => |world| changed(world, promote_at_once),
         Defect::S5OneMore => |world| changed(world, one_canary_more),
         Defect::S5Shown => |world| changed(world, show_previews),
+        Defect::S5Heavy => |world| changed(world, |_, plan| weigh_all_the_same(plan)),
+        Defect::S5Unweighed => plan_as_if_weighed,
         Defect::S5Again => |world| changed(world, make_it_again),
         Defect::S5Kept => |world| changed(world, keep_canaries),
         Defect::S6 => plan_by_memory,
@@ -237,6 +239,25 @@ fn one_canary_more(_: &World, plan: &mut Plan) {
 /// The plan's rollout, if it is at one of these stages.
 fn rollout_at(plan: &Plan, stages: &[Stage]) -> Option<Rollout> {
     plan.status.rollout.clone().filter(|rollout| stages.contains(&rollout.stage))
+}
+
+fn weigh_all_the_same(plan: &mut Plan) {
+    for action in &mut plan.actions {
+        if let Action::Create(_, assigned) | Action::Restore(_, assigned) = action
+            && let Some(weight) = assigned.service.weight.as_mut()
+        {
+            *weight = STABLE_WEIGHT;
+        }
+    }
+}
+
+fn plan_as_if_weighed(world: &World) -> Decision {
+    let Some(mut fleet) = seen(world).cloned() else { return plan(world) };
+    for (id, entry) in &mut fleet.catalog {
+        let assigned = fleet.assignments.get(id).and_then(|assigned| assigned.service.weight);
+        entry.weight = assigned.unwrap_or(entry.weight);
+    }
+    plan(&World { fleet: Sight::Trusted(Trusted::vouch(fleet)), ..world.clone() })
 }
 
 fn make_it_again(_: &World, plan: &mut Plan) {

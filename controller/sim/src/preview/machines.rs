@@ -106,7 +106,10 @@ impl Machines {
                 let Some(agent) = self.agents.get(&instance.node).cloned() else { continue };
                 let Some(assignment) = truth::assignment(state, &instance) else { continue };
                 let service = registered.service(&assignment);
-                let registered = service.map(|service| service.tags == assignment.service.tags);
+                let registered = service.map(|service| {
+                    service.tags == assignment.service.tags
+                        && service.weights.passing == assignment.service.weight.unwrap_or(1)
+                });
                 assigned.push(Told { agent, instance, assignment, registered });
             }
         }
@@ -215,6 +218,6 @@ struct Told {
     agent: Agent,
     instance: Arc<Instance>,
     assignment: Arc<Assignment>,
-    /// Whether its service bears the tags that it should; none if it is not registered.
+    /// Whether its service bears the tags and the weight that it should; none if it is not registered.
     registered: Option<bool>,
 }

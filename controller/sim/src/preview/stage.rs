@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use consul_client::{Behavior, CheckDefinition, CheckStatus, Client, Put, ServiceDefinition, SessionRequest};
+use consul_client::{Behavior, CheckDefinition, CheckStatus, Client, Put, ServiceDefinition, SessionRequest, Weights};
 use consul_embedded::{Config, Server};
 use helium_crds::{
     NodeName,
@@ -201,6 +201,7 @@ pub(super) async fn register(
         address: agent.address.clone(),
         tags: entry.tags.clone(),
         meta: entry.meta.clone(),
+        weights: entry.weight.map(|weight| Weights { passing: weight, warning: weight }),
         checks: status.map(|_| assignment.template.checks.iter().map(check).collect()),
         ..ServiceDefinition::default()
     };

@@ -73,6 +73,11 @@ fn blue_green(object: &Value, metrics: &metric::Metrics, findings: &mut Findings
         let message = "`promoteAfter` and `autoPromote: false` stand together";
         findings.key(at.field("promoteAfter"), Code::Conflict, message, help);
     }
+    if object.pointer("/spec/trafficRouting").and_then(Value::as_str) == Some("consulWeights") {
+        let at = Path::of(&["spec", "trafficRouting"]);
+        let help = "leave it out, or write `steps` with a `preview` and weights in place of `blueGreen`".to_owned();
+        findings.key(at, Code::Conflict, "a switch has no share that weights in Consul could make", help);
+    }
 }
 
 /// What a step says of metrics is of metrics that there are.

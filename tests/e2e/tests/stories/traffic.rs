@@ -63,7 +63,7 @@ impl Served {
         self.in_step();
     }
 
-    /// Waits until HAProxy sends requests to all instances that run, and to nothing else.
+    /// Waits until HAProxy sends requests to all instances that run, by their weights, and to nothing else.
     #[track_caller]
     fn in_step(&self) {
         eventually("HAProxy is in step", IN_STEP, || {
@@ -72,22 +72,23 @@ impl Served {
         });
     }
 
-    /// Where the instances are that pass, as Consul has it.
+    /// Where the instances are that pass, and what they weigh, as Consul has it.
     fn registered(&self) -> Vec<String> {
         let rows = self.fleet.consul.http().json("/v1/health/service/web?passing");
         let place = |row: &serde_json::Value| {
-            Some(format!("{} {}", row["Service"]["Address"].as_str()?, row["Service"]["Port"].as_u64()?))
+            let (service, weight) = (&row["Service"], row["Service"]["Weights"]["Passing"].as_u64()?);
+            Some(format!("{} {} x{weight}", service["Address"].as_str()?, service["Port"].as_u64()?))
         };
         rows.as_array().into_iter().flatten().filter_map(place).collect()
     }
 
-    /// Where HAProxy sends requests: the address, the state and the port are the 5th, 7th and 19th field of its table.
+    /// Where HAProxy sends requests: the address, the state, the weight and the port are the 5th, 7th, 8th and 19th field of its table.
     fn ready(&self) -> Vec<String> {
         let table = self.haproxy.ask("show servers state web");
         let rows = table.lines().skip(2).map(|line| line.split(' ').collect::<Vec<_>>());
         let ready = rows
             .filter(|fields| fields.get(6).and_then(|bits| bits.parse::<u32>().ok()).is_some_and(|b| b & 0x2b == 0));
-        ready.filter_map(|fields| Some(format!("{} {}", fields.get(4)?, fields.get(18)?))).collect()
+        ready.filter_map(|fields| Some(format!("{} {} x{}", fields.get(4)?, fields.get(18)?, fields.get(7)?))).collect()
     }
 
     #[track_caller]
@@ -144,6 +145,39 @@ fn at_every_step_requests_are_split_as_instances_are_and_none_fails_through_prom
     assert_eq!(served.keeper.terminate(Duration::from_secs(10)), 0);
     assert!(served.haproxy.takes_its_files());
     assert_eq!(served.ready().len(), 3, "it goes on without its keeper");
+}
+
+#[test]
+fn weights_in_consul_split_requests_as_whole_instances_cannot_and_none_fails_through_promote_and_abort() {
+    let steps = "[{setWeight: 5%}, {pause: {}}, {setWeight: 40%}, {pause: {}}]";
+    let web = |version: &str| {
+        deployment("web", version, 3, "")
+            + &canary("web", steps).replace("spec:", "spec:\n  trafficRouting: consulWeights")
+    };
+    let served = Served::of(&web("1"));
+    let load = Load::on(&served.haproxy.http());
+    served.serves_only("1", &load);
+    let run = |arguments: &[&str]| served.fleet.helium.run_for(ROLLOUT, arguments).ok();
+
+    served.fleet.apply_only(&web("2"));
+    served.at_step("2", 1, 3);
+    load.next(REQUESTS).expect_share("2", 16, 316);
+    run(&["canary", "promote", "web"]);
+    served.at_step("2", 1, 2);
+    load.next(REQUESTS).expect_share("2", 133, 333);
+    run(&["canary", "promote", "web"]);
+    served.fleet.await_phase("web", "Healthy");
+    served.serves_only("2", &load);
+
+    served.fleet.apply_only(&web("3"));
+    served.at_step("3", 1, 3);
+    load.next(REQUESTS).expect_share("3", 16, 316);
+    run(&["canary", "abort", "web"]);
+    served.fleet.await_phase("web", "Degraded");
+    eventually("version 2 serves alone", ROLLOUT, || served.fleet.of_version("3").is_empty().then_some(()));
+    served.serves_only("2", &load);
+    let answers = load.end();
+    assert_eq!(answers.failed, [""; 0], "of {}", answers.total());
 }
 
 #[test]
@@ -210,7 +244,8 @@ fn an_haproxy_that_is_killed_in_the_middle_is_right_as_soon_as_it_runs_again() {
     });
     eventually("the file has them", IN_STEP, || {
         let file = std::fs::read_to_string(served.haproxy.file()).unwrap();
-        served.registered().iter().all(|place| file.contains(&place.replace(' ', ":"))).then_some(())
+        let place = |place: &String| place.split(' ').take(2).collect::<Vec<_>>().join(":");
+        served.registered().iter().all(|registered| file.contains(&place(registered))).then_some(())
     });
     served.haproxy.start();
     let load = Load::on(&served.haproxy.http());
