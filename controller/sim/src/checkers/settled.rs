@@ -77,6 +77,8 @@ fn will_change(status: &DeploymentStatus) -> bool {
                 | WaitingOn::Soak { .. }
                 | WaitingOn::Pause { .. }
                 | WaitingOn::MinHealthyTime { .. }
+                | WaitingOn::Gate { until: Some(_), .. }
+                | WaitingOn::Shut { until: Some(_), .. }
         )
     };
     let deadline = status.rollout.as_ref().is_some_and(|rollout| rollout.deadline_at.is_some());
