@@ -178,7 +178,10 @@ pub(crate) fn keep_safe(draft: &mut Draft<'_>) {
 pub(crate) fn advance(draft: &mut Draft<'_>) {
     let now = draft.now();
     let Some(rollout) = draft.rollout_mut() else { return };
-    progress::bring_to_present(rollout, now);
+    // What was given up and is over waits for no instant: under a clock that is set back it would be written for nothing.
+    if rollout.stage != Stage::Aborted {
+        progress::bring_to_present(rollout, now);
+    }
     progress::note_progress(draft);
     analysis::sample(draft);
     analysis::take_in(draft);

@@ -260,3 +260,20 @@ fn an_aborted_rollout_at_rest_is_planned_without_a_single_change() {
     let plan = model.reconcile();
     assert_eq!((plan.actions, plan.requeue_after), (Vec::<Action>::new(), None));
 }
+
+#[test]
+fn a_clock_that_is_set_back_writes_nothing_of_a_rollout_that_was_given_up_and_waits_for_nothing_but_a_fix() {
+    let mut model = Model::new(3, 1, 0).with_canary(vec![weight(25), soak(3)]).settled();
+    model.apply_bad_version("v2");
+    model.run_until(40, |model| model.stage() == Some(Stage::Aborted));
+    model.run(20);
+    model.world.now -= seconds(25); // before it was given up, and after the others became healthy
+    let before = model.status().clone();
+    assert!(before.rollout.as_ref().unwrap().progress_at > model.world.now);
+    let plan = model.reconcile();
+    assert_eq!((plan.actions, &plan.status), (Vec::<Action>::new(), &before));
+    model.ask(Verb::Retry);
+    model.bad.clear();
+    model.run_until(60, |model| model.reason() == Reason::AllHealthy);
+    assert_eq!(model.live("v2"), 3);
+}
