@@ -129,10 +129,14 @@ fn tell(wake: &Wake, news: &BTreeSet<ObjectKey>) {
 async fn follow(health: Arc<Health>, name: String, wanted: Arc<AtomicBool>, wake: Wake) -> String {
     let (mut index, mut failures) = (0, 0);
     while wanted.load(Ordering::Relaxed) {
+        let begun = health.ports().monotonic();
         let pause = if let Ok((next, news)) = health.poll(&name, index).await {
+            let took = health.ports().monotonic().saturating_sub(begun);
+            // Nothing flaps where the wait was over without news, and what fails in a pause would be seen only after it.
+            let pause = if next == index { MIN_INTERVAL.saturating_sub(took) } else { MIN_INTERVAL };
             (index, failures) = (next, 0);
             tell(&wake, &news);
-            MIN_INTERVAL
+            pause
         } else {
             (index, failures) = (0, failures + 1);
             MIN_INTERVAL + wait_after(failures, RETRY.0, RETRY.1, health.ports())
