@@ -51,7 +51,7 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     let upto = rollout.steps.get(..=rollout.step as usize);
     if goes_the_same_way(&steps, upto.unwrap_or(&rollout.steps)) {
         let began = upto.is_none(); // behind the last step there are new ones
-        return replace_those_to_come(draft, steps, began);
+        return follow_where_it_is(draft, steps, began);
     }
     let means = Means { budget: draft.budget(), routing: canary.traffic_routing };
     let has = has(rollout, means);
@@ -81,22 +81,31 @@ fn goes_on_at(steps: &[Step], rollout: &Rollout, has: Reach, means: Means) -> u3
     u32::try_from(further.unwrap_or_else(behind_last)).unwrap_or(u32::MAX)
 }
 
-fn replace_those_to_come(draft: &mut Draft<'_>, steps: Vec<Step>, began: bool) {
+fn follow_where_it_is(draft: &mut Draft<'_>, steps: Vec<Step>, began: bool) {
     let now = draft.now();
-    if let Some(rollout) = draft.rollout_mut() {
-        rollout.steps = steps;
-        if began {
-            rollout::came_forward(rollout, now);
-        }
+    let Some(rollout) = draft.rollout_mut() else { return };
+    let previews = |steps: &[Step]| {
+        let upto = steps.iter().take(rollout.step as usize + 1);
+        upto.filter(|step| matches!(step.kind, StepKind::Preview(_))).map(|step| step.kind.clone()).collect::<Vec<_>>()
+    };
+    let what = match (previews(&steps), previews(&rollout.steps)) {
+        (after, before) if after != before => "the preview was edited, and is followed at the same step",
+        _ => "the steps that are still to come were edited",
+    };
+    rollout.steps = steps;
+    if began {
+        rollout::came_forward(rollout, now);
     }
-    draft.tell("CanaryStepsEdited", "the steps that are still to come were edited".to_owned());
+    draft.tell("CanaryStepsEdited", what.to_owned());
 }
 
 /// Whether `steps` begin as `upto` does, as far as the way goes: what evidence a step needs, and what a gate or an analysis asks, may be
-/// edited in mid-step, and holds from the next sample on.
+/// edited in mid-step, and holds from the next sample on. So may how many are tried out of sight: it brings nobody nearer to being served.
 fn goes_the_same_way(steps: &[Step], upto: &[Step]) -> bool {
     let same = |(a, b): (&Step, &Step)| match (&a.kind, &b.kind) {
-        (StepKind::Gate(_), StepKind::Gate(_)) | (StepKind::Analysis(_), StepKind::Analysis(_)) => true,
+        (StepKind::Gate(_), StepKind::Gate(_))
+        | (StepKind::Analysis(_), StepKind::Analysis(_))
+        | (StepKind::Preview(_), StepKind::Preview(_)) => true,
         (a, b) => a == b,
     };
     steps.len() >= upto.len() && steps.iter().zip(upto).all(same)

@@ -325,3 +325,40 @@ fn what_is_let_serve_takes_its_room_before_anything_is_made() {
     assert!(serving <= 7, "{serving} serve, or are made to, where 7 may");
     model.run_until(60, |model| counts(model) == [6, 0, 0, 0]);
 }
+
+#[test]
+fn a_preview_count_that_is_edited_in_mid_switch_is_followed_and_decides_nothing() {
+    // Argo Rollouts, `previewReplicaCount`: the preview is rescaled, and a person is still waited for.
+    let spec = |preview: u32| json!({"blueGreen": {"preview": preview}, "autoPromote": false});
+    let mut model = begun(spec(2));
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+    for number in [1, 3, 0, 2] {
+        let spec = if number == 0 { json!({"blueGreen": {}, "autoPromote": false}) } else { spec(number) };
+        let number = if number == 0 { 4 } else { number };
+        model = model.with_spec(canary_of(spec));
+        model.run_until(60, |model| counts(model) == [4, 0, 0, number]);
+        model.run(30);
+        assert_eq!((counts(&model), model.reason()), ([4, 0, 0, number], Reason::PausedAtStep), "{number}");
+    }
+    model.ask(Verb::Promote);
+    model.run_until(90, done);
+}
+
+#[test]
+fn what_a_switch_gives_up_is_stopped_at_once() {
+    // Argo Rollouts keeps it for 30 s (`abortScaleDownDelaySeconds`), in which nobody reaches it. Ours keeps what failed only where
+    // somebody is to look at it: `onFailure: pause`.
+    let mut model = begun(json!({"blueGreen": {}, "autoPromote": false}));
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+    model.ask(Verb::Abort);
+    model.run_until(2, |model| model.live("v2") == 0);
+    model.run_until(10, |model| model.stage() == Some(Stage::Aborted));
+    assert_eq!(counts(&model), [4, 0, 0, 0]);
+
+    let mut model = begun(json!({"blueGreen": {}, "autoPromote": false}));
+    model.deployment().spec.on_failure = helium_crds::deployment::OnFailure::Pause;
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+    model.bad.insert("v2".to_owned());
+    model.run(60);
+    assert_eq!((counts(&model), model.reason()), ([4, 0, 0, 4], Reason::PausedOnFailure));
+}
