@@ -94,7 +94,8 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
         }
         WaitingOn::Metric { name, good, needed, last, next } => {
             let last = last.as_ref().map(|last| format!("; the last one was {last}")).unwrap_or_default();
-            format!("waits for good samples of {name}: {good} of {needed}{last}; next one: {}", left(*next))
+            let next = next.map_or_else(|| "once the weight is reached".to_owned(), left);
+            format!("waits for good samples of {name}: {good} of {needed}{last}; next one: {next}")
         }
         WaitingOn::Gate { what, seen, until } => {
             let seen = seen.as_ref().map(|seen| format!(": {seen}")).unwrap_or_default();

@@ -37,6 +37,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
     // Each round ends a step or returns, so there are at most as many rounds as steps, and the promotion.
     while let Some((rollout, step)) = present(draft) {
         let Some(step) = step else {
+            note_ramp(draft);
             return finish(draft);
         };
         match is_over(draft, rollout, step) {
@@ -103,12 +104,13 @@ fn begin_step(draft: &mut Draft<'_>) {
     analysis::start_anew(&mut rollout.analysis, anew.iter().map(String::as_str));
 }
 
-/// Notes when the present weight was reached: from then on samples are taken of it.
+/// Notes when the present weight was reached: from then on samples are taken of it. That may be behind the step that sets it, where a
+/// person did not wait for it.
 fn note_ramp(draft: &mut Draft<'_>) {
     let now = draft.now();
-    let Some((rollout, Some(step))) = present(draft) else { return };
+    let Some((rollout, _)) = present(draft) else { return };
     let reached =
-        sets_weight(step) && rollout.ramped_at.is_none() && counts_reached(draft, weight(draft, rollout)).is_ok();
+        !runs_none(rollout) && rollout.ramped_at.is_none() && counts_reached(draft, weight(draft, rollout)).is_ok();
     let Some(rollout) = draft.rollout_mut().filter(|_| reached) else { return };
     rollout.ramped_at = Some(now);
     let names: Vec<String> = rollout.analysis.metrics.keys().cloned().collect();

@@ -23,7 +23,8 @@ use jiff::Timestamp;
 
 use crate::{
     checks,
-    fleet::Behaviour,
+    faults::FaultKind,
+    fleet::{Behaviour, Process},
     net::Net,
     rng::Rng,
     wire::{Actor, Life, Wire},
@@ -244,17 +245,34 @@ impl Agent {
             report.message.get_or_insert_with(|| UNASSIGNED.to_owned());
         }
         self.say(report).await?;
-        if phase == InstancePhase::Running {
+        let is_new = !self.services.contains_key(&assignment.service.id);
+        if phase == InstancePhase::Running && !(is_new && self.strikes(FaultKind::SeenLate)) {
             self.register(id, assignment).await?;
         }
         Ok(())
     }
 
+    /// Whether something goes wrong this time.
+    fn strikes(&mut self, kind: FaultKind) -> bool {
+        let drawn = self.rng.below(1000);
+        let mut faults = self.net.faults();
+        let strikes = faults.draws(kind, drawn);
+        if strikes {
+            faults.strike(kind);
+        }
+        strikes
+    }
+
     /// Starts the process if it does not run, and says how it is.
     fn turn(&mut self, id: &InstanceId, assignment: &Assignment) -> Report {
         let now = self.net.now();
+        let is_due = |process: &Process| !process.alive && process.restart_at <= now;
+        let due = self.net.fleet.table().get(&self.node, id).is_none_or(is_due);
+        if due && self.strikes(FaultKind::StartRefused) {
+            return self.report(assignment, InstancePhase::Failed, Some("no room for a process".to_owned()), 0);
+        }
+        let unseen = due && self.strikes(FaultKind::StartUnseen);
         let mut table = self.net.fleet.table();
-        let due = table.get(&self.node, id).is_none_or(|process| !process.alive && process.restart_at <= now);
         let mut twice = Vec::new();
         if due {
             twice = table.spawn(&self.node, assignment, now);
@@ -275,6 +293,9 @@ impl Agent {
         drop(table);
         if !twice.is_empty() {
             self.net.check(|checkers, _| checkers.two_copies(id, &twice, &self.node));
+        }
+        if unseen {
+            return self.report(assignment, InstancePhase::Failed, Some("its start was not answered".to_owned()), 0);
         }
         match (alive, age >= STARTING) {
             (false, _) => {
@@ -302,6 +323,7 @@ impl Agent {
             self.services.remove(&service);
         }
         let now = self.net.now();
+        let lingers = self.strikes(FaultKind::StopLingers);
         let gone = {
             let mut table = self.net.fleet.table();
             match table.get_mut(&self.node, id) {
@@ -309,7 +331,8 @@ impl Agent {
                 Some(process) if !process.alive => true,
                 Some(process) => {
                     process.assignment = assignment.clone();
-                    now.saturating_sub(*process.stopping.get_or_insert(now)) >= Duration::from_millis(1500)
+                    let asked = *process.stopping.get_or_insert(now);
+                    !lingers && now.saturating_sub(asked) >= Duration::from_millis(1500)
                 }
             }
         };

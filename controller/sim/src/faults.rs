@@ -63,13 +63,21 @@ pub enum FaultKind {
     SourceLies,
     /// F12: a gate does not answer.
     GateSilent,
+    /// F6: a machine starts nothing for a while, or not everything.
+    StartRefused,
+    /// F6: a machine starts something, and the answer that says so is lost.
+    StartUnseen,
+    /// F6: what a machine has started is seen late.
+    SeenLate,
+    /// F6: what a machine was told to stop lives on.
+    StopLingers,
     /// F7: the wall clock of a machine leaps, for a while or for good.
     ClockJump,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Stall,
@@ -97,6 +105,10 @@ impl FaultKind {
         Self::SourceLies,
         Self::GateSilent,
         Self::ClockJump,
+        Self::StartRefused,
+        Self::StartUnseen,
+        Self::SeenLate,
+        Self::StopLingers,
     ];
 
     /// The name of its class.
@@ -107,6 +119,7 @@ impl FaultKind {
             Self::StaleRead | Self::Restore => "F3",
             Self::ReplyLost | Self::Duplicate => "F4",
             Self::SessionLost | Self::CutOff => "F5",
+            Self::StartRefused | Self::StartUnseen | Self::SeenLate | Self::StopLingers => "F6",
             Self::ClockJump => "F7",
             Self::Denied | Self::Wiped | Self::SentinelLost | Self::SpecsVanish => "F8",
             Self::UserRace | Self::TwoApply => "F10",
@@ -121,7 +134,11 @@ impl FaultKind {
         match self {
             Self::LateWake | Self::UserRace => 20 + rng.below(80),
             Self::StaleRead | Self::ReplyLost | Self::Duplicate => 10 + rng.below(60),
-            Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent => 100 + rng.below(400),
+            Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent | Self::StartUnseen => {
+                100 + rng.below(400)
+            }
+            // Tick by tick, so that it lasts for some seconds.
+            Self::StartRefused | Self::SeenLate | Self::StopLingers => 700 + rng.below(250),
             _ => 0,
         }
     }

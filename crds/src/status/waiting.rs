@@ -106,8 +106,9 @@ pub enum WaitingOn {
         /// What the last sample was, with its numbers; none before the first.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         last: Option<String>,
-        /// When the next one is taken.
-        next: Timestamp,
+        /// When the next one is taken; none before the present weight is reached.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next: Option<Timestamp>,
     },
     /// A gate.
     Gate {

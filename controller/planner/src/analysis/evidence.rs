@@ -53,6 +53,6 @@ fn waiting(draft: &Draft<'_>, rollout: &Rollout, step: Option<&Step>, metric: &M
         return None;
     }
     let last = state.last().map(|sample| sample.why.clone());
-    let next = questions::due(draft, rollout, metric).unwrap_or(draft.now());
+    let next = questions::due(draft, rollout, metric);
     Some(WaitingOn::Metric { name: metric.name.clone(), good, needed, last, next })
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "a document reads best where it is used")]
 
 use helium_crds::{
+    control::Verb,
     measurement::{Ask, Probe, Query, Reading},
     status::{AbortCause, MetricState, Reason, Stage, Verdict, WaitingOn},
 };
@@ -377,4 +378,22 @@ fn every_probe_of_a_metric_bears_its_name() {
     let mut model = begun(json!([{"setWeight": "25%", "soak": "1m"}]), json!({}));
     model.run(30);
     assert!(model.asked.iter().all(|(_, probe, _)| *probe == Probe::Metric("errors".to_owned())));
+}
+
+#[test]
+fn a_weight_that_a_person_did_not_wait_for_is_measured_once_it_is_reached_and_nothing_is_written_until_then() {
+    for first in [json!({"setWeight": "25%"}), json!({"preview": 1})] {
+        let mut model = judged(json!([first, {"analysis": {"metrics": ["errors"]}}, {"pause": {}}]), json!({}));
+        model.reads("errors", 1.0);
+        model.start_time = seconds(30);
+        model.apply_version("v2");
+        model.run(1);
+        model.ask(Verb::Skip);
+        model.run(1);
+        assert_eq!(model.at_step(), Some(1));
+        let status = model.status().clone();
+        model.run(20);
+        assert_eq!(model.status(), &status, "{first}");
+        model.run_until(60, |model| model.at_step() == Some(2));
+    }
 }

@@ -147,8 +147,7 @@ fn instants(track: &Track) -> impl Iterator<Item = Timestamp> + '_ {
         | WaitingOn::Soak { until }
         | WaitingOn::Bake { until, .. }
         | WaitingOn::Pause { until } => Some(*until),
-        WaitingOn::Metric { next, .. } => Some(*next),
-        WaitingOn::Gate { until, .. } | WaitingOn::Shut { until, .. } => *until,
+        WaitingOn::Metric { next: until, .. } | WaitingOn::Gate { until, .. } | WaitingOn::Shut { until, .. } => *until,
         WaitingOn::Sight { lost_at, .. } => *lost_at,
         _ => None,
     });
