@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use consul_client::{CheckStatus, ServiceHealth};
+use consul_client::{CheckStatus, HealthCheck, ServiceHealth};
+use helium_crds::instance::{Role, STANDBY_CHECK};
 
-use crate::server::{Server, place, scaled};
+use crate::server::{Server, Who, place, scaled};
 
 /// The service meta that names the instance.
 const INSTANCE_META: &str = "helium-instance";
@@ -33,11 +34,11 @@ pub struct Instances {
 
 impl Instances {
     /// Reads an answer of `health/service`.
-    pub fn of(rows: &[ServiceHealth]) -> Self {
+    pub fn of(rows: &[ServiceHealth], who: Who) -> Self {
         let mut by_place: BTreeMap<SocketAddr, (bool, u64, Registered)> = BTreeMap::new();
         let mut unusable = Vec::new();
-        for row in rows {
-            let Some(one) = registered(row) else {
+        for row in rows.iter().filter(|row| who == Who::Serving || is_preview(row)) {
+            let Some(one) = registered(row, who) else {
                 unusable.push(name(row));
                 continue;
             };
@@ -76,18 +77,29 @@ fn name(row: &ServiceHealth) -> String {
     row.service.meta.get(INSTANCE_META).unwrap_or(&row.service.id).clone()
 }
 
+/// Whether it is of a version that is tried out, and still on standby.
+fn is_preview(row: &ServiceHealth) -> bool {
+    row.service.tags.iter().any(|tag| tag == Role::Preview.tag()) && row.checks.iter().any(is_standby)
+}
+
+/// Whether a check is there for nothing but to keep an instance on standby from passing.
+fn is_standby(check: &HealthCheck) -> bool {
+    check.check_id.ends_with(STANDBY_CHECK)
+}
+
 /// A service without an address of its own is at its node's.
-fn registered(row: &ServiceHealth) -> Option<Registered> {
+fn registered(row: &ServiceHealth, who: Who) -> Option<Registered> {
     let own = Some(&row.service.address).filter(|address| !address.is_empty());
     let address = own.unwrap_or(&row.node.address).parse().ok()?;
     let at = (row.service.port != 0).then(|| place(address, row.service.port))?;
-    let passing = row.checks.iter().all(|check| check.status == CheckStatus::Passing);
+    let counts = |check: &&HealthCheck| who == Who::Serving || !is_standby(check);
+    let passing = row.checks.iter().filter(counts).all(|check| check.status == CheckStatus::Passing);
     Some(Registered { name: name(row), at, weight: row.service.weights.passing, passing })
 }
 
 #[cfg(test)]
 mod tests {
-    use consul_client::{HealthCheck, Node, Service, Weights};
+    use consul_client::{Node, Service, Weights};
 
     use super::*;
 
@@ -110,9 +122,32 @@ mod tests {
             row("b", "10.0.0.7", 81, CheckStatus::Critical),
             row("c", "10.0.0.7", 82, CheckStatus::Warning),
         ];
-        let instances = Instances::of(&rows);
+        let instances = Instances::of(&rows, Who::Serving);
         assert_eq!(names(&instances.passing()), [("a", "10.0.0.7:80".to_owned(), 1)]);
         assert!(instances.knows("10.0.0.7:81".parse().unwrap()));
+    }
+
+    #[test]
+    fn previews_are_those_on_standby_of_a_new_version_that_else_pass() {
+        let one = |id: &str, port: u16, tag: &str, status: CheckStatus| {
+            let mut row = row(id, "10.0.0.7", port, status);
+            row.service.tags = vec![tag.to_owned()];
+            let check_id = format!("helium-{id}:{STANDBY_CHECK}");
+            row.checks.push(HealthCheck { check_id, status: CheckStatus::Critical, ..HealthCheck::default() });
+            row
+        };
+        let mut serves = one("d", 83, "preview", CheckStatus::Passing);
+        serves.checks.pop();
+        let rows = [
+            one("a", 80, "preview", CheckStatus::Passing),
+            one("b", 81, "preview", CheckStatus::Critical),
+            one("c", 82, "standby", CheckStatus::Passing),
+            serves,
+        ];
+        let names = |who| Instances::of(&rows, who).passing().into_iter().map(|one| one.name).collect::<Vec<_>>();
+        assert_eq!((names(Who::Previews), names(Who::Serving)), (vec!["a".to_owned()], vec!["d".to_owned()]));
+        let previews = Instances::of(&rows, Who::Previews);
+        assert!(previews.knows("10.0.0.7:81".parse().unwrap()) && !previews.knows("10.0.0.7:83".parse().unwrap()));
     }
 
     #[test]
@@ -120,14 +155,14 @@ mod tests {
         let mut one = row("helium-web-1", "", 80, CheckStatus::Passing);
         one.service.meta.insert(INSTANCE_META.to_owned(), "web-1".to_owned());
         let six = row("b", "::1", 81, CheckStatus::Passing);
-        let servers = Instances::of(&[six, one]).passing();
+        let servers = Instances::of(&[six, one], Who::Serving).passing();
         assert_eq!(names(&servers), [("b", "[::1]:81".to_owned(), 1), ("web-1", "10.0.0.1:80".to_owned(), 1)]);
     }
 
     #[test]
     fn an_instance_without_an_ip_address_or_port_is_named_and_not_used() {
         let rows = [row("a", "web.example", 80, CheckStatus::Passing), row("b", "10.0.0.7", 0, CheckStatus::Passing)];
-        let instances = Instances::of(&rows);
+        let instances = Instances::of(&rows, Who::Serving);
         assert_eq!(instances.unusable, ["a", "b"]);
         assert!(instances.passing().is_empty() && !instances.is_empty());
     }
@@ -137,9 +172,9 @@ mod tests {
         let mut old = row("old", "10.0.0.7", 80, CheckStatus::Passing);
         let mut new = row("new", "10.0.0.7", 80, CheckStatus::Passing);
         (old.service.modify_index, new.service.modify_index) = (5, 9);
-        assert_eq!(Instances::of(&[new.clone(), old.clone()]).passing()[0].name, "new");
+        assert_eq!(Instances::of(&[new.clone(), old.clone()], Who::Serving).passing()[0].name, "new");
         new.checks[0].status = CheckStatus::Critical;
-        assert_eq!(Instances::of(&[old, new]).passing()[0].name, "old");
+        assert_eq!(Instances::of(&[old, new], Who::Serving).passing()[0].name, "old");
     }
 
     #[test]
@@ -150,7 +185,7 @@ mod tests {
             row
         };
         let weights = |rows: &[ServiceHealth]| -> Vec<u16> {
-            Instances::of(rows).passing().iter().map(|server| server.weight).collect()
+            Instances::of(rows, Who::Serving).passing().iter().map(|server| server.weight).collect()
         };
         assert_eq!(weights(&[weighted("a", 1, 30), weighted("b", 2, 10)]), [30, 10]);
         assert_eq!(weights(&[weighted("a", 1, 3000), weighted("b", 2, 1000)]), [256, 85]);

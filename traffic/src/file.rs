@@ -7,7 +7,7 @@ use std::{fmt::Write as _, net::SocketAddr};
 use crate::{
     haproxy::slot_name,
     seats::{NOWHERE, Seats},
-    server::{Backend, Server},
+    server::{Backend, Server, Who},
 };
 
 /// What the backends carry.
@@ -45,7 +45,10 @@ pub fn render<'a>(backends: impl IntoIterator<Item = (&'a Backend, &'a Seats)>, 
     let mut text = HEAD.to_owned();
     for (backend, seats) in backends {
         let (taken, all) = (seats.0.iter().flatten().count(), seats.0.len());
-        let service = shown(&backend.service);
+        let service = match backend.who {
+            Who::Serving => shown(&backend.service),
+            Who::Previews => format!("previews of {}", shown(&backend.service)),
+        };
         let options = if mode == Mode::Http { HTTP } else { TCP };
         // Writing into a string does not fail.
         let _ = write!(text, "\n# {service}: {taken} of {all} slots\nbackend {}\n{options}", backend.name);
@@ -95,7 +98,7 @@ mod tests {
     use super::*;
 
     fn backend(name: &str) -> Backend {
-        Backend { service: format!("{name}-service"), name: name.to_owned() }
+        Backend { service: format!("{name}-service"), name: name.to_owned(), who: Who::Serving }
     }
 
     fn server(name: &str, at: &str) -> Server {

@@ -213,7 +213,7 @@ impl Keeper {
         let watcher = |backend: &Backend| {
             let last = file::read_back(&text, &backend.name).unwrap_or_default().servers();
             let sight = Sight::new(last, self.config.patience);
-            let watcher = Watcher::new(self.client.clone(), self.ports.clone(), backend.service.clone(), sight);
+            let watcher = Watcher::new(self.client.clone(), self.ports.clone(), backend, sight);
             (backend.name.clone(), watcher)
         };
         self.config.backends.iter().map(watcher).collect()

@@ -27,6 +27,28 @@ pub struct Backend {
     pub service: String,
     /// The name of the backend.
     pub name: String,
+    /// Which of its instances get the requests.
+    pub who: Who,
+}
+
+/// Which instances of a service a backend sends requests to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// Those of which all checks pass.
+    Serving,
+    /// Those of a new version that is tried out beside the one that serves: they are on standby, and nothing else is wrong with them.
+    Previews,
+}
+
+impl Backend {
+    /// The previews of a service, as a backend of their own: `web` becomes `web-preview`, and `web:next` the backend `next`.
+    ///
+    /// # Errors
+    /// The text is neither `NAME` nor `NAME:BACKEND`.
+    pub fn of_previews(text: &str) -> Result<Self, BackendError> {
+        let named = if text.contains(':') { text.to_owned() } else { format!("{text}:{text}-preview") };
+        Ok(Self { who: Who::Previews, ..named.parse()? })
+    }
 }
 
 /// Why something is no name of a service and its backend.
@@ -55,7 +77,7 @@ impl FromStr for Backend {
         if name.is_empty() || !name.chars().all(is_plain) {
             return Err(BackendError::Backend(name.to_owned()));
         }
-        Ok(Self { service: service.to_owned(), name: name.to_owned() })
+        Ok(Self { service: service.to_owned(), name: name.to_owned(), who: Who::Serving })
     }
 }
 
@@ -93,7 +115,11 @@ mod tests {
 
     #[test]
     fn a_service_is_its_own_backend_unless_another_one_is_named() {
-        let backend = |service: &str, name: &str| Backend { service: service.to_owned(), name: name.to_owned() };
+        let backend = |service: &str, name: &str| Backend {
+            service: service.to_owned(),
+            name: name.to_owned(),
+            who: Who::Serving,
+        };
         assert_eq!("web".parse(), Ok(backend("web", "web")));
         assert_eq!("a b:web".parse(), Ok(backend("a b", "web")));
         assert_eq!(":web".parse::<Backend>(), Err(BackendError::NoService(":web".to_owned())));

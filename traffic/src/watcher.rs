@@ -10,6 +10,7 @@ use helium_runtime::{
 
 use crate::{
     catalog::Instances,
+    server::{Backend, Who},
     sight::{Heard, Sight, Wanted},
 };
 
@@ -30,6 +31,7 @@ pub(crate) struct Watcher {
     client: Client,
     ports: Ports,
     service: String,
+    who: Who,
     sight: Sight,
     index: u64,
     unusable: BTreeSet<String>,
@@ -39,8 +41,9 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Has not looked yet.
-    pub(crate) fn new(client: Client, ports: Ports, service: String, sight: Sight) -> Self {
-        Self { client, ports, service, sight, index: 0, unusable: BTreeSet::new(), said: None }
+    pub(crate) fn new(client: Client, ports: Ports, backend: &Backend, sight: Sight) -> Self {
+        let (service, who) = (backend.service.clone(), backend.who);
+        Self { client, ports, service, who, sight, index: 0, unusable: BTreeSet::new(), said: None }
     }
 
     /// What is wanted.
@@ -103,7 +106,7 @@ impl Watcher {
     }
 
     fn instances(&mut self, rows: &[ServiceHealth], went_back: bool) -> Heard {
-        let instances = Instances::of(rows);
+        let instances = Instances::of(rows, self.who);
         let unusable: BTreeSet<String> = instances.unusable.iter().cloned().collect();
         for name in unusable.difference(&self.unusable) {
             tracing::warn!(

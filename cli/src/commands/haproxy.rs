@@ -36,8 +36,12 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct HaproxyArgs {
     /// A service of Consul, and the backend that it becomes if that has another name; may be given several times
-    #[arg(long = "service", value_name = "NAME[:BACKEND]", required = true)]
+    #[arg(long = "service", value_name = "NAME[:BACKEND]", required_unless_present = "previews")]
     services: Vec<Backend>,
+    /// The previews of a service as a backend of their own, `NAME-preview` unless it says otherwise: what is tried out beside the version that
+    /// serves; may be given several times
+    #[arg(long = "preview", value_name = "NAME[:BACKEND]", value_parser = Backend::of_previews)]
+    previews: Vec<Backend>,
     /// The file of the backends, which HAProxy reads; whoever else writes into it loses that
     #[arg(long, value_name = "FILE", env = "HELIUM_HAPROXY_FILE")]
     file: PathBuf,
@@ -111,7 +115,8 @@ async fn run_once(keeper: &mut Keeper, console: &mut Console) -> Outcome {
 
 fn config(args: HaproxyArgs) -> Result<KeeperConfig, Failure> {
     let mut names = BTreeSet::new();
-    if let Some(twice) = args.services.iter().find(|backend| !names.insert(backend.name.as_str())) {
+    let backends: Vec<Backend> = args.services.into_iter().chain(args.previews).collect();
+    if let Some(twice) = backends.iter().find(|backend| !names.insert(backend.name.as_str())) {
         let words = format!("two services would become the backend `{}`", twice.name);
         return Err(Failure::usage(words).hint("`--service NAME:BACKEND` gives one of them another name"));
     }
@@ -120,7 +125,7 @@ fn config(args: HaproxyArgs) -> Result<KeeperConfig, Failure> {
         return Err(Failure::usage(words).hint("as in `haproxy -c -f /etc/haproxy/haproxy.cfg -f {}`"));
     }
     Ok(KeeperConfig {
-        backends: args.services,
+        backends,
         file: args.file,
         mode: match args.mode {
             ModeArg::Http => Mode::Http,
@@ -184,6 +189,16 @@ mod tests {
     fn two_services_of_one_backend_are_refused() {
         let failure = read("--service a:web --service web --file f --once").unwrap().unwrap_err();
         assert_eq!((failure.exit, failure.message.contains("`web`")), (Exit::Usage, true));
+    }
+
+    #[test]
+    fn previews_are_a_backend_of_their_own() {
+        let names = |line: &str| -> Vec<String> {
+            read(line).unwrap().unwrap().backends.into_iter().map(|backend| backend.name).collect()
+        };
+        assert_eq!(names("--service web --preview web --file f --once"), ["web", "web-preview"]);
+        assert_eq!(names("--preview web:next --file f --once"), ["next"]);
+        assert!(read("--file f --once").unwrap_err().to_string().contains("--service"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, RevisionId,
     instance::Instance,
     keys::Keys,
-    status::{AnalysisState, Rollout, Stage},
+    status::{AnalysisState, Rollout, RolloutKind, Stage},
 };
 
 use super::{Checkers, Commit, Lost};
@@ -84,7 +84,7 @@ impl Checkers {
         }
     }
 
-    /// S8 under a changed count: in a roll or a promotion no more of the new version is made than there was. S5 has an eye on the
+    /// S8 under a changed count: in a roll of few at a time or a promotion no more of the new version is made than there was. S5 has an eye on the
     /// canaries of a step.
     fn check_rescaled(&mut self, commit: &Commit<'_>, rollout: &Rollout, key: (ObjectKey, String)) {
         let stable = commit.after.status.as_ref().and_then(|status| status.stable.as_ref());
@@ -93,7 +93,9 @@ impl Checkers {
         let made = commit.created().into_iter().any(|new| new.revision == rollout.revision && !commit.is_adopted(new));
         let present = counts(commit);
         let before = self.held.insert(key, present.clone()).map_or(0, |before| count(&before));
-        if made && others && rollout.stage == Stage::Promoting && count(&present) > before {
+        // Versions that must not mix have no stable instance beside the new ones that could take the rest.
+        let mixed = rollout.kind != RolloutKind::Recreate;
+        if made && others && mixed && rollout.stage == Stage::Promoting && count(&present) > before {
             let message = format!("{}: more of {} although it is held", commit.object, rollout.version);
             self.fail("S8", message);
         }

@@ -197,9 +197,13 @@ fn a_switch_and_its_way_back_change_who_answers_all_at_once_and_no_request_fails
     reason("PausedAtStep");
     assert_eq!(served.fleet.of_version("2").len(), 3, "the whole of it runs, and nobody sees it");
     served.serves_only("1", &load);
+    let previews = served.fleet.helium.folder().join("previews.cfg").display().to_string();
+    let one_look = ["haproxy", "--preview", "web", "--file", &previews, "--once"];
+    assert_eq!(served.fleet.helium.run(&one_look).ok().stdout, "backend web-preview: 3 servers\n");
     served.fleet.helium.run(&["canary", "promote", "web"]).ok();
     reason("Baking");
     served.serves_only("2", &load);
+    assert_eq!(served.fleet.helium.run(&one_look).ok().stdout, "backend web-preview: 0 servers\n");
     let old: BTreeSet<u32> = served.fleet.of_version("1").iter().map(|one| one.pid).collect();
     assert_eq!(old.len(), 3, "the old version stands by");
 
