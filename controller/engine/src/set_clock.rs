@@ -2,8 +2,8 @@
 //!
 //! A clock that is set ([`helium_runtime::steady`]) parts time in two. An instant from before it says nothing about how long ago it was, so
 //! that what is waited for by time is waited for anew: a soak begins once more, and nothing is ever promoted early. After a step
-//! back such instants lie in the future, and count as now anyhow; after one forward they would be hours ago. Whoever waits for a person, or for nothing,
-//! is not touched: a system at rest is written nothing to.
+//! back such instants lie in the future, and count as now anyhow, which the planner notes once; after one forward they would be hours ago. Whoever
+//! waits for a person, or for nothing, is not touched: a system at rest is written nothing else to.
 
 use std::collections::BTreeMap;
 

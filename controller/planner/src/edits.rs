@@ -30,7 +30,8 @@ fn reach(step: &Step, means: Means) -> Option<Reach> {
 
 /// Steps that were edited in mid-rollout keep the achieved progress. If those up to and including the present one are as they were,
 /// the rollout stays where it is, with its clocks; else it goes on at the first step that brings it further than it is, or behind
-/// the last such step where there is none. A switch in place of steps, or steps in place of a switch, begins at the first.
+/// the last such step where there is none; while it is held, not before it goes on. A switch in place of steps, or steps in place of a
+/// switch, begins at the first.
 /// Without any Canary it goes on as a plain roll.
 pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.status.rollout.as_ref().filter(|rollout| rollout.stage == Stage::Steps) else { return };
@@ -52,6 +53,9 @@ pub(crate) fn follow_edit(draft: &mut Draft<'_>) {
     if goes_the_same_way(&steps, upto.unwrap_or(&rollout.steps)) {
         let began = upto.is_none(); // behind the last step there are new ones
         return follow_where_it_is(draft, steps, began);
+    }
+    if rollout.hold.is_some() {
+        return; // what is held comes nowhere; when it goes on, it goes by the steps that there are then
     }
     let means = Means { budget: draft.budget(), routing: canary.traffic_routing };
     let has = has(rollout, means);

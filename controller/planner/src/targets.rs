@@ -44,7 +44,7 @@ pub(crate) fn wanted(draft: &mut Draft<'_>) -> Wanted {
         (Stage::RollingBack, Some(stable)) if unmixed => after_others(draft, stable, wanted),
         (Stage::RollingBack | Stage::Aborted, Some(stable)) => only(stable, wanted),
         // A first rollout that a person gave up: there is nothing to go back to, and nothing more is made of it.
-        (Stage::Aborted, None) => as_it_is(draft),
+        (Stage::Aborted, None) => as_it_is_at_most(draft, &target),
         (Stage::Promoting | Stage::Baking, _) if unmixed => after_others(draft, target, wanted),
         (stage, stable) => match (stand_in(draft, &target), stage, stable) {
             (Some(stand_in), _, _) => only(stand_in, wanted),
@@ -170,6 +170,21 @@ pub(crate) fn as_it_is(draft: &Draft<'_>) -> Wanted {
         share.serving += u32::from(!member.is_standby());
     }
     Wanted { targets, first: draft.stable().cloned() }
+}
+
+/// As it is, and no more than is wanted: what was given up goes first.
+fn as_it_is_at_most(draft: &Draft<'_>, given_up: &RevisionId) -> Wanted {
+    let mut present = as_it_is(draft);
+    let all: u32 = present.targets.values().map(|share| share.total).sum();
+    let mut surplus = all.saturating_sub(draft.wanted);
+    let mut groups: Vec<(&Group, &mut Share)> = present.targets.iter_mut().collect();
+    groups.sort_by_key(|(group, share)| (group.revision != *given_up, share.total));
+    for (_, share) in groups {
+        let goes = surplus.min(share.total);
+        (share.total, share.serving) = (share.total - goes, share.serving.min(share.total - goes));
+        surplus -= goes;
+    }
+    present
 }
 
 /// Whether anything but this revision still takes room.

@@ -47,6 +47,11 @@ impl Clocks {
         Arc::new(Self { right, ahead: Mutex::default(), lives: Mutex::default() })
     }
 
+    /// The time that it is.
+    pub fn right(&self) -> Timestamp {
+        self.right.now()
+    }
+
     /// The wall clock of somebody's machine leaps.
     pub fn leap(&self, whose: Actor, by: SignedDuration) {
         *lock(&self.ahead).entry(whose).or_default() += by;

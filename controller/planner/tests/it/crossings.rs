@@ -436,3 +436,16 @@ fn a_template_that_comes_back_keeps_the_last_of_its_former_numbers() {
     let last: Vec<u64> = (13..=43).step_by(2).collect();
     assert_eq!(numbers(&model), (45, last));
 }
+
+#[test]
+fn a_first_version_that_a_person_gave_up_follows_a_lower_count_and_nothing_more_is_made_of_it() {
+    let mut model = Model::new(4, 1, 0);
+    model.run_until(30, |model| model.live("v1") == 4);
+    model.ask(Verb::Abort);
+    model.run_until(10, |model| model.reason() == Reason::RolloutAborted);
+    model.scale(2);
+    model.run_until(30, |model| model.live("v1") == 2);
+    model.scale(5);
+    model.run(30);
+    assert_eq!((model.live("v1"), model.reason()), (2, Reason::RolloutAborted));
+}

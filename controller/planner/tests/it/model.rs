@@ -437,10 +437,13 @@ impl Model {
                 (surge, rolling.max_unavailable.rounded_down(wanted).max(u32::from(surge == 0)))
             }
         };
+        let previews = |step: &Step| matches!(step.kind, StepKind::Preview(_));
         let uses_standby = self.world.canary.as_ref().is_some_and(|canary| {
-            let previews = |step: &Step| matches!(step.kind, StepKind::Preview(_));
             !canary.spec.bake().as_duration().is_zero() || canary.spec.all_steps().iter().any(previews)
         });
+        // What is held goes by the steps that it had.
+        let had = self.status().rollout.iter().flat_map(|rollout| &rollout.steps).any(previews);
+        let uses_standby = uses_standby || had;
         let ceiling = wanted + surge + if uses_standby { wanted } else { 0 };
         let made = plan.actions.iter().any(|action| matches!(action, Action::Create(..)));
         assert!(!made || self.total() <= ceiling, "{} of at most {ceiling}: {:#?}", self.total(), plan.actions);

@@ -362,3 +362,18 @@ fn what_a_switch_gives_up_is_stopped_at_once() {
     model.run(60);
     assert_eq!((counts(&model), model.reason()), ([4, 0, 0, 4], Reason::PausedOnFailure));
 }
+
+#[test]
+fn steps_in_place_of_a_switch_let_nothing_serve_while_it_is_held_whatever_the_count() {
+    let mut model = begun(json!({"blueGreen": {}, "autoPromote": false}));
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep);
+    model.ask(Verb::Pause);
+    model.run_until(5, |model| model.reason() == Reason::PausedByPerson);
+    let mut model = model.with_spec(canary_of(json!({"steps": [{"setWeight": "50%"}, {"pause": {}}]})));
+    model.run(10);
+    model.scale(6);
+    model.run(30);
+    assert_eq!(counts(&model), [6, 0, 0, 6]);
+    model.ask(Verb::Resume);
+    model.run_until(60, |model| model.reason() == Reason::PausedAtStep && counts(model) == [3, 0, 3, 0]);
+}

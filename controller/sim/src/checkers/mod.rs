@@ -68,6 +68,8 @@ pub struct Checkers {
     blind: BTreeMap<Lost, Duration>,
     held: BTreeMap<(ObjectKey, String), BTreeMap<helium_crds::RevisionId, u32>>,
     writes: BTreeMap<ObjectKey, Vec<Duration>>,
+    /// When what was noted of an object under a clock that was ahead was seen last.
+    old_clocks: BTreeMap<ObjectKey, Duration>,
     surplus: BTreeMap<ObjectKey, Surplus>,
     good: evidence::Good,
     waits: waits::Waits,
@@ -278,7 +280,8 @@ impl Checkers {
         let objects = if changes_keys { objects_of(written) } else { BTreeSet::new() };
         let is_write = (changes_keys || !written.is_txn) && !is_heartbeat(&written.path);
         let only_sampled = applied && restraint::only_sampled(&objects, written, before, after);
-        self.writes_so_far += u64::from(is_write && !only_sampled);
+        let is_news = only_sampled || self.follows_an_old_clock(net, &objects, before);
+        self.writes_so_far += u64::from(is_write && !is_news);
         for object in &objects {
             self.check_pace(object, net.now());
         }

@@ -12,9 +12,10 @@ use helium_crds::{
     keys::Keys,
     status::{AnalysisState, Rollout, RolloutKind, Stage},
 };
+use jiff::Timestamp;
 
 use super::{Checkers, Commit, Lost};
-use crate::{ops::Written, truth::Truth};
+use crate::{net::Net, ops::Written, truth::Truth};
 
 /// How long after a sense is lost a controller may still act on what it saw before: a long poll of 25 s, and its way.
 const LAST_SIGHT: Duration = Duration::from_secs(40);
@@ -22,6 +23,8 @@ const LAST_SIGHT: Duration = Duration::from_secs(40);
 const PACE: usize = 150;
 /// A node must have been away for so long, at least, before an instance on it is given up: `lost_after` is 60 s.
 const LOST: Duration = Duration::from_secs(45);
+/// For so long what follows from a clock that was set back is written down: what was healthy has to be so for `minHealthyTime` again.
+const OLD_CLOCK: Duration = Duration::from_secs(30);
 
 impl Checkers {
     /// S6: whoever cannot see makes nothing, stops nothing and forgets nothing.
@@ -101,6 +104,20 @@ impl Checkers {
         }
     }
 
+    /// L2: whether a write brings to the present what was noted under a clock that was ahead, and has been set back since, or follows from
+    /// that: what is in the future says nothing about how long ago it was, and is noted anew once.
+    pub(super) fn follows_an_old_clock(&mut self, net: &Net, objects: &BTreeSet<ObjectKey>, before: &State) -> bool {
+        if !net.faults().is_healed() {
+            return false;
+        }
+        let (now, wall) = (net.now(), net.clocks.right());
+        for object in objects.iter().filter(|object| is_of_the_future(&Truth::of(before, object), wall)) {
+            self.old_clocks.insert(object.clone(), now);
+        }
+        let lately = |object| self.old_clocks.get(object).is_some_and(|at| now.saturating_sub(*at) < OLD_CLOCK);
+        !objects.is_empty() && objects.iter().all(lately)
+    }
+
     /// S11: at most so many transactions about an object in any minute, those included that are refused.
     pub(super) fn check_pace(&mut self, object: &ObjectKey, now: Duration) {
         let times = self.writes.entry(object.clone()).or_default();
@@ -111,6 +128,16 @@ impl Checkers {
             self.fail("S11", format!("{object}: {count} transactions within a minute"));
         }
     }
+}
+
+/// Whether something of an object was noted at an instant that is still to come.
+fn is_of_the_future(truth: &Truth, wall: Timestamp) -> bool {
+    let rollout = truth.status.as_ref().and_then(|status| status.rollout.as_ref());
+    let noted = rollout
+        .into_iter()
+        .flat_map(|one| [Some(one.progress_at), Some(one.step_started_at), one.hold.as_ref().map(|hold| hold.since)]);
+    let healthy = truth.instances.values().map(|instance| instance.healthy_since);
+    noted.chain(healthy).flatten().any(|instant| instant > wall)
 }
 
 /// L2: whether a transaction writes nothing but samples that were just taken. A canary that waits for a person goes on being measured:
