@@ -130,7 +130,9 @@ fn next_instant(
     start: Duration,
 ) -> Option<Timestamp> {
     let waiting: Vec<&Track> = tracks.values().filter(|track| !is_over(track, now, wall, start)).collect();
-    if waiting.iter().any(|track| now.saturating_sub(track.changed_at) < AT_REST + start) {
+    // What was waited for until a moment ago is about to happen.
+    let is_due = |track: &Track| instants(track).any(|at| at <= wall && at + LATE > wall);
+    if waiting.iter().any(|track| now.saturating_sub(track.changed_at) < AT_REST + start || is_due(track)) {
         return None;
     }
     let next = waiting.iter().map(|track| instants(track).filter(|at| *at > wall).min());

@@ -152,6 +152,21 @@ fn hours_of_soak_are_foreseen_to_the_second() {
     assert_eq!((moves(&endless).as_str(), endless.end.phase), ("+2", Phase::Progressing));
 }
 
+/// Healthy after 2 s, for ten more before it counts, and then the soak: the end of one wait is no reason to leap to the deadline of all.
+#[test]
+fn a_wait_that_ends_is_followed_by_the_next_and_not_by_a_leap_to_the_deadline() {
+    let wish = |version: &str| Wish {
+        min_healthy: "10s".to_owned(),
+        deadline: "10m".to_owned(),
+        ..Wish::new("web", version, 3)
+    };
+    let web = |version: &str| wish(version).object().unwrap();
+    let rehearsal = deployed(3, &[web("1"), canary(&json!([{"setWeight": "25%", "soak": "15s"}]))]);
+    let outlook = foreseen(&rehearsal, &[web("2")]);
+    let over = outlook.steps.iter().map(|step| step.over.unwrap().as_secs()).collect::<Vec<_>>();
+    assert!(matches!(over.as_slice(), [26..=29]), "{over:?}");
+}
+
 #[test]
 fn a_step_that_is_never_reached_cannot_fail() {
     let rehearsal = deployed(3, &[web("1", 3)]);
