@@ -45,15 +45,15 @@ pub(crate) fn service_weight(draft: &Draft<'_>, instance: &Instance) -> Option<u
 /// What is waited for where healthy instances do not weigh yet what `weight` asks for.
 pub(crate) fn missing(draft: &Draft<'_>, weight: Weight) -> Option<WaitingOn> {
     let canary = weight.service_weight?;
-    let entry = |id: &InstanceId| draft.fleet.get().catalog.get(id);
+    let has = |id: &InstanceId| draft.fleet.get().catalog.get(id).map(|entry| entry.weight);
     let should = |revision: &RevisionId| match part(draft, revision) {
         Part::Whole => Some(STABLE_WEIGHT),
         Part::Tried => Some(canary),
         Part::GoingAway => None,
     };
     let serving = || draft.census().live().filter(|member| member.is_healthy() && !member.is_standby());
-    let weighs = |id: &InstanceId, weight: u32| entry(id).is_some_and(|entry| entry.weight == weight);
-    let weighed = serving().filter(|one| should(&one.instance.revision).is_none_or(|weight| weighs(one.id(), weight)));
+    let is_so = |id: &InstanceId, should: Option<u32>| should.is_none() || has(id) == should;
+    let weighed = serving().filter(|one| is_so(one.id(), should(&one.instance.revision)));
     let (weighed, instances) = (count(weighed), count(serving()));
     (weighed < instances).then_some(WaitingOn::Weights { weighed, instances })
 }

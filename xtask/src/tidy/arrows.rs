@@ -68,7 +68,7 @@ const HOUSE: &[Room] = &[
         ],
         &[],
     ),
-    room("helium-traffic", &["consul-client", "helium-runtime"], &["helium-e2e"]),
+    room("helium-traffic", &["consul-client", "helium-crds", "helium-runtime"], &["helium-e2e"]),
     room("xtask", &["helium-crds"], &[]),
 ];
 

@@ -1,5 +1,7 @@
 //! A Canary that routes by weights in Consul: what each instance weighs, and when a step has its share.
 
+#![allow(clippy::needless_pass_by_value, reason = "a document reads best where it is used")]
+
 use helium_crds::{
     Canary,
     canary::TrafficRouting,
