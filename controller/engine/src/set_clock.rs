@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use helium_crds::{
     DeploymentStatus, InstanceId,
     instance::Instance,
-    status::{Rollout, Stage},
+    status::{Reason, Rollout, Stage},
     step::{Pause, Step, StepKind},
 };
 use jiff::Timestamp;
@@ -36,9 +36,10 @@ pub(crate) fn begin_anew(
 ) {
     let Some(set_at) = set_at else { return };
     let wanted = status.as_ref().map_or(0, |status| status.wanted);
+    let waits_for_person = status.as_ref().is_some_and(|status| status.reason == Reason::AwaitingPromotion);
     let rollout = status.and_then(|status| status.rollout.as_mut());
     match rollout {
-        Some(rollout) if wanted == 0 || !moves_by_time(rollout) => return,
+        Some(rollout) if wanted == 0 || waits_for_person || !moves_by_time(rollout) => return,
         Some(rollout) if waits_for_time(rollout) => {
             rollout.step_started_at = rollout.step_started_at.max(set_at);
             rollout.ramped_at = rollout.ramped_at.map(|ramped| ramped.max(set_at));
@@ -158,6 +159,19 @@ mod tests {
             let since = instances.into_values().next().unwrap().healthy_since;
             assert_eq!((began_at, since), (clock(began), Some(clock(healthy))), "{stage} {step} {hold}");
         }
+    }
+
+    #[test]
+    fn who_waits_for_a_person_to_promote_is_not_touched() {
+        let mut status = status("steps", &json!({"setWeight": "25%"}), &json!(null));
+        status.reason = Reason::AwaitingPromotion;
+        if let Some(rollout) = status.rollout.as_mut() {
+            rollout.step = 1;
+        }
+        let (before, mut instances) = (status.clone(), BTreeMap::from([(InstanceId::from("web-1"), instance())]));
+        begin_anew(Some(clock("13:00")), Some(&mut status), &mut instances);
+        let since = instances.into_values().next().unwrap().healthy_since;
+        assert_eq!((status, since), (before, Some(clock("10:00"))));
     }
 
     #[test]

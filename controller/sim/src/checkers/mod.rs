@@ -128,6 +128,10 @@ impl Lost {
 
     /// Whether it is needed for whoever acts on an object.
     fn concerns(&self, commit: &Commit<'_>) -> bool {
+        // Nothing is reported of what has no instance.
+        if self.sense == Sense::Reports && commit.before.instances.is_empty() {
+            return false;
+        }
         let Some(shard) = &self.shard else { return true };
         match self.sense {
             Sense::Specs => keys::shard(&commit.object) == *shard,
@@ -280,7 +284,8 @@ impl Checkers {
         let objects = if changes_keys { objects_of(written) } else { BTreeSet::new() };
         let is_write = (changes_keys || !written.is_txn) && !is_heartbeat(&written.path);
         let only_sampled = applied && restraint::only_sampled(&objects, written, before, after);
-        let is_news = only_sampled || self.follows_an_old_clock(net, &objects, before);
+        let is_late = self.follows_an_old_clock(net, &objects, before);
+        let is_news = only_sampled || is_late;
         self.writes_so_far += u64::from(is_write && !is_news);
         for object in &objects {
             self.check_pace(object, net.now());
