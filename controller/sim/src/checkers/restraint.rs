@@ -133,9 +133,11 @@ impl Checkers {
 /// Whether something of an object was noted at an instant that is still to come.
 fn is_of_the_future(truth: &Truth, wall: Timestamp) -> bool {
     let rollout = truth.status.as_ref().and_then(|status| status.rollout.as_ref());
-    let noted = rollout
-        .into_iter()
-        .flat_map(|one| [Some(one.progress_at), Some(one.step_started_at), one.hold.as_ref().map(|hold| hold.since)]);
+    let noted = rollout.into_iter().flat_map(|one| {
+        let sampled = one.analysis.metrics.values().map(|metric| metric.last().map(|sample| sample.at));
+        let own = [Some(one.progress_at), Some(one.step_started_at), one.hold.as_ref().map(|hold| hold.since)];
+        own.into_iter().chain(sampled)
+    });
     let healthy = truth.instances.values().map(|instance| instance.healthy_since);
     noted.chain(healthy).flatten().any(|instant| instant > wall)
 }
