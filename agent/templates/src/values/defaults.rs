@@ -55,7 +55,9 @@ fn of_yaml(text: &str) -> Result<Value, Trouble> {
         let place = error.location().map_or(Place::Nowhere, |place| {
             Place::LineColumn(usize::try_from(place.line()).unwrap_or(1), usize::try_from(place.column()).unwrap_or(1))
         });
-        (error.to_string().lines().next().unwrap_or_default().to_owned(), place)
+        let message = error.to_string();
+        let message = message.lines().next().unwrap_or_default();
+        (message.split(" at line ").next().unwrap_or(message).to_owned(), place)
     })
 }
 
@@ -103,7 +105,13 @@ mod tests {
           |          ^
         "#);
         let yaml = read("web/default.yaml", "port: 1\nhost: [a\n").unwrap_err();
-        insta::assert_snapshot!(yaml, @"");
+        insta::assert_snapshot!(yaml, @"
+        error: unclosed bracket '['
+         --> web/default.yaml:2:7
+          |
+        2 | host: [a
+          |       ^
+        ");
         let toml = read("web/default.toml", "port = 1\nhost = \n").unwrap_err();
         insta::assert_snapshot!(toml, @"");
     }
