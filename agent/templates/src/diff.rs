@@ -8,7 +8,7 @@ use similar::{ChangeTag, TextDiff};
 
 use crate::{
     hidden::{Hidden, MASK},
-    output::Output,
+    output::{Output, Secrecy},
 };
 
 /// Lines shown before and after a change.
@@ -32,16 +32,16 @@ pub fn diff(old: Option<Old<'_>>, output: &Output, hidden: &Hidden) -> String {
     if old.is_some() && old_bytes == output.bytes {
         return String::new();
     }
-    let (Ok(before), Ok(after)) = (str::from_utf8(old_bytes), str::from_utf8(&output.bytes)) else {
-        return format!("{name}: bytes that are no text differ\n");
-    };
-    let holds = hidden.is_in(after);
-    if output.secret && !holds {
+    if output.secrecy == Secrecy::Secret {
         return format!(
             "{name}: a secret file {}, which is not shown\n",
             if old.is_some() { "changes" } else { "is new" }
         );
     }
+    let (Ok(before), Ok(after)) = (str::from_utf8(old_bytes), str::from_utf8(&output.bytes)) else {
+        return format!("{name}: bytes that are no text differ\n");
+    };
+    let holds = output.secrecy == Secrecy::HoldsSecrets || hidden.is_in(after);
     let private = holds || old.is_some_and(|old| old.mode & OTHERS == 0);
     let (before, after) = (hidden.mask(before), hidden.mask(after));
     let from = if old.is_some() { format!("{name} (now)") } else { "/dev/null".to_owned() };
@@ -70,8 +70,8 @@ fn unified(before: &str, after: &str, private: bool) -> String {
 mod tests {
     use super::*;
 
-    fn output(text: &str, secret: bool) -> Output {
-        Output { target: "/etc/app.conf".into(), bytes: text.into(), mode: None, owner: None, secret }
+    fn output(text: &str, secrecy: Secrecy) -> Output {
+        Output { target: "/etc/app.conf".into(), bytes: text.into(), mode: None, owner: None, secrecy }
     }
 
     fn hidden() -> Hidden {
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_change_is_shown_as_a_unified_diff() {
-        let shown = diff(old("a = 1\nb = 2\n", 0o644), &output("a = 1\nb = 3\n", false), &hidden());
+        let shown = diff(old("a = 1\nb = 2\n", 0o644), &output("a = 1\nb = 3\n", Secrecy::Open), &hidden());
         insta::assert_snapshot!(shown, @"
         --- /etc/app.conf (now)
         +++ /etc/app.conf (new)
@@ -95,13 +95,16 @@ mod tests {
         -b = 2
         +b = 3
         ");
-        assert_eq!(diff(old("a\n", 0o644), &output("a\n", false), &hidden()), "");
+        assert_eq!(diff(old("a\n", 0o644), &output("a\n", Secrecy::Open), &hidden()), "");
     }
 
     #[test]
     fn neither_the_new_secret_nor_the_old_one_is_shown() {
-        let shown =
-            diff(old("user = a\npass = letmein\n", 0o644), &output("user = b\npass = hunter2\n", true), &hidden());
+        let shown = diff(
+            old("user = a\npass = letmein\n", 0o644),
+            &output("user = b\npass = hunter2\n", Secrecy::HoldsSecrets),
+            &hidden(),
+        );
         insta::assert_snapshot!(shown, @"
         --- /etc/app.conf (now)
         +++ /etc/app.conf (new)
@@ -111,19 +114,19 @@ mod tests {
         +user = b
         +pass = (secret)
         ");
-        let gone = diff(old("pass = letmein\n", 0o600), &output("pass = none\n", false), &hidden());
+        let gone = diff(old("pass = letmein\n", 0o600), &output("pass = none\n", Secrecy::Open), &hidden());
         assert!(!gone.contains("letmein"), "{gone}");
     }
 
     #[test]
     fn a_file_that_is_secret_as_a_whole_is_not_shown() {
-        let shown = diff(old("letmein\n", 0o600), &output("from elsewhere\n", true), &hidden());
+        let shown = diff(old("letmein\n", 0o600), &output("from elsewhere, and hunter2\n", Secrecy::Secret), &hidden());
         assert_eq!(shown, "/etc/app.conf: a secret file changes, which is not shown\n");
     }
 
     #[test]
     fn a_new_file_is_shown_from_nothing() {
-        let shown = diff(None, &output("a = 1\n", false), &hidden());
+        let shown = diff(None, &output("a = 1\n", Secrecy::Open), &hidden());
         assert!(shown.starts_with("--- /dev/null\n+++ /etc/app.conf (new)\n@@ -0,0 +1 @@\n+a = 1\n"), "{shown}");
     }
 }

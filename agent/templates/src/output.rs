@@ -9,6 +9,18 @@ pub const SECRET_MODE: u32 = 0o600;
 /// The permission bits of a new file about which nothing is said.
 pub const USUAL_MODE: u32 = 0o644;
 
+/// Who may see a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Secrecy {
+    /// Whoever its mode lets.
+    #[default]
+    Open,
+    /// Its owner only, for it holds a secret value; the rest of it may be told.
+    HoldsSecrets,
+    /// Its owner only, and nothing of it is told: its template says that it is secret.
+    Secret,
+}
+
 /// A file as a template made it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Output {
@@ -20,26 +32,28 @@ pub struct Output {
     pub mode: Option<u32>,
     /// The owner, if it does not keep the one it has.
     pub owner: Option<(u32, u32)>,
-    /// Whether nobody but its owner may see it.
-    pub secret: bool,
+    /// Who may see it.
+    pub secrecy: Secrecy,
 }
 
 impl Output {
     /// What a template made. A file that holds a secret is secret, whether or not its template says so.
     pub(crate) fn of(template: &Template, text: String, hidden: &Hidden) -> Self {
         let form = &template.form;
-        Self {
-            target: template.target.clone(),
-            secret: form.secret || hidden.is_in(&text),
-            bytes: text.into_bytes(),
-            mode: form.mode,
-            owner: form.owner,
-        }
+        let secrecy = match form.secret {
+            true => Secrecy::Secret,
+            false if hidden.is_in(&text) => Secrecy::HoldsSecrets,
+            false => Secrecy::Open,
+        };
+        Self { target: template.target.clone(), secrecy, bytes: text.into_bytes(), mode: form.mode, owner: form.owner }
     }
 
     /// The permission bits it gets, if one with `existing` bits is there.
     pub fn mode_over(&self, existing: Option<u32>) -> u32 {
-        if self.secret { SECRET_MODE } else { self.mode.or(existing).unwrap_or(USUAL_MODE) }
+        match self.secrecy {
+            Secrecy::Open => self.mode.or(existing).unwrap_or(USUAL_MODE),
+            Secrecy::HoldsSecrets | Secrecy::Secret => SECRET_MODE,
+        }
     }
 }
 
@@ -47,9 +61,9 @@ impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Output");
         shown.field("target", &self.target).field("mode", &self.mode).field("owner", &self.owner);
-        match self.secret {
-            true => shown.field("bytes", &format_args!("(secret)")),
-            false => shown.field("bytes", &String::from_utf8_lossy(&self.bytes)),
+        match self.secrecy {
+            Secrecy::HoldsSecrets | Secrecy::Secret => shown.field("bytes", &format_args!("(secret)")),
+            Secrecy::Open => shown.field("bytes", &String::from_utf8_lossy(&self.bytes)),
         };
         shown.finish()
     }

@@ -47,15 +47,12 @@ impl fmt::Display for RenderError {
         let mut parts = self.wrong.clone();
         if !self.missing.is_empty() {
             let names: Vec<String> = self.missing.iter().map(|missing| format!("\n  {missing}")).collect();
-            let what = if names.len() == 1 {
-                "1 value is missing".to_owned()
-            } else {
-                format!("{} values are missing", names.len())
+            let what = match names.len() {
+                1 => "1 value is missing; give it".to_owned(),
+                count => format!("{count} values are missing; give them"),
             };
-            parts.push(format!(
-                "error: {what}; give it in the package's defaults, in config/ or in the Deployment:{}",
-                names.concat()
-            ));
+            let where_to = "in the package's defaults, in config/ or in the Deployment";
+            parts.push(format!("error: {what} {where_to}:{}", names.concat()));
         }
         f.write_str(&parts.join("\n\n"))
     }

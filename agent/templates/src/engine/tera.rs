@@ -127,10 +127,21 @@ fn wrong(template: &Template, error: &tera::Error, lookup: &Recorder) -> String 
     let name = template.name.display().to_string();
     let (message, place) = match error.kind() {
         ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) => told(report),
-        _ => (error.to_string(), Place::Nowhere),
+        _ => unpacked(&error.to_string()),
     };
     let message = lookup.asked().hidden.mask(message.lines().next().unwrap_or_default());
     Snippet { name: &name, text: &template.text, message: &message, place, help: None }.render()
+}
+
+/// Message and place of a finished report, which is all that Tera gives of some faults: `error: ...`, then ` --> file:line:column`.
+fn unpacked(report: &str) -> (String, Place) {
+    let mut lines = report.lines();
+    let message = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut numbers = lines.next().unwrap_or_default().rsplit(':').map_while(|number| number.parse::<usize>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(column), Some(line)) => (message, Place::LineColumn(line, column)),
+        _ => (message, Place::Nowhere),
+    }
 }
 
 fn told(report: &ReportError) -> (String, Place) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::*;
-use crate::files::RealFiles;
+use crate::{files::RealFiles, output::Secrecy};
 
 /// The real file system, of which one call fails, or that call and all after it, as in a crash.
 struct Failing {
@@ -95,7 +95,7 @@ impl World {
     }
 
     fn output(&self, name: &str, text: &str) -> Output {
-        Output { target: self.target(name), bytes: text.into(), mode: None, owner: None, secret: false }
+        Output { target: self.target(name), bytes: text.into(), mode: None, owner: None, secrecy: Secrecy::Open }
     }
 
     fn set(&self) -> Vec<Output> {
@@ -228,7 +228,7 @@ fn the_mode_of_a_file_is_kept_and_a_secret_one_is_always_0600() {
     fs::set_permissions(world.target("a"), fs::Permissions::from_mode(0o640)).unwrap();
     fs::set_permissions(world.target("b"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut secret = world.output("b", "old b");
-    (secret.secret, secret.mode) = (true, Some(0o666));
+    (secret.secrecy, secret.mode) = (Secrecy::HoldsSecrets, Some(0o666));
     let mut run = world.output("run", "x");
     run.mode = Some(0o755);
     let set = [world.output("a", "new a"), secret, run, world.output("c", "c")];
@@ -268,7 +268,7 @@ fn a_check_command_names_staged_files_by_the_names_of_their_targets() {
         bytes: Vec::new(),
         mode: None,
         owner: None,
-        secret: false,
+        secrecy: Secrecy::Open,
     });
     let staged = [Staged { target: "/etc/app/a.conf".into(), staged: "/etc/app/.a.conf.helium-new".into() }];
     let arguments = ["check", "{a.conf}", "--also={b.conf}", "{}"].map(str::to_owned);

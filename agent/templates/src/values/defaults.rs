@@ -113,7 +113,13 @@ mod tests {
           |       ^
         ");
         let toml = read("web/default.toml", "port = 1\nhost = \n").unwrap_err();
-        insta::assert_snapshot!(toml, @"");
+        insta::assert_snapshot!(toml, @"
+        error: string values must be quoted, expected literal string
+         --> web/default.toml:2:8
+          |
+        2 | host = 
+          |        ^
+        ");
     }
 
     #[test]
