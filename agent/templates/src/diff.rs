@@ -56,11 +56,11 @@ fn unified(before: &str, after: &str, private: bool) -> String {
     let diff = TextDiff::from_lines(before, after);
     let mut shown = String::new();
     for hunk in diff.unified_diff().context_radius(AROUND).iter_hunks() {
-        shown.push_str(&format!("{}\n", hunk.header()));
+        shown.extend([hunk.header().to_string().as_str(), "\n"]);
         for change in hunk.iter_changes() {
             let line = change.value().trim_end_matches('\n');
             let hide = private && change.tag() == ChangeTag::Delete && !after.lines().any(|other| other == line);
-            shown.push_str(&format!("{}{}\n", change.tag(), if hide { MASK } else { line }));
+            shown.extend([change.tag().to_string().as_str(), if hide { MASK } else { line }, "\n"]);
         }
     }
     shown
@@ -80,13 +80,13 @@ mod tests {
         hidden
     }
 
-    fn old(text: &str, mode: u32) -> Option<Old<'_>> {
-        Some(Old { bytes: text.as_bytes(), mode })
+    fn old(text: &str, mode: u32) -> Old<'_> {
+        Old { bytes: text.as_bytes(), mode }
     }
 
     #[test]
     fn a_change_is_shown_as_a_unified_diff() {
-        let shown = diff(old("a = 1\nb = 2\n", 0o644), &output("a = 1\nb = 3\n", Secrecy::Open), &hidden());
+        let shown = diff(Some(old("a = 1\nb = 2\n", 0o644)), &output("a = 1\nb = 3\n", Secrecy::Open), &hidden());
         insta::assert_snapshot!(shown, @"
         --- /etc/app.conf (now)
         +++ /etc/app.conf (new)
@@ -95,13 +95,13 @@ mod tests {
         -b = 2
         +b = 3
         ");
-        assert_eq!(diff(old("a\n", 0o644), &output("a\n", Secrecy::Open), &hidden()), "");
+        assert_eq!(diff(Some(old("a\n", 0o644)), &output("a\n", Secrecy::Open), &hidden()), "");
     }
 
     #[test]
     fn neither_the_new_secret_nor_the_old_one_is_shown() {
         let shown = diff(
-            old("user = a\npass = letmein\n", 0o644),
+            Some(old("user = a\npass = letmein\n", 0o644)),
             &output("user = b\npass = hunter2\n", Secrecy::HoldsSecrets),
             &hidden(),
         );
@@ -114,13 +114,14 @@ mod tests {
         +user = b
         +pass = (secret)
         ");
-        let gone = diff(old("pass = letmein\n", 0o600), &output("pass = none\n", Secrecy::Open), &hidden());
+        let gone = diff(Some(old("pass = letmein\n", 0o600)), &output("pass = none\n", Secrecy::Open), &hidden());
         assert!(!gone.contains("letmein"), "{gone}");
     }
 
     #[test]
     fn a_file_that_is_secret_as_a_whole_is_not_shown() {
-        let shown = diff(old("letmein\n", 0o600), &output("from elsewhere, and hunter2\n", Secrecy::Secret), &hidden());
+        let shown =
+            diff(Some(old("letmein\n", 0o600)), &output("from elsewhere, and hunter2\n", Secrecy::Secret), &hidden());
         assert_eq!(shown, "/etc/app.conf: a secret file changes, which is not shown\n");
     }
 

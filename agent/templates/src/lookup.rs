@@ -146,18 +146,18 @@ impl Recorder {
         self.note(Question::Keys(prefix.to_owned()), self.lookup.keys(prefix), add)
     }
 
-    /// The answer to a question with one text as its answer. The outer `None` is: not yet known.
-    pub(crate) fn text(&self, question: &Question) -> Option<Option<String>> {
+    /// The answer to a question that has one text as its answer.
+    pub(crate) fn text(&self, question: &Question) -> Answer<Option<String>> {
         let answer = match question {
             Question::Key(key) => self.lookup.key(key),
             Question::Leader(service) => self.lookup.leader(service),
             Question::Address => self.lookup.address(),
             Question::File(path) => self.lookup.file(path),
             Question::Environment(name) => self.lookup.environment(name),
-            Question::Services { .. } | Question::Keys(_) => return None,
+            Question::Services { .. } | Question::Keys(_) => Answer::Known(None),
         };
         let add = |found: &Option<String>, hidden: &mut Hidden| found.iter().for_each(|text| hidden.add(text));
-        self.note(question.clone(), answer, add)
+        self.note(question.clone(), answer, add).map_or(Answer::NotYet, Answer::Known)
     }
 
     fn note<T>(&self, question: Question, answer: Answer<T>, hide: impl Fn(&T, &mut Hidden)) -> Option<T> {

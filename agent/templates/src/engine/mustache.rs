@@ -24,7 +24,7 @@ use super::{
     tags::{self, Kind, Tag},
 };
 use crate::{
-    lookup::{Question, Recorder},
+    lookup::{Answer, Question, Recorder},
     snippet::{Place, Snippet},
     template::Template,
     values::Values,
@@ -98,7 +98,10 @@ fn ask(json: &mut Value, name: &str, lookup: &Recorder) {
             let (tag, service) = rest.rsplit_once('.').map_or((None, rest), |(tag, service)| (Some(tag), service));
             lookup.services(service, tag).and_then(|found| serde_json::to_value(found).ok())
         }
-        _ => question(what, rest).and_then(|question| lookup.text(&question)).flatten().map(Value::String),
+        _ => match question(what, rest).map(|question| lookup.text(&question)) {
+            Some(Answer::Known(found)) => found.map(Value::String),
+            Some(Answer::NotYet) | None => None,
+        },
     };
     // Values may hold a name `helium` of their own; what is asked stands above it.
     let Some(found) = found else { return };
@@ -125,7 +128,7 @@ fn question(what: &str, rest: &str) -> Option<Question> {
 }
 
 /// Follows the sections that would be rendered, and notes variables that are not there.
-fn walk<'a>(template: &Template, tags: &[Tag], stack: &mut Vec<&'a Value>, missing: &mut Vec<Missing>) {
+fn walk(template: &Template, tags: &[Tag], stack: &mut Vec<&Value>, missing: &mut Vec<Missing>) {
     let mut at = 0;
     while let Some(tag) = tags.get(at) {
         at += 1;
@@ -145,7 +148,9 @@ fn walk<'a>(template: &Template, tags: &[Tag], stack: &mut Vec<&'a Value>, missi
                 let is_true = found.is_some_and(truthy);
                 match found {
                     Some(Value::Array(list)) if tag.kind == Kind::Section => {
-                        list.iter().for_each(|value| within(template, inside, stack, value, missing));
+                        for value in list {
+                            within(template, inside, stack, value, missing);
+                        }
                     }
                     Some(value) if tag.kind == Kind::Section && is_true => {
                         within(template, inside, stack, value, missing);

@@ -27,7 +27,7 @@ use tera::{Context, ErrorKind, Kwargs, ReportError, State, Tera, TeraResult, Val
 
 use super::{Engine, Failure, Missing, Strictness};
 use crate::{
-    lookup::{Question, Recorder},
+    lookup::{Answer, Question, Recorder},
     snippet::{Place, Snippet},
     template::Template,
     values::Values,
@@ -78,9 +78,10 @@ impl Engine for TeraEngine {
                 }
                 _ => {
                     missing.extend(absent.take(template));
-                    return Err(match missing.is_empty() {
-                        true => Failure::Wrong(wrong(template, &error, lookup)),
-                        false => Failure::Missing(missing.into_iter().collect()),
+                    return Err(if missing.is_empty() {
+                        Failure::Wrong(wrong(template, &error, lookup))
+                    } else {
+                        Failure::Missing(missing.into_iter().collect())
                     });
                 }
             }
@@ -213,12 +214,12 @@ fn text_function(
         let question = question(&arguments)?;
         let default = arguments.get::<String>("default")?;
         let text = match lookup.text(&question) {
-            Some(Some(text)) => text,
-            Some(None) => default.unwrap_or_else(|| {
+            Answer::Known(Some(text)) => text,
+            Answer::Known(None) => default.unwrap_or_else(|| {
                 absent.note(question);
                 String::new()
             }),
-            None => String::new(), // noted as lacking: nothing of this pass is used
+            Answer::NotYet => String::new(), // noted as lacking: nothing of this pass is used
         };
         Ok(Value::normal_string(&text))
     });

@@ -21,6 +21,10 @@ impl Failing {
         Self { calls: Cell::new(0), at, dead }
     }
 
+    fn never() -> Self {
+        Self::at(usize::MAX, false)
+    }
+
     fn call(&self) -> io::Result<()> {
         let call = self.calls.get();
         self.calls.set(call + 1);
@@ -145,10 +149,10 @@ fn for_every_call(dead: bool, judge: impl Fn(&World, usize, &Result<Applied, Tra
 #[test]
 fn a_crash_at_any_call_leaves_all_old_or_all_new_after_the_next_start() {
     let calls = for_every_call(true, |world, at, _| {
-        recover(&RealFiles, &world.state()).unwrap();
+        recover(&Failing::never(), &world.state()).unwrap();
         let files = world.files();
         assert!(files == old() || files == new(), "call {at}: {files:?}");
-        assert!(!recover(&RealFiles, &world.state()).unwrap(), "call {at}: the journal is still there");
+        assert!(!recover(&Failing::never(), &world.state()).unwrap(), "call {at}: the journal is still there");
     });
     assert!(calls > 20, "only {calls} calls");
 }
@@ -157,7 +161,7 @@ fn a_crash_at_any_call_leaves_all_old_or_all_new_after_the_next_start() {
 fn one_failed_call_leaves_the_old_set_when_it_says_so_and_the_new_one_otherwise() {
     for_every_call(false, |world, at, outcome| match outcome {
         Ok(_) => {
-            recover(&RealFiles, &world.state()).unwrap();
+            recover(&Failing::never(), &world.state()).unwrap();
             assert_eq!(world.files(), new(), "call {at}");
         }
         Err(error) => {
@@ -165,7 +169,7 @@ fn one_failed_call_leaves_the_old_set_when_it_says_so_and_the_new_one_otherwise(
             let mut files = world.files();
             files.retain(|name, _| !name.contains(".helium-"));
             assert_eq!(files, old(), "call {at}");
-            recover(&RealFiles, &world.state()).unwrap();
+            recover(&Failing::never(), &world.state()).unwrap();
             assert_eq!(world.files(), old(), "call {at}");
         }
     });
@@ -180,7 +184,7 @@ fn a_crash_within_the_recovery_is_recovered_from() {
             let _ = apply(&Failing::at(first, true), &world.state(), &world.set(), &NoCheck);
             let files = Failing::at(second, true);
             let _ = recover(&files, &world.state());
-            recover(&RealFiles, &world.state()).unwrap();
+            recover(&Failing::never(), &world.state()).unwrap();
             let found = world.files();
             assert!(found == old() || found == new(), "calls {first} and {second}: {found:?}");
             if files.calls.get() <= second {

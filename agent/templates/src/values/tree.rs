@@ -48,10 +48,11 @@ pub struct Leaf {
 impl fmt::Debug for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Leaf");
-        match self.secret {
-            true => shown.field("value", &format_args!("(secret)")),
-            false => shown.field("value", &self.value),
-        };
+        if self.secret {
+            shown.field("value", &format_args!("(secret)"));
+        } else {
+            shown.field("value", &self.value);
+        }
         shown.field("origin", &self.origin).finish()
     }
 }
