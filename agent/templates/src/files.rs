@@ -87,7 +87,14 @@ impl Files for RealFiles {
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.remove(to)?;
-        fs::hard_link(from, to)
+        fs::hard_link(from, to).or_else(|error| match error.kind() {
+            // Not every file system has second names, and Linux allows none for the files of others: then it is a copy.
+            io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied => {
+                fs::copy(from, to)?;
+                File::open(to)?.sync_all()
+            }
+            _ => Err(error),
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -63,18 +63,23 @@ pub fn render(templates: &[Template], values: &Values, lookup: &Arc<dyn Lookup>,
     let recorder = Recorder::new(Arc::clone(lookup));
     let mut error = RenderError::default();
     let mut made = Vec::new();
+    let mut certain = false;
     for template in templates {
         match engine::engine(template.language).render(template, values, &recorder, strictness) {
             Ok(text) => made.push((template, text)),
             Err(Failure::Missing(missing)) => error.missing.extend(missing),
-            Err(Failure::Wrong(report)) => error.wrong.push(report),
+            Err(Failure::Syntax(report)) => {
+                certain = true;
+                error.wrong.push(report);
+            }
+            Err(Failure::Fault(report)) => error.wrong.push(report),
         }
     }
     let asked = recorder.asked();
     let mut hidden = values.hidden();
     hidden.extend(&asked.hidden);
-    let result = if !asked.lacking.is_empty() {
-        // What stands in for an answer may well be why a template failed, so nothing is said of that yet.
+    let result = if !asked.lacking.is_empty() && !certain {
+        // What stands in for an answer may well be why a template failed, so nothing is said of that yet. No answer mends its syntax.
         Rendered::Pending
     } else if error != RenderError::default() {
         error.wrong.iter_mut().for_each(|report| *report = hidden.mask(report));

@@ -57,8 +57,10 @@ impl fmt::Display for Missing {
 pub(crate) enum Failure {
     /// Names that are not there.
     Missing(Vec<Missing>),
-    /// The template is wrong: file, line, column, the line itself and what is wrong with it.
-    Wrong(String),
+    /// The template is no template of its language: file, line, column, the line itself and what is wrong with it.
+    Syntax(String),
+    /// The template does not go with what it was given, told in the same way. With other answers it may.
+    Fault(String),
 }
 
 /// A template language.

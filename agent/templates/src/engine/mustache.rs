@@ -70,7 +70,7 @@ impl Engine for MustacheEngine {
 
 fn wrong(template: &Template, message: &str, place: Place) -> Failure {
     let name = template.name.display().to_string();
-    Failure::Wrong(Snippet { name: &name, text: &template.text, message, place, help: None }.render())
+    Failure::Syntax(Snippet { name: &name, text: &template.text, message, place, help: None }.render())
 }
 
 /// The one template of a render; there are no partials.

@@ -53,7 +53,7 @@ impl Engine for TeraEngine {
         tera.autoescape_on(Vec::<&str>::new());
         register(&mut tera, lookup, &absent);
         tera.add_raw_template(&name, &template.text)
-            .map_err(|error| Failure::Wrong(wrong(template, &error, lookup)))?;
+            .map_err(|error| Failure::Syntax(wrong(template, &error, lookup)))?;
 
         let mut json = values.to_json();
         let mut missing = BTreeSet::new();
@@ -79,7 +79,7 @@ impl Engine for TeraEngine {
                 _ => {
                     missing.extend(absent.take(template));
                     return Err(if missing.is_empty() {
-                        Failure::Wrong(wrong(template, &error, lookup))
+                        Failure::Fault(wrong(template, &error, lookup))
                     } else {
                         Failure::Missing(missing.into_iter().collect())
                     });

@@ -282,3 +282,15 @@ fn a_check_command_names_staged_files_by_the_names_of_their_targets() {
     );
     assert_eq!(command(&["{}".to_owned()], &outputs[..1], &staged), ["/etc/app/.a.conf.helium-new"]);
 }
+
+#[test]
+fn the_owner_of_a_file_is_kept() {
+    let world = World::new();
+    let me = fs::metadata(world.target("a")).unwrap();
+    // Only root can give files away; for anybody else the owner is the one that it would be anyway.
+    let owner = if me.uid() == 0 { (1, 2) } else { (me.uid(), me.gid()) };
+    RealFiles.give(&world.target("a"), owner).unwrap();
+    apply(&RealFiles, &world.state(), &world.set(), &NoCheck).unwrap();
+    assert_eq!(RealFiles.stat(&world.target("a")).unwrap().unwrap().owner, owner);
+    assert_eq!(RealFiles.stat(&world.target("b")).unwrap().unwrap().owner, (me.uid(), me.gid()));
+}

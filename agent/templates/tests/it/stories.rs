@@ -108,3 +108,35 @@ fn a_file_that_holds_a_secret_value_is_0600_and_the_secret_is_in_no_diff_and_no_
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(fs::read_to_string(&file).unwrap().contains("pass = hunter2"));
 }
+
+#[test]
+fn a_key_that_is_deleted_leaves_the_file_and_says_so_and_is_followed_when_it_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "{{ key(path=\"shared/motd\") }}";
+    let templates = [Template::read_from(Path::new("motd.tera"), source, folder.path()).unwrap()];
+    let mut world = World::default();
+    let mut step = |value: Option<&str>| {
+        world.keys.insert("shared/motd".into(), value.map(str::to_owned));
+        match render_in(&world, &templates, &Values::default(), Strictness::Strict).result {
+            Rendered::Ready(outputs) => {
+                apply(&RealFiles, folder.path(), &outputs, &NoCheck).unwrap();
+                String::new()
+            }
+            Rendered::Pending => "pending".to_owned(),
+            Rendered::Failed(error) => error.to_string(),
+        }
+    };
+    assert_eq!(step(Some("hello")), "");
+    assert!(step(None).ends_with("\n  motd.tera:1:14: the key shared/motd"));
+    assert_eq!(fs::read_to_string(folder.path().join("motd")).unwrap(), "hello");
+    assert_eq!(step(Some("again")), "");
+    assert_eq!(fs::read_to_string(folder.path().join("motd")).unwrap(), "again");
+}
+
+#[test]
+fn a_syntax_error_is_told_at_once_and_does_not_wait_for_answers() {
+    let templates = ["{{ key(path=\"a\") }}", "{{ b"].map(|text| crate::world::template("x.tera", text));
+    let made = render_in(&World::default(), &templates, &Values::default(), Strictness::Strict);
+    assert!(matches!(made.result, Rendered::Failed(_)));
+    assert_eq!(made.asked.lacking, BTreeSet::from([Question::Key("a".into())]));
+}
