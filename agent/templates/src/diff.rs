@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn output(text: &str, secrecy: Secrecy) -> Output {
-        Output { target: "/etc/app.conf".into(), bytes: text.into(), mode: None, owner: None, secrecy }
+        Output { target: "/etc/app.conf".into(), bytes: text.into(), mode: None, owner: None, secrecy, backup: false }
     }
 
     fn hidden() -> Hidden {

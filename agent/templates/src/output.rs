@@ -34,6 +34,8 @@ pub struct Output {
     pub owner: Option<(u32, u32)>,
     /// Who may see it.
     pub secrecy: Secrecy,
+    /// Whether the file that is replaced is kept as `.bak`.
+    pub backup: bool,
 }
 
 impl Output {
@@ -45,7 +47,14 @@ impl Output {
             false if hidden.is_in(&text) => Secrecy::HoldsSecrets,
             false => Secrecy::Open,
         };
-        Self { target: template.target.clone(), secrecy, bytes: text.into_bytes(), mode: form.mode, owner: form.owner }
+        Self {
+            target: template.target.clone(),
+            secrecy,
+            bytes: text.into_bytes(),
+            mode: form.mode,
+            owner: form.owner,
+            backup: form.backup,
+        }
     }
 
     /// The permission bits it gets, if one with `existing` bits is there.
@@ -65,6 +74,6 @@ impl fmt::Debug for Output {
             Secrecy::HoldsSecrets | Secrecy::Secret => shown.field("bytes", &format_args!("(secret)")),
             Secrecy::Open => shown.field("bytes", &String::from_utf8_lossy(&self.bytes)),
         };
-        shown.finish()
+        shown.finish_non_exhaustive()
     }
 }

@@ -26,6 +26,8 @@ pub struct Form {
     pub owner: Option<(u32, u32)>,
     /// Whether nobody but its owner may see it. A file that holds a secret value is secret without being told so.
     pub secret: bool,
+    /// Whether the file that is replaced is kept beside it, with `.bak` at its end; the one from before that goes.
+    pub backup: bool,
 }
 
 /// A template language.

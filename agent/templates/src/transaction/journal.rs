@@ -33,6 +33,9 @@ pub(super) struct Entry {
     pub(super) staged: PathBuf,
     /// The old file under a second name, beside the target; none if there was none.
     pub(super) kept: Option<PathBuf>,
+    /// What the old file is called in the end, if it is wanted then.
+    #[serde(default)]
+    pub(super) backup: Option<PathBuf>,
 }
 
 /// A transaction that has begun.

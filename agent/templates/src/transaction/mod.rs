@@ -122,7 +122,7 @@ pub fn apply(
         });
     }
     // What is left of it now is only litter, and the journal says which: the next start takes it away if this fails.
-    let _ = tidy(files, state, &journal.entries);
+    let _ = finish(files, state, &journal.entries);
     Ok(Applied::Changed(changes.into_iter().map(|change| change.output.target.clone()).collect()))
 }
 
@@ -133,7 +133,7 @@ pub fn recover(files: &dyn Files, state: &Path) -> Result<bool, TransactionError
     };
     match journal.phase {
         Phase::Renaming => match rename(files, &journal.entries) {
-            Ok(()) => tidy(files, state, &journal.entries),
+            Ok(()) => finish(files, state, &journal.entries),
             Err(_) => undo(files, state, &mut journal),
         },
         Phase::Staging => tidy(files, state, &journal.entries),
@@ -170,8 +170,14 @@ fn changes<'a>(files: &dyn Files, outputs: &'a [Output]) -> Result<Vec<Change<'a
             continue;
         }
         let beside = |ending: &str| folder.join(format!(".{}.helium-{ending}", name.to_string_lossy()));
-        let (staged, kept) = (beside("new"), existing.map(|_| beside("old")));
-        changes.push(Change { output, entry: Entry { target: target.clone(), staged, kept }, existing });
+        let backup = output.backup.then(|| folder.join(format!("{}.bak", name.to_string_lossy())));
+        let entry = Entry {
+            staged: beside("new"),
+            kept: existing.map(|_| beside("old")),
+            backup: backup.filter(|_| existing.is_some()),
+            target: target.clone(),
+        };
+        changes.push(Change { output, entry, existing });
     }
     Ok(changes)
 }
@@ -247,6 +253,18 @@ fn undo(files: &dyn Files, state: &Path, journal: &mut Journal) -> Result<(), Tr
     tidy(files, state, &journal.entries)
 }
 
+/// Ends a transaction whose files are all in place.
+fn finish(files: &dyn Files, state: &Path, entries: &[Entry]) -> Result<(), TransactionError> {
+    for entry in entries {
+        let (Some(kept), Some(backup)) = (&entry.kept, &entry.backup) else { continue };
+        if files.stat(kept).map_err(failed("look at it", kept))?.is_some() {
+            files.rename(kept, backup).map_err(failed("keep the old file", backup))?;
+        }
+    }
+    tidy(files, state, entries)
+}
+
+/// Removes what a transaction leaves beside its targets, and its journal.
 fn tidy(files: &dyn Files, state: &Path, entries: &[Entry]) -> Result<(), TransactionError> {
     for entry in entries {
         for litter in entry.kept.iter().chain([&entry.staged]) {
