@@ -189,6 +189,7 @@ fn a_crash_within_the_recovery_is_recovered_from() {
     let set = |world: &World| world.set().split_off(1);
     let mut done = new();
     done.insert("a".to_owned(), "old a".to_owned());
+    let mut pairs = 0;
     for first in 0.. {
         let mut crashed = false;
         for second in 0.. {
@@ -196,6 +197,7 @@ fn a_crash_within_the_recovery_is_recovered_from() {
             let files = Failing::at(first, true);
             let _ = apply(&files, &world.state(), &set(&world), &NoCheck);
             crashed = files.calls.get() > first;
+            pairs += 1;
             let files = Failing::at(second, true);
             let _ = recover(&files, &world.state());
             recover(&Failing::never(), &world.state()).unwrap();
@@ -209,6 +211,7 @@ fn a_crash_within_the_recovery_is_recovered_from() {
             break;
         }
     }
+    assert!(pairs > 200, "only {pairs} pairs");
 }
 
 #[test]

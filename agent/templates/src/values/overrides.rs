@@ -20,8 +20,8 @@ pub enum Naming {
     Flat,
 }
 
-/// One key below the prefix of a service.
-#[derive(Clone, Debug)]
+/// One key below the prefix of a service. It has no debug output, for its value may be secret.
+#[derive(Clone)]
 pub struct Override<'a> {
     /// The key as a person would look it up: `config/web/db/port`.
     pub key: &'a str,
