@@ -68,6 +68,7 @@ const HOUSE: &[Room] = &[
         ],
         &[],
     ),
+    room("helium-templates", &["helium-runtime"], &[]),
     room("helium-traffic", &["consul-client", "helium-crds", "helium-runtime"], &["helium-e2e"]),
     room("xtask", &["helium-crds"], &[]),
 ];
