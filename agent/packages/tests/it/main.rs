@@ -1,0 +1,4 @@
+//! Stories of packages, each against the real thing.
+
+mod archives;
+mod crash;
