@@ -20,6 +20,7 @@
 pub mod archive;
 pub mod digest;
 pub mod fetch;
+pub mod installer;
 pub mod manifest;
 pub mod signature;
 pub mod source;

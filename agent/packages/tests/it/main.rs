@@ -2,3 +2,8 @@
 
 mod archives;
 mod crash;
+mod downloads;
+mod installing;
+#[cfg(feature = "s3")]
+mod s3;
+mod server;
