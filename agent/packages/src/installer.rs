@@ -15,6 +15,7 @@ use std::{
 };
 
 use helium_runtime::ports::Ports;
+use tokio::sync::Mutex;
 
 use crate::{
     archive::{self, Limits, read, write},
@@ -111,12 +112,14 @@ pub struct Installer {
     store: Arc<Store>,
     fetcher: Arc<Fetcher>,
     ports: Ports,
+    /// One package at a time: they share the folder of downloads.
+    turn: Mutex<()>,
 }
 
 impl Installer {
     /// An installer into an open store.
     pub fn new(store: Arc<Store>, fetcher: Arc<Fetcher>, ports: Ports) -> Self {
-        Self { store, fetcher, ports }
+        Self { store, fetcher, ports, turn: Mutex::default() }
     }
 
     /// Installs. `gate` is called with the staged folder; whatever it says against the version ends it.
@@ -125,6 +128,7 @@ impl Installer {
         G: FnOnce(PathBuf) -> F,
         F: Future<Output = Result<(), String>>,
     {
+        let _turn = self.turn.lock().await;
         let (mut step, version) = (ORDER[0], &request.version);
         let outcome = self.steps(request, gate, &mut step).await;
         outcome.map_err(|reason| {
@@ -209,7 +213,9 @@ impl Installer {
             // A folder is copied when it is unpacked, and is looked at again after that.
             Some(path) if source.form() == Form::Folder => path,
             _ => {
-                let to = folder.join(source.slug());
+                // Other content at the same address is another download.
+                let wanted = request.sha256.map_or_else(|| "any".to_owned(), |digest| digest.to_string());
+                let to = folder.join(format!("{}-{wanted}", source.slug()));
                 if !to.exists() || local.is_some() {
                     self.fetcher.fetch(source.place(), &to).await?;
                 }

@@ -10,6 +10,22 @@ pub mod read;
 pub mod write;
 
 pub use guard::Limits;
+pub use read::Inspected;
+
+use crate::source::Form;
+
+/// Looks through a package of this machine, an archive or a folder.
+pub fn inspect(package: &Path, limits: Limits) -> Result<Inspected, Error> {
+    if package.is_dir() {
+        return write::inspect(package);
+    }
+    match Form::of_name(&package.to_string_lossy()) {
+        Some(form) => read::inspect(package, form, limits),
+        None => {
+            Err(Error::Unfit { path: package.to_owned(), reason: "its name ends in neither `.tar.gz` nor `.tar.zst`" })
+        }
+    }
+}
 
 /// Why an archive is not taken, or not made.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +75,7 @@ pub enum Error {
     #[error("the package's manifest: {0}")]
     Manifest(#[from] crate::manifest::Error),
     /// A folder is no package.
-    #[error("{} cannot be in a package: {reason}", path.display())]
+    #[error("{} is not for a package: {reason}", path.display())]
     Unfit {
         /// Which file.
         path: PathBuf,

@@ -114,6 +114,9 @@ fn advice(status: StatusCode) -> &'static str {
     match status {
         StatusCode::UNAUTHORIZED => ": is there a `machine` of this host in the netrc file?",
         StatusCode::FORBIDDEN => ": these credentials have no right to it",
+        StatusCode::MOVED_PERMANENTLY => {
+            ": without saying where; a bucket of S3 is in another region than AWS_REGION says"
+        }
         StatusCode::NOT_FOUND => ": nothing is there",
         _ => "",
     }

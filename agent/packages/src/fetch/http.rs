@@ -5,7 +5,6 @@
 //! each minute still brings a large package home. Redirects are followed, each with the login of its own host, but never out of TLS.
 
 use std::{
-    error::Error as _,
     fs::{File, OpenOptions},
     io::Write as _,
     path::Path,
@@ -68,6 +67,7 @@ impl Target<'_> {
     }
 
     /// The address and the headers of the next request; a signature is of its time, so each has its own.
+    #[cfg_attr(not(feature = "s3"), allow(clippy::unused_async, reason = "only S3 has to ask somebody"))]
     async fn request(&self) -> Result<(Uri, HeaderMap), Error> {
         match self {
             Self::Plain { uri, netrc } => Ok(((*uri).clone(), login(netrc, uri))),

@@ -13,7 +13,7 @@ pub struct Netrc(Vec<Login>);
 struct Login {
     /// None is the `default`, for all other hosts.
     machine: Option<String>,
-    login: String,
+    user: String,
     password: String,
 }
 
@@ -37,7 +37,7 @@ impl Netrc {
             while let Some(word) = words.next() {
                 match word {
                     "machine" => {
-                        logins.push(Login { machine: words.next().map(str::to_lowercase), ..Login::default() })
+                        logins.push(Login { machine: words.next().map(str::to_lowercase), ..Login::default() });
                     }
                     "default" => logins.push(Login::default()),
                     "macdef" => macro_follows = true,
@@ -58,7 +58,7 @@ impl Netrc {
         let host = host.to_lowercase();
         let named = self.0.iter().find(|login| login.machine.as_ref() == Some(&host));
         let login = named.or_else(|| self.0.iter().find(|login| login.machine.is_none()))?;
-        let pair = STANDARD.encode(format!("{}:{}", login.login, login.password));
+        let pair = STANDARD.encode(format!("{}:{}", login.user, login.password));
         let mut value = HeaderValue::from_str(&format!("Basic {pair}")).ok()?;
         value.set_sensitive(true);
         Some(value)
@@ -68,7 +68,7 @@ impl Netrc {
 /// The words of a machine may stand on lines of their own.
 fn set(logins: &mut [Login], word: &str, value: Option<&str>) {
     if let (Some(last), Some(value)) = (logins.last_mut(), value) {
-        let field = if word == "login" { &mut last.login } else { &mut last.password };
+        let field = if word == "login" { &mut last.user } else { &mut last.password };
         value.clone_into(field);
     }
 }

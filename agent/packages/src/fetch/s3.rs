@@ -1,7 +1,7 @@
 //! Objects of S3: who asks, from where, and the signature of each request.
 //!
 //! The chain that finds credentials, the region and the endpoint (environment, the files of `~/.aws` with their profiles, a web identity, the
-//! container, IMDSv2) is AWS's own, as is the signing. Getting one object is a signed GET, which goes the way of all downloads: the client for
+//! container, the machine by `IMDSv2`) is AWS's own, as is the signing. Getting one object is a signed GET, which goes the way of all downloads: the client for
 //! the whole of S3 would double the time to compile, and would not resume.
 
 use std::time::SystemTime;

@@ -12,7 +12,7 @@ use std::{
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use jiff::Timestamp;
@@ -54,6 +54,8 @@ pub struct Store {
     layout: Layout,
     service: Name,
     files: Arc<dyn Files>,
+    /// One change at a time, in this process too.
+    changing: Mutex<()>,
     /// Unlocks when it is dropped, or when the process is gone.
     _lock: File,
 }
@@ -69,7 +71,16 @@ impl Store {
         let layout = Layout::new(root, service);
         let own = layout.own();
         files.create_folder(&own).map_err(at("make", &own))?;
-        let store = Self { _lock: lock(&layout, service)?, layout, service: service.clone(), files };
+        let store = Self {
+            _lock: lock(&layout, service)?,
+            layout,
+            service: service.clone(),
+            files,
+            changing: Mutex::default(),
+        };
+        // The folders that were just made must not be lost with what comes into them.
+        store.sync(store.layout.service())?;
+        store.sync(root)?;
         store.repair()?;
         Ok(store)
     }
@@ -147,6 +158,7 @@ impl Store {
 
     /// Moves a version that was made ready to its place. What is in it must be on the disk already.
     pub fn place(&self, version: &Name, receipt: &Receipt) -> Result<PathBuf, Error> {
+        let _one = self.one_change();
         let (staged, place) = (self.layout.staging().join(version), self.layout.version(version));
         let there = self.files.list(self.layout.service()).map_err(at("list", self.layout.service()))?;
         if there.iter().any(|name| *name == version.to_string()) {
@@ -154,6 +166,7 @@ impl Store {
         }
         let receipts = self.layout.receipts();
         self.files.create_folder(&receipts).map_err(at("make", &receipts))?;
+        self.sync(&self.layout.own())?;
         self.save(&self.layout.receipt(version), receipt)?;
         self.files.rename(&staged, &place).map_err(at("rename to", &place))?;
         self.sync(self.layout.service())?;
@@ -162,6 +175,7 @@ impl Store {
 
     /// Removes the oldest versions so that `keep` stay; never the current one, the previous one, or one that is `in_use`.
     pub fn prune(&self, keep: NonZeroUsize, in_use: &[Name]) -> Result<Vec<Name>, Error> {
+        let _one = self.one_change();
         let (current, previous) = (self.current()?, self.previous()?);
         let held: Vec<&Name> = current.iter().chain(&previous).chain(in_use).collect();
         let candidates: Vec<_> = self
@@ -174,6 +188,11 @@ impl Store {
             self.remove(version)?;
         }
         Ok(gone)
+    }
+
+    fn one_change(&self) -> MutexGuard<'_, ()> {
+        // Whoever panicked in here has left what a crash leaves at most, and that is none of what the next change relies on.
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remove(&self, version: &Name) -> Result<(), Error> {

@@ -20,6 +20,7 @@ struct Journal {
 impl Store {
     /// Makes a version current. There is no instant without a current version once there was one.
     pub fn switch(&self, to: &Name) -> Result<(), Error> {
+        let _one = self.one_change();
         if !self.versions()?.iter().any(|(version, _)| version == to) {
             return Err(Error::Absent { service: self.service.clone(), version: to.clone() });
         }

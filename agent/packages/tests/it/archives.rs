@@ -33,8 +33,8 @@ fn a_package_comes_out_as_it_went_in() {
         read::unpack(&file, form, &out, Limits::default()).unwrap();
         assert_eq!(write::digest(&out).unwrap(), write::digest(&folder).unwrap(), "{name}");
         assert_eq!(fs::metadata(out.join("helium/hooks/install")).unwrap().permissions().mode() & 0o777, 0o755);
-        let inspected = read::inspect(&file, form, Limits::default()).unwrap();
-        assert_eq!(inspected, write::inspect(&folder).unwrap());
+        let inspected = archive::inspect(&file, Limits::default()).unwrap();
+        assert_eq!(inspected, archive::inspect(&folder, Limits::default()).unwrap());
         assert_eq!(inspected.manifest.unwrap().name, "web");
         assert_eq!(inspected.contents.hooks.len() + inspected.contents.templates.len(), 2);
     }

@@ -1,5 +1,7 @@
 //! Stories of packages, each against the real thing.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
 mod archives;
 mod crash;
 mod downloads;

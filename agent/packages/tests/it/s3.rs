@@ -67,14 +67,14 @@ impl Moto {
 
 /// The environment is a process's own, so the test that needs another one runs itself again in it.
 #[test]
-fn an_object_comes_by_the_chain_of_aws_and_is_gone_on_from() {
+fn an_object_comes_by_the_chain_of_aws() {
     let Some(program) = env::var_os("MOTO_BIN").map(PathBuf::from) else {
         eprintln!("skipped: MOTO_BIN names no moto_server (pip install 'moto[server]')");
         return;
     };
     let (moto, scratch) = (Moto::start(&program), TempDir::new().unwrap());
     moto.put("releases", b"");
-    moto.put("releases/web/a%20b.tar.gz", &[7; 100_000]);
+    moto.put("releases/web/a%20b.tar.gz", &vec![7; 100_000]);
     let profile = scratch.path().join("credentials");
     std::fs::write(&profile, "[helium]\naws_access_key_id = AKIAEXAMPLE\naws_secret_access_key = hunter2\n").unwrap();
     let endpoint = format!("http://{}", moto.address);
@@ -108,7 +108,7 @@ async fn inside() {
         return;
     }
     outcome.unwrap();
-    assert_eq!(std::fs::read(&to).unwrap(), [7; 100_000]);
+    assert_eq!(std::fs::read(&to).unwrap(), vec![7; 100_000]);
     let none: Source = "s3://releases/none.tar.gz".parse().unwrap();
     let error = fetcher.fetch(none.place(), &to).await.unwrap_err();
     assert!(error.to_string().contains("404") && !format!("{error:?}").contains("hunter2"), "{error}");

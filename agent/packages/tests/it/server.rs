@@ -82,8 +82,9 @@ async fn answer(stream: TcpStream, serving: &Mutex<Serving>, heard: &Mutex<Vec<S
         None => ("200 OK", String::new()),
     };
     let rest = &serving.bytes[from.unwrap_or(0)..];
-    let head = format!("HTTP/1.1 {status}\r\netag: {}\r\n{range}content-length: {}\r\n\r\n", serving.etag, rest.len());
-    stream.write_all(head.as_bytes()).await?;
+    let answer =
+        format!("HTTP/1.1 {status}\r\netag: {}\r\n{range}content-length: {}\r\n\r\n", serving.etag, rest.len());
+    stream.write_all(answer.as_bytes()).await?;
     let most = if serving.breaks_after == 0 { rest.len() } else { rest.len().min(serving.breaks_after) };
     stream.write_all(&rest[..most]).await
 }
