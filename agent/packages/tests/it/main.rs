@@ -9,3 +9,4 @@ mod installing;
 #[cfg(feature = "s3")]
 mod s3;
 mod server;
+mod trust;
