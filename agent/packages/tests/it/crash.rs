@@ -116,6 +116,9 @@ fn is_whole(root: &Path, context: &str) {
         let files = Disk.list(&service.join(&version)).unwrap();
         assert_eq!(files, ["a", "b"], "{context}: {version} is not whole");
     }
+    let there: Vec<String> = store.versions().unwrap().iter().map(|(version, _)| version.to_string()).collect();
+    let receipts = Disk.list(&service.join(".helium/receipts")).unwrap();
+    assert_eq!(receipts, there, "{context}: a receipt of nothing");
     let mut own: Vec<String> = Disk.list(&service.join(".helium")).unwrap();
     own.retain(|name| !["lock", "history", "receipts"].contains(&name.as_str()));
     assert_eq!(own, Vec::<String>::new(), "{context}: something is left over");
@@ -142,6 +145,10 @@ fn a_crash_between_any_two_calls_is_repaired() {
             let versions: Vec<String> = store.versions().unwrap().iter().map(|(name, _)| name.to_string()).collect();
             assert_eq!(versions, ["2", "3", "4"], "call {calls}");
             assert_eq!((store.current().unwrap(), store.previous().unwrap()), (Some(name("4")), Some(name("3"))));
+            drop(store);
+            round(going(), scratch.path(), "5", 5).unwrap();
+            let store = Store::open_on(going(), scratch.path(), &name("web")).unwrap();
+            assert_eq!(store.previous().unwrap(), Some(name("4")), "call {calls}: the history has a gap");
             if outcome.is_ok() {
                 break;
             }
