@@ -46,20 +46,21 @@ impl Store {
         self.remove_file(&self.layout.new_one())?;
         self.forget_receipts()?;
         let current = self.current()?;
-        if let Some(Journal { from, to }) = self.load(&self.layout.journal())? {
-            let switched = current.as_ref() == Some(&to);
+        let journal: Option<Journal> = self.load(&self.layout.journal())?;
+        if let Some(Journal { from, to }) = &journal {
+            let switched = current.as_ref() == Some(to);
             tracing::info!(service = %self.service, ?from, %to, switched, "a switch was cut short");
             if switched {
                 // The link may have been renamed and not have reached the disk.
                 self.sync(self.layout.service())?;
             }
-            if let Some(current) = &current {
-                self.remember(current)?;
-            }
-            self.close_journal()?;
-        } else if let Some(current) = &current {
-            // Somebody has set the link by hand: what it leads to is the current one, and what was before is the previous one.
+        }
+        if let Some(current) = &current {
+            // Without a journal, somebody has set the link by hand: what it leads to is current, and what was before is the previous one.
             self.remember(current)?;
+        }
+        if journal.is_some() {
+            self.close_journal()?;
         }
         Ok(())
     }
