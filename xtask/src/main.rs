@@ -1,10 +1,11 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | moto`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
 mod bench;
 mod haproxy;
 mod metadata;
+mod moto;
 mod project;
 mod schema;
 mod servers;
@@ -18,7 +19,7 @@ use project::Project;
 use servers::{CONSUL, PROMETHEUS};
 
 const USAGE: &str = "\
-cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy]
+cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy|-moto]
                                                 everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
@@ -26,7 +27,8 @@ cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments conve
 cargo xtask bench react [ROUNDS]                how soon a canary that fails is given up, as a ratio to a bare watcher
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
-cargo xtask haproxy                             the same of the HAProxy";
+cargo xtask haproxy                             the same of the HAProxy
+cargo xtask moto                                the same of moto's server, which stands in for S3";
 
 /// The exit code for arguments that mean nothing.
 const BAD_USAGE: u8 = 2;
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         ["consul"] => finish(CONSUL.path(&project)),
         ["prometheus"] => finish(PROMETHEUS.path(&project)),
         ["haproxy"] => finish(haproxy::path(&project)),
+        ["moto"] => finish(moto::path(&project)),
         ["schema"] => finish(schema::write(&project)),
         ["bench", "converge", size @ ..] => finish(bench::run(&project, size)),
         ["bench", "react", rounds @ ..] => finish(bench::run(&project, &[&["react"], rounds].concat())),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    haproxy,
+    haproxy, moto,
     project::Project,
     servers::{CONSUL, Found, PROMETHEUS},
     step::{self, Outcome, Steps},
@@ -33,7 +33,7 @@ pub(crate) struct Choice {
 }
 
 /// The servers that tests run against.
-const SERVERS: [&str; 3] = ["consul", "prometheus", "haproxy"];
+const SERVERS: [&str; 4] = ["consul", "prometheus", "haproxy", "moto"];
 
 impl Choice {
     /// Reads the flags; the error is the one that means nothing.
@@ -59,6 +59,7 @@ pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     steps.run("consul", || search(CONSUL.find(project), "consul", &mut rig.consul, choice));
     steps.run("haproxy", || search(haproxy::find(project), "haproxy", &mut rig.haproxy, choice));
     if !choice.quick {
+        steps.run("moto", || search(moto::find(project), "moto", &mut rig.moto, choice));
         steps.run("prometheus", || search(PROMETHEUS.find(project), "prometheus", &mut rig.prometheus, choice));
     }
     steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
@@ -205,6 +206,7 @@ struct Rig {
     consul: Option<Found>,
     prometheus: Option<Found>,
     haproxy: Option<Found>,
+    moto: Option<Found>,
 }
 
 impl Rig {
@@ -215,6 +217,7 @@ impl Rig {
             (CONSUL.variable, &self.consul),
             (PROMETHEUS.variable, &self.prometheus),
             (haproxy::VARIABLE, &self.haproxy),
+            (moto::VARIABLE, &self.moto),
         ];
         for (variable, server) in servers {
             match server {

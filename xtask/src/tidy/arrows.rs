@@ -34,6 +34,7 @@ const HOUSE: &[Room] = &[
         &["consul-embedded", "helium-sim"],
     ),
     room("helium-notify", &["helium-analysis", "helium-crds", "helium-runtime"], &["consul-client", "consul-embedded"]),
+    room("helium-packages", &["helium-runtime"], &[]),
     room("helium-planner", &["helium-crds"], &[]),
     room("helium-sample", &[], &[]),
     room("helium-runtime", &["consul-client"], &["consul-embedded"]),
