@@ -1,4 +1,4 @@
-//! The server of S3 that tests run against, moto's: `MOTO_BIN`, or PATH, or out of PyPI into an environment of its own.
+//! The server of S3 that tests run against, moto's: `MOTO_BIN`, or PATH, or installed by pip into an environment of its own.
 
 use std::{
     env, fs,

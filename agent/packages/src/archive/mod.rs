@@ -1,4 +1,4 @@
-//! Archives: read with guards ([`read`]), written so that the same folder always gives the same bytes ([`write`]).
+//! Archives: read with guards ([`read`]), written so that the same folder always gives the same bytes ([`mod@write`]).
 
 use std::{
     io,
