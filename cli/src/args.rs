@@ -7,7 +7,7 @@ use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
     acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs,
-    node, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
+    node, package, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -115,6 +115,9 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     /// Keep an HAProxy in step with the catalog
     Haproxy(haproxy::HaproxyArgs),
+    /// Make packages, look into them, and check them
+    #[command(subcommand)]
+    Package(package::PackageCommand),
     /// Look at nodes
     #[command(subcommand)]
     Node(node::NodeCommand),

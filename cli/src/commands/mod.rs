@@ -21,6 +21,7 @@ pub(crate) mod logs;
 pub(crate) mod node;
 mod notifying;
 mod others;
+pub(crate) mod package;
 pub(crate) mod plan;
 pub(crate) mod request;
 pub(crate) mod rollout;
@@ -128,6 +129,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Controller(args) => controller::run(args, session, console).await,
         Command::Agent(args) => agent::run(args, session, console).await,
         Command::Haproxy(args) => haproxy::run(args, session, console).await,
+        Command::Package(command) => package::run(&command, console),
         Command::Node(command) => node::run(command, session, console).await,
         Command::Acl(command) => acl::run(&command, session, console),
         Command::Doctor(args) => doctor::run(args, session, console).await,

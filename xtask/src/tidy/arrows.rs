@@ -61,6 +61,7 @@ const HOUSE: &[Room] = &[
             "helium-crds",
             "helium-engine",
             "helium-notify",
+            "helium-packages",
             "helium-planner",
             "helium-runtime",
             "helium-sample",

@@ -68,6 +68,7 @@ fn objects_and_nodes_are_listed_for_people() {
       steps:
       - setWeight: 50%
       - soak: 2s
+      trafficRouting: instanceRatio
     "#);
     insta::assert_snapshot!(said(&["node", "list"]).replace(std::env::consts::ARCH, "ARCH"), @r"
     NAME STATE INSTANCES ADDRESS CONSUL NODE PLATFORM AGENT AGE
@@ -172,6 +173,7 @@ fn objects_are_described_and_their_events_told() {
       steps:
       - setWeight: 50%
       - soak: 2s
+      trafficRouting: instanceRatio
     Events:
       AGE TYPE REASON MESSAGE
       AGE Normal RolloutStarted first rollout to 1
