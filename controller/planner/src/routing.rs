@@ -18,14 +18,6 @@ pub(crate) fn of(draft: &Draft<'_>) -> TrafficRouting {
     draft.canary().map_or(TrafficRouting::InstanceRatio, |canary| canary.traffic_routing)
 }
 
-/// Counts that are asked for as such: with weights in Consul every instance weighs the same.
-pub(crate) fn counted(routing: TrafficRouting, counts: Weight) -> Weight {
-    match routing {
-        TrafficRouting::InstanceRatio => counts,
-        TrafficRouting::ConsulWeights => Weight { service_weight: Some(STABLE_WEIGHT), ..counts },
-    }
-}
-
 /// What an instance is to weigh in Consul; none leaves it to Consul. Of a Canary that cannot be read everything keeps what it has.
 pub(crate) fn service_weight(draft: &Draft<'_>, instance: &Instance) -> Option<u32> {
     if !is_weighed(draft) {

@@ -218,12 +218,12 @@ pub(crate) fn weight(draft: &Draft<'_>, rollout: &Rollout) -> Weight {
     let preview = upto.iter().rev().find_map(|step| preview_of(step, budget.wanted));
     match (counts, preview) {
         (Some(counts), None) => counts,
-        (None, Some(preview)) => routing::counted(routing, weights::preview_counts(budget.wanted, preview)),
+        (None, Some(preview)) => weights::counted(weights::preview_counts(budget.wanted, preview), routing),
         // Those that were previews serve first, and the others go on being previews.
         (Some(counts), Some(preview)) => Weight { preview: preview.saturating_sub(counts.canary), ..counts },
         (None, None) => {
             let number = u32::from(!runs_none(rollout));
-            routing::counted(routing, weights::replica_counts(budget.wanted, number, budget.surge))
+            weights::counted(weights::replica_counts(budget.wanted, number, budget.surge), routing)
         }
     }
 }
@@ -255,7 +255,7 @@ pub(crate) fn counts_of(step: &Step, budget: Budget, routing: TrafficRouting) ->
     match step.kind {
         StepKind::SetWeight(weight) => Some(weights::routed(weights::step_counts(wanted, weight, surge), routing)),
         StepKind::SetReplicas(number) => {
-            Some(routing::counted(routing, weights::replica_counts(wanted, number, surge)))
+            Some(weights::counted(weights::replica_counts(wanted, number, surge), routing))
         }
         StepKind::Preview(_) | StepKind::Soak(_) | StepKind::Pause(_) | StepKind::Analysis(_) | StepKind::Gate(_) => {
             None
@@ -277,8 +277,7 @@ pub(crate) fn impossible_weight(draft: &Draft<'_>) -> Option<Percent> {
 }
 
 /// Whether the canaries of the step are there and available, or ready on standby, no more of the stable version serve than its share, and Consul
-/// has the weights that are asked for. A
-/// stable instance that is missing or broken holds nothing up: the new version may be the fix.
+/// has the weights that are asked for. A stable instance that is missing or broken holds nothing up: the new version may be the fix.
 fn counts_reached(draft: &Draft<'_>, weight: Weight) -> Result<(), Vec<WaitingOn>> {
     let in_place = count(canaries(draft).filter(|member| member.is_in_place(draft.world)));
     let live = count(canaries(draft));

@@ -76,6 +76,14 @@ pub fn routed(counts: Weight, routing: TrafficRouting) -> Weight {
     }
 }
 
+/// Counts that are asked for as such: under weights in Consul every instance weighs the same.
+pub(crate) fn counted(counts: Weight, routing: TrafficRouting) -> Weight {
+    match routing {
+        TrafficRouting::InstanceRatio => counts,
+        TrafficRouting::ConsulWeights => Weight { service_weight: Some(STABLE_WEIGHT), ..counts },
+    }
+}
+
 /// The same counts, and the weight in Consul that makes the rest of the way: that each of `c` canaries weighs
 /// `100 s p / ((100 - p) c)` beside `s` stable instances of 100 each makes their share `p` percent.
 ///
