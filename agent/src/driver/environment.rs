@@ -13,6 +13,8 @@ use helium_crds::{
     },
 };
 
+use helium_processes::Command;
+
 use crate::config::AgentConfig;
 
 /// Where programs are looked for when the agent itself has no PATH.
@@ -29,24 +31,15 @@ pub(crate) enum EnvironmentError {
     Cycle { name: String },
 }
 
-/// A command with everything filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ResolvedCommand {
-    /// The program and its arguments.
-    pub(crate) argv: Vec<String>,
-    /// The whole environment.
-    pub(crate) env: BTreeMap<String, String>,
-    /// The working directory, if the template names one.
-    pub(crate) cwd: Option<String>,
-}
-
-/// Fills in the template of an assignment. `inherited` is what the agent passes on of its own environment.
+/// Fills in the template of an assignment. `inherited` is what the agent passes on of its own environment, `folder` the working directory
+/// of a command that names none, and where one that is not absolute begins.
 pub(crate) fn resolve(
     config: &AgentConfig,
     assignment: &Assignment,
     ports: &BTreeMap<String, u16>,
     inherited: &BTreeMap<String, String>,
-) -> Result<ResolvedCommand, EnvironmentError> {
+    folder: &Path,
+) -> Result<Command, EnvironmentError> {
     let mut given = inherited.clone();
     given.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
     given.extend(builtins(config, assignment, ports));
@@ -60,7 +53,8 @@ pub(crate) fn resolve(
     let argv = exec.command.iter().enumerate().map(|(index, text)| fill_in(text, &format!("command[{index}]"), &env));
     let argv = argv.collect::<Result<_, _>>()?;
     let cwd = exec.cwd.as_ref().map(|text| fill_in(text, "cwd", &env)).transpose()?;
-    Ok(ResolvedCommand { argv, env, cwd })
+    let cwd = cwd.map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
+    Ok(Command { argv, env, cwd, user: None })
 }
 
 /// Names that a template cannot give another meaning.
@@ -132,7 +126,7 @@ mod tests {
     use super::*;
     use crate::testing;
 
-    fn resolved(command: &[&str], env: &[(&str, &str)]) -> Result<ResolvedCommand, EnvironmentError> {
+    fn resolved(command: &[&str], env: &[(&str, &str)]) -> Result<Command, EnvironmentError> {
         let mut assignment = testing::assignment("hello-0");
         let Driver::Exec(exec) = &mut assignment.template.driver;
         exec.command = command.iter().map(ToString::to_string).collect();
@@ -140,7 +134,7 @@ mod tests {
         assignment.template.env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let ports = BTreeMap::from([("http".to_owned(), 20_001), ("admin".to_owned(), 20_002)]);
         let inherited = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
-        resolve(&testing::config(), &assignment, &ports, &inherited)
+        resolve(&testing::config(), &assignment, &ports, &inherited, Path::new("/work"))
     }
 
     #[test]
@@ -151,7 +145,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(done.argv, ["/opt/helium", "--port=20001", "20001", "20002", "1.0.0-hi hello-0", "$$ $HOME"]);
-        assert_eq!(done.cwd.as_deref(), Some("/srv/hello"));
+        assert_eq!(done.cwd, Path::new("/srv/hello"));
         assert_eq!(done.env["GREETING"], "hi hello-0");
         assert_eq!((done.env["HELIUM_NODE"].as_str(), done.env["HELIUM_NAMESPACE"].as_str()), ("n1", "default"));
     }
@@ -174,7 +168,7 @@ mod tests {
         let Driver::Exec(exec) = &mut assignment.template.driver;
         exec.command = vec!["--listen=${HELIUM_ADDRESS}:${PORT}".to_owned()];
         let ports = BTreeMap::from([("http".to_owned(), 20_001)]);
-        let done = resolve(&config, &assignment, &ports, &BTreeMap::new()).unwrap();
+        let done = resolve(&config, &assignment, &ports, &BTreeMap::new(), Path::new("/work")).unwrap();
         assert_eq!(done.argv, ["--listen=10.1.2.3:20001"]);
         assert_eq!(done.env["HELIUM_ADDRESS"], "10.1.2.3");
     }

@@ -19,7 +19,7 @@ use helium_crds::instance::{Assignment, Desired, InstancePhase};
 use jiff::{SignedDuration, Timestamp};
 
 use super::record::{Record, Stopping};
-use crate::driver::{Exit, ProcessIdentity};
+use helium_processes::{Exit, ProcessIdentity};
 
 /// The longest wait before an instance that ended is started again.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);

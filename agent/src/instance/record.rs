@@ -14,7 +14,7 @@ use helium_crds::instance::{Assignment, InstancePhase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::driver::ProcessIdentity;
+use helium_processes::ProcessIdentity;
 
 /// All that the agent remembers of one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,9 +46,10 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
 
 #[cfg(test)]
 mod tests {
+    use helium_processes::ProcessIdentity;
+
     use super::*;
     use crate::{
-        driver::ProcessIdentity,
         instance::machine::{Event, apply},
         testing,
     };

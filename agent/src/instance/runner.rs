@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use helium_crds::ids::InstanceId;
+use helium_processes::{Gated, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -16,11 +17,7 @@ use super::{
 };
 use crate::{
     config::StopMode,
-    driver::{
-        environment,
-        exec::{self, Supervised},
-        signal::system_signal,
-    },
+    driver::{environment, signal::system_signal},
     shared::Shared,
 };
 
@@ -194,13 +191,14 @@ impl Runner {
         }
     }
 
-    async fn prepare(&mut self) -> Result<exec::Gated, String> {
+    async fn prepare(&mut self) -> Result<Gated, String> {
         self.dir.create().map_err(|error| format!("{}: {error}", self.dir.path().display()))?;
         self.choose_ports().await?;
         let Shared { config, inherited, .. } = &*self.shared;
-        let command = environment::resolve(config, &self.record.assignment, &self.record.ports, inherited)
-            .map_err(|error| error.to_string())?;
-        exec::start(&command, &self.dir.work(), &self.dir.log()).map_err(|error| error.to_string())
+        let command =
+            environment::resolve(config, &self.record.assignment, &self.record.ports, inherited, &self.dir.work())
+                .map_err(|error| error.to_string())?;
+        gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
     }
 
     async fn choose_ports(&mut self) -> Result<(), String> {

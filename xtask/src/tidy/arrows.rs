@@ -23,7 +23,18 @@ const fn room(name: &'static str, code: &'static [&'static str], tests: &'static
 const HOUSE: &[Room] = &[
     room("consul-client", &[], &["consul-embedded"]),
     room("consul-embedded", &["consul-client"], &[]),
-    room("helium-agent", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded", "helium-sample"]),
+    room(
+        "helium-agent",
+        &[
+            "consul-client",
+            "helium-crds",
+            "helium-packages",
+            "helium-processes",
+            "helium-runtime",
+            "helium-templates",
+        ],
+        &["consul-embedded", "helium-sample"],
+    ),
     room("helium-analysis", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded"]),
     room("helium-crds", &[], &[]),
     room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
@@ -36,6 +47,7 @@ const HOUSE: &[Room] = &[
     room("helium-notify", &["helium-analysis", "helium-crds", "helium-runtime"], &["consul-client", "consul-embedded"]),
     room("helium-packages", &["helium-runtime"], &[]),
     room("helium-planner", &["helium-crds"], &[]),
+    room("helium-processes", &[], &[]),
     room("helium-sample", &[], &[]),
     room("helium-runtime", &["consul-client"], &["consul-embedded"]),
     room(

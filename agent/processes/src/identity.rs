@@ -11,21 +11,21 @@ use serde::{Deserialize, Serialize};
 /// One process, for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ProcessIdentity {
+pub struct ProcessIdentity {
     /// The process id, which is the id of its process group too.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// When it was started, in words that only this process has.
-    pub(crate) start: String,
+    pub start: String,
 }
 
 impl ProcessIdentity {
     /// The identity of the process that has this id now; none if none has, or it has ended and only waits to be reaped.
-    pub(crate) fn of(pid: u32) -> Option<Self> {
+    pub fn of(pid: u32) -> Option<Self> {
         start_of(pid).map(|start| Self { pid, start })
     }
 
     /// True while this very process runs.
-    pub(crate) fn is_alive(&self) -> bool {
+    pub fn is_alive(&self) -> bool {
         Self::of(self.pid).as_ref() == Some(self)
     }
 
@@ -34,7 +34,7 @@ impl ProcessIdentity {
     }
 
     /// Sends a signal to the process group if this very process still leads it. False if it has ended.
-    pub(crate) fn signal_group(&self, signal: Signal) -> io::Result<bool> {
+    pub fn signal_group(&self, signal: Signal) -> io::Result<bool> {
         let Some(group) = self.group().filter(|_| self.is_alive()) else { return Ok(false) };
         match kill_process_group(group, signal) {
             Err(rustix::io::Errno::SRCH) => Ok(false),
@@ -46,7 +46,7 @@ impl ProcessIdentity {
     ///
     /// A process id is not given out again while a group bears it. So if the id is free the group is the old one, and if another
     /// process has the id the old group is gone. After a reboot nothing is left at all.
-    pub(crate) fn sweep_group(&self) {
+    pub fn sweep_group(&self) {
         let Some(group) = self.group() else { return };
         let same_boot = boot_id().is_none_or(|boot| self.start.starts_with(&boot));
         let id_is_free = test_kill_process(group) == Err(rustix::io::Errno::SRCH);
