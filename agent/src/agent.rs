@@ -27,7 +27,7 @@ use crate::{
     config::{AgentConfig, StopMode},
     data::{DataDir, DataError, Loaded},
     instance::{
-        machine::after_restart,
+        apply::after_restart,
         record::Record,
         runner::{Ended, Runner},
         table::AssignedCell,
@@ -76,7 +76,10 @@ impl Agent {
     ///
     /// # Errors
     /// [`DataError::Locked`] if another agent owns the folder.
-    pub fn new(config: AgentConfig, client: Client, ports: Ports) -> Result<Self, AgentError> {
+    pub fn new(mut config: AgentConfig, client: Client, ports: Ports) -> Result<Self, AgentError> {
+        // Instances and hooks have working directories of their own, from which a relative path would lead elsewhere.
+        config.data_dir = std::path::absolute(&config.data_dir)?;
+        config.package_root = std::path::absolute(&config.package_root)?;
         let data = DataDir::take(&config.data_dir)?;
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
@@ -176,7 +179,7 @@ impl<'a> Crew<'a> {
     fn start(&mut self, record: Record, assigned: AssignedCell, is_new: bool) {
         let id = record.assignment.id.clone();
         self.shared.reporter.know(&id);
-        let cells = self.shared.table.add(&id, assigned, record.ports.values().copied().collect());
+        let cells = self.shared.table.add(&record.assignment, assigned, record.ports.values().copied().collect());
         let dir = self.data.instance(&id);
         let runner = Runner::new(Arc::clone(self.shared), dir, record, is_new, cells, self.stop.subscribe());
         let task = self.tasks.spawn(runner.run());

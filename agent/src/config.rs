@@ -21,16 +21,23 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// How long the heartbeat may be silent before Consul drops it, 10 s to 24 h. Consul takes up to twice as long.
     pub session_ttl: Duration,
+    /// Where packages are unpacked to: `<root>/<service>/<version>`.
+    pub package_root: PathBuf,
+    /// The netrc file that knows who asks which server for packages; none for no logins.
+    pub netrc: Option<PathBuf>,
     /// Where dynamic ports are chosen from. The default lies below the range that systems give to outgoing connections.
     pub port_range: RangeInclusive<u16>,
 }
 
 impl AgentConfig {
-    /// A configuration with the usual values: address `127.0.0.1`, heartbeat 15 s, dynamic ports 20000 to 31999.
+    /// A configuration with the usual values: packages within the data folder, address `127.0.0.1`, heartbeat 15 s, dynamic ports 20000 to 31999.
     pub fn new(node: NodeName, data_dir: impl Into<PathBuf>, helium_bin: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
         Self {
             node,
-            data_dir: data_dir.into(),
+            package_root: data_dir.join("packages"),
+            netrc: None,
+            data_dir,
             keys: Keys::default(),
             helium_bin: helium_bin.into(),
             address: "127.0.0.1".to_owned(),

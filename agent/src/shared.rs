@@ -12,7 +12,7 @@ use helium_runtime::ports::Ports;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use crate::{config::AgentConfig, instance::table::Table, reporter::Reporter};
+use crate::{config::AgentConfig, instance::table::Table, package::packages::Packages, reporter::Reporter};
 
 /// What all instances of an agent share.
 pub(crate) struct Shared {
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) ports: Ports,
     pub(crate) table: Table,
     pub(crate) reporter: Reporter,
+    pub(crate) packages: Packages,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Asks for the node record to be compared with the store soon.
@@ -47,6 +48,7 @@ impl Shared {
         Self {
             table: Table::default(),
             reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
+            packages: Packages::new(config.package_root.clone(), config.netrc.clone(), ports.clone()),
             look: Notify::new(),
             look_at_node: Notify::new(),
             inherited,

@@ -58,6 +58,9 @@ fn template() -> Template {
         failures_before_critical: 0,
     };
     Template {
+        package: None,
+        config: serde_json::Map::new(),
+        templates: None,
         version: "1.0.0".to_owned(),
         driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None }),
         env: BTreeMap::new(),

@@ -222,6 +222,16 @@ impl Keys {
         format!("{}alive/{node}", self.root)
     }
 
+    /// The lock of whoever leads a service.
+    pub fn service_lock(&self, namespace: &str, service: &str) -> String {
+        format!("{}lock/service/{namespace}/{service}", self.root)
+    }
+
+    /// The overrides of a service's values: what of the prefix follows is the name of a value.
+    pub fn overrides(&self, deployment: &ObjectKey) -> String {
+        format!("{}config/{}/{}/", self.root, deployment.namespace, deployment.name)
+    }
+
     /// All secrets.
     pub fn secrets(&self) -> String {
         format!("{}secret/", self.root)

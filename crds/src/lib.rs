@@ -24,6 +24,7 @@ pub mod metric;
 pub mod node;
 pub mod notification;
 pub mod object;
+pub mod package;
 pub mod period;
 pub mod quantity;
 pub mod revision;

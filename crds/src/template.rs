@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::period::Period;
+use crate::{
+    package::{Package, Templates},
+    period::Period,
+};
 
 /// What one instance of a Deployment is. A changed template is a new revision, and a new revision is a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +17,12 @@ use crate::period::Period;
 pub struct Template {
     /// The label people know this revision by.
     pub version: String,
+    /// What is brought onto the node before the instance starts.
+    pub package: Option<Package>,
+    /// Values for the templates of the package.
+    pub config: Map<String, Value>,
+    /// How these templates become files.
+    pub templates: Option<Templates>,
     /// How the instance is run.
     pub driver: Driver,
     /// Environment variables of the instance.
@@ -42,6 +52,17 @@ struct TemplateFields {
         extend("x-allowed" = "at most 64 letters, digits, `.`, `_`, `+` and `-`, beginning with a letter or digit")
     )]
     version: String,
+    /// What is brought onto the node before the instance starts. Default: nothing, what `exec` runs is there already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "nothing: what `exec` runs is there already"))]
+    package: Option<Package>,
+    /// Values for the templates of the package, nested as you like. They stand above the package's own defaults.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    config: Map<String, Value>,
+    /// How the templates of the package become files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "without a check; a missing name fails"))]
+    templates: Option<Templates>,
     /// Driver: run a process on the agent's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exec: Option<Exec>,
@@ -72,19 +93,19 @@ impl TryFrom<TemplateFields> for Template {
     type Error = NoDriver;
 
     fn try_from(fields: TemplateFields) -> Result<Self, NoDriver> {
-        let TemplateFields { version, exec, env, ports, checks } = fields;
+        let TemplateFields { version, package, config, templates, exec, env, ports, checks } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, driver, env, ports, checks })
+        Ok(Self { version, package, config, templates, driver, env, ports, checks })
     }
 }
 
 impl From<Template> for TemplateFields {
     fn from(template: Template) -> Self {
-        let Template { version, driver, env, ports, checks } = template;
+        let Template { version, package, config, templates, driver, env, ports, checks } = template;
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, exec, env, ports, checks }
+        Self { version, package, config, templates, exec, env, ports, checks }
     }
 }
 
@@ -94,7 +115,7 @@ impl From<Template> for TemplateFields {
 pub struct Exec {
     /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
     /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_ADDRESS` (where the instance is registered and checked, and so has to listen),
-    /// `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of `env`, or what an agent passes
+    /// `HELIUM_PACKAGE` (the folder of the package), `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of `env`, or what an agent passes
     /// on, such as `PATH`. `$${NAME}` is the text `${NAME}`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,

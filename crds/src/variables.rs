@@ -14,6 +14,8 @@ pub const VERSION: &str = "VERSION";
 pub const HELIUM_BIN: &str = "HELIUM_BIN";
 /// The id of the instance.
 pub const HELIUM_INSTANCE: &str = "HELIUM_INSTANCE";
+/// The folder of the package, as this instance sees it: with its own rendered files. Set where the template has a package.
+pub const HELIUM_PACKAGE: &str = "HELIUM_PACKAGE";
 /// The address that the instance is registered with and checked at: where it has to listen.
 pub const HELIUM_ADDRESS: &str = "HELIUM_ADDRESS";
 /// The name of the node that the instance runs on.
@@ -103,7 +105,10 @@ pub fn expand<'v>(text: &str, lookup: impl Fn(&str) -> Option<Cow<'v, str>>) -> 
 
 /// The variables that Helium sets for an instance of a template, in the order of their names.
 pub fn set_by_helium(template: &Template) -> Vec<String> {
-    names_for_ports(template.ports.iter().map(|port| port.name.as_str()))
+    let mut names = names_for_ports(template.ports.iter().map(|port| port.name.as_str()));
+    names.extend(template.package.as_ref().map(|_| HELIUM_PACKAGE.to_owned()));
+    names.sort();
+    names
 }
 
 /// The same for ports of these names.

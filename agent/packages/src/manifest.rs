@@ -3,7 +3,11 @@
 //! `helium/package.yaml` says it, or `helios/package.json` as Helios had it; where both are, the first one counts. Everything here is a function
 //! of names and bytes: where they come from (an archive, a folder) is its caller's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +30,43 @@ pub struct Manifest {
     /// Packages of the system that this one needs.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// What is said of hooks, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hooks: BTreeMap<String, HookSettings>,
+}
+
+/// What a package says of one of its hooks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HookSettings {
+    /// How long it may take, such as `90s` or `10m`. Default: 10 minutes to install or uninstall, 5 s for a look at the health, else a minute.
+    #[serde(default, with = "limit", skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Duration>,
+}
+
+/// A length of time as people write it: `90s`, `10m`.
+mod limit {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    #[allow(clippy::ref_option, reason = "serde's `with` passes a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(limit: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match limit.and_then(|limit| SignedDuration::try_from(limit).ok()) {
+            Some(limit) => serializer.serialize_str(&format!("{limit:#}")),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+        let limit = text.parse::<SignedDuration>().ok().and_then(|limit| Duration::try_from(limit).ok());
+        match limit.filter(|limit| !limit.is_zero()) {
+            Some(limit) => Ok(Some(limit)),
+            None => Err(D::Error::custom(format!("`timeout: {text}` is no length of time such as `90s` or `10m`"))),
+        }
+    }
 }
 
 impl Manifest {
@@ -119,6 +160,18 @@ mod tests {
         let read = Manifest::read(PLACES[0], yaml.as_bytes()).unwrap();
         assert_eq!(read, Manifest::read(PLACES[2], json.as_bytes()).unwrap());
         assert_eq!((read.name.as_str(), read.version.as_deref()), ("web", Some("1.2.0")));
+    }
+
+    #[test]
+    fn the_time_of_a_hook_is_written_as_people_do() {
+        let read = |timeout: &str| {
+            let text = format!("name: web\nhooks: {{install: {{timeout: {timeout}}}}}\n");
+            Manifest::read(PLACES[0], text.as_bytes())
+        };
+        assert_eq!(read("90s").unwrap().hooks["install"].timeout, Some(Duration::from_secs(90)));
+        assert_eq!(read("10m").unwrap().hooks["install"].timeout, Some(Duration::from_mins(10)));
+        assert!(read("soon").unwrap_err().to_string().contains("`timeout: soon` is no length of time"));
+        assert!(read("0s").is_err());
     }
 
     #[test]

@@ -9,13 +9,14 @@ use helium_crds::{
     instance::Assignment,
     template::Driver,
     variables::{
-        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, PORT, PORT_PREFIX, VERSION, expand, references,
+        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_PACKAGE, PORT, PORT_PREFIX, VERSION, expand,
+        references,
     },
 };
 
 use helium_processes::Command;
 
-use crate::config::AgentConfig;
+use crate::{config::AgentConfig, instance::record::InstanceDir};
 
 /// Where programs are looked for when the agent itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -31,18 +32,30 @@ pub(crate) enum EnvironmentError {
     Cycle { name: String },
 }
 
-/// Fills in the template of an assignment. `inherited` is what the agent passes on of its own environment, `folder` the working directory
-/// of a command that names none, and where one that is not absolute begins.
+/// What of a template is to be run, with everything filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Resolved {
+    /// The instance itself.
+    pub(crate) command: Command,
+    /// What looks at new files of its templates; empty if nothing does.
+    pub(crate) check: Vec<String>,
+}
+
+/// Fills in the template of an assignment. `inherited` is what the agent passes on of its own environment; in `dir` is the working directory
+/// of a command that names none, and there one begins that is not absolute.
 pub(crate) fn resolve(
     config: &AgentConfig,
     assignment: &Assignment,
     ports: &BTreeMap<String, u16>,
     inherited: &BTreeMap<String, String>,
-    folder: &Path,
-) -> Result<Command, EnvironmentError> {
+    dir: &InstanceDir,
+) -> Result<Resolved, EnvironmentError> {
     let mut given = inherited.clone();
     given.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
     given.extend(builtins(config, assignment, ports));
+    if assignment.template.package.is_some() {
+        given.insert(HELIUM_PACKAGE.to_owned(), path_text(&dir.view()));
+    }
     let own = &assignment.template.env;
     let scope = Scope { own, given: &given };
     let mut env = given.clone();
@@ -50,11 +63,12 @@ pub(crate) fn resolve(
         env.insert(name.clone(), scope.own_value(name, &mut Vec::new())?);
     }
     let Driver::Exec(exec) = &assignment.template.driver;
-    let argv = exec.command.iter().enumerate().map(|(index, text)| fill_in(text, &format!("command[{index}]"), &env));
-    let argv = argv.collect::<Result<_, _>>()?;
+    let argv = fill_in_all(&exec.command, "command", &env)?;
+    let check = assignment.template.templates.as_ref().map_or(&[][..], |templates| &templates.check);
+    let check = fill_in_all(check, "templates.check", &env)?;
     let cwd = exec.cwd.as_ref().map(|text| fill_in(text, "cwd", &env)).transpose()?;
-    let cwd = cwd.map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd));
-    Ok(Command { argv, env, cwd, user: None })
+    let cwd = cwd.map_or_else(|| dir.work(), |cwd| dir.work().join(cwd));
+    Ok(Resolved { command: Command { argv, env, cwd, user: None }, check })
 }
 
 /// Names that a template cannot give another meaning.
@@ -116,6 +130,14 @@ impl Scope<'_> {
     }
 }
 
+fn fill_in_all(
+    texts: &[String],
+    place: &str,
+    values: &BTreeMap<String, String>,
+) -> Result<Vec<String>, EnvironmentError> {
+    texts.iter().enumerate().map(|(index, text)| fill_in(text, &format!("{place}[{index}]"), values)).collect()
+}
+
 fn fill_in(text: &str, place: &str, values: &BTreeMap<String, String>) -> Result<String, EnvironmentError> {
     expand(text, |name| values.get(name).map(|value| Cow::Borrowed(value.as_str())))
         .map_err(|source| EnvironmentError::Expand { place: place.to_owned(), source })
@@ -134,7 +156,8 @@ mod tests {
         assignment.template.env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let ports = BTreeMap::from([("http".to_owned(), 20_001), ("admin".to_owned(), 20_002)]);
         let inherited = BTreeMap::from([("PATH".to_owned(), "/bin".to_owned())]);
-        resolve(&testing::config(), &assignment, &ports, &inherited, Path::new("/work"))
+        resolve(&testing::config(), &assignment, &ports, &inherited, &InstanceDir::at("/i".into()))
+            .map(|resolved| resolved.command)
     }
 
     #[test]
@@ -168,7 +191,8 @@ mod tests {
         let Driver::Exec(exec) = &mut assignment.template.driver;
         exec.command = vec!["--listen=${HELIUM_ADDRESS}:${PORT}".to_owned()];
         let ports = BTreeMap::from([("http".to_owned(), 20_001)]);
-        let done = resolve(&config, &assignment, &ports, &BTreeMap::new(), Path::new("/work")).unwrap();
+        let done =
+            resolve(&config, &assignment, &ports, &BTreeMap::new(), &InstanceDir::at("/i".into())).unwrap().command;
         assert_eq!(done.argv, ["--listen=10.1.2.3:20001"]);
         assert_eq!(done.env["HELIUM_ADDRESS"], "10.1.2.3");
     }

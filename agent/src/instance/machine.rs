@@ -10,29 +10,25 @@
 //!   two copies;
 //! - an instance is registered while its process lives and at no other time: what has ended takes no traffic, and an instance
 //!   without checks is healthy just while it is registered;
-//! - a stop takes the instance out of Consul first, and lets `drain` pass before the signal. Only if Consul cannot be reached for [`DRAIN_LIMIT`] the signal comes before;
+//! - what a package needs before a start, and its hooks, are [work](super::work) beside the process, one at a time, done by a task of
+//!   its own: nothing that hangs in there keeps an instance from being stopped;
+//! - a stop takes the instance out of Consul first, and lets `drain` pass before the signal (see [`super::stopping`]);
 //! - a missing assignment changes nothing, but for an instance that has stopped: that one is forgotten.
-
-use std::time::Duration;
 
 use helium_crds::instance::{Assignment, Desired, InstancePhase};
 use jiff::{SignedDuration, Timestamp};
 
-use super::record::{Record, Stopping};
+use super::{
+    record::Record,
+    stopping::decide_stop,
+    work::{Outcome, Work, Working, cancel_unless, work_on},
+};
 use helium_processes::{Exit, ProcessIdentity};
 
-/// The longest wait before an instance that ended is started again.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// The wait, at most, after the first end.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// So many ends, or vain starts, in a row make an instance `failed`: a port may be free a moment later.
-const FAILED_AFTER: u32 = 3;
 /// An instance that has ended before is called running again once it has run so long.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// An end after so long a run is the first of its row.
-const STABLE_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// How long a stop waits for a Consul that cannot be reached.
-pub(crate) const DRAIN_LIMIT: SignedDuration = SignedDuration::from_secs(5);
+pub(super) const STABLE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// After SIGKILL has been sent, it is sent again at this interval until the process is seen to have ended.
 pub(crate) const KILL_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
@@ -91,6 +87,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) record: &'a Record,
     pub(crate) process: Process,
     pub(crate) registered: Registered,
+    /// What is being done beside the process.
+    pub(crate) work: &'a Working,
     /// The last call to Consul failed; the next is not to be made before this instant.
     pub(crate) consul_after: Option<Timestamp>,
     /// The agent is stopping, and its instances with it.
@@ -107,6 +105,14 @@ pub(crate) enum Step {
     Accept,
     /// Note that the process has ended.
     NoteEnd(Exit),
+    /// Begin work beside the process.
+    Begin(Work),
+    /// Note how far the preparation is.
+    NoteProgress(InstancePhase),
+    /// Note what has become of work.
+    NoteWork,
+    /// End work that is not wanted any more.
+    CancelWork,
     /// Choose ports and start a process.
     Launch,
     /// Note that it runs well again.
@@ -123,6 +129,8 @@ pub(crate) enum Step {
     BeginStop,
     /// Note that it is out of Consul.
     NoteOut,
+    /// Note that the instance is being closed down, from which on its grace period runs.
+    NoteClosing,
     /// Note that a stop is not wanted any more.
     CancelStop,
     /// Send the stop signal.
@@ -144,6 +152,10 @@ pub(crate) enum Event {
     Accepted(Box<Assignment>),
     /// The process ended.
     Ended(Exit),
+    /// The preparation has come so far.
+    Progress(InstancePhase),
+    /// Work has ended.
+    Worked(Work, Outcome),
     /// The process stands at its gate.
     Launched(ProcessIdentity),
     /// It could not be started.
@@ -156,6 +168,8 @@ pub(crate) enum Event {
     StopBegun,
     /// It is out of Consul.
     Out,
+    /// It is being closed down.
+    Closing,
     /// The stop is not wanted any more.
     StopCancelled,
     /// The stop signal was sent.
@@ -177,6 +191,9 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
     if let (Some(_), Process::Ended(exit)) = (&record.process, facts.process) {
         return Step::NoteEnd(exit);
     }
+    if let Working::Done(..) = facts.work {
+        return Step::NoteWork;
+    }
     let stop = facts.halt || record.assignment.desired == Desired::Stop;
     let signalled = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
     if stop || (signalled && record.process.is_some()) { decide_stop(facts) } else { decide_run(facts) }
@@ -189,14 +206,10 @@ fn decide_run(facts: &Facts<'_>) -> Step {
         return Step::CancelStop;
     }
     if record.process.is_none() {
-        // What an earlier process left in Consul goes first, for its checks would vouch for the next one until they run again.
-        let left = facts.registered != Registered::Absent;
-        let next_start = record.next_start.filter(|at| *at > facts.now);
-        return match (left, consul_waits, next_start) {
-            (true, None, _) => Step::Deregister,
-            (_, _, None) => Step::Launch,
-            (left, waits, next_start) => Step::Rest(earliest([next_start, waits.filter(|_| left)])),
-        };
+        return decide_start(facts, consul_waits);
+    }
+    if let Some(step) = cancel_unless(facts, &[Work::PostStart]) {
+        return step;
     }
     let up = facts.now.duration_since(record.started_at.unwrap_or(facts.now));
     if record.phase != InstancePhase::Running && (record.failures == 0 || up >= SETTLED_AFTER) {
@@ -204,6 +217,9 @@ fn decide_run(facts: &Facts<'_>) -> Step {
     }
     if record.failures > 0 && up >= STABLE_AFTER {
         return Step::NoteStable;
+    }
+    if record.post_start_at.is_some_and(|at| at <= facts.now) && *facts.work == Working::Nothing {
+        return Step::Begin(Work::PostStart);
     }
     let register = match facts.registered {
         // An adopted instance is most likely registered already, and registering it again would turn its checks critical: look first.
@@ -218,179 +234,34 @@ fn decide_run(facts: &Facts<'_>) -> Step {
         (register, waits) => {
             let goals = [(record.phase != InstancePhase::Running).then_some(SETTLED_AFTER), Some(STABLE_AFTER)];
             let goals = goals.map(|goal| goal.filter(|_| record.failures > 0).map(|goal| facts.now + (goal - up)));
-            Step::Rest(earliest([earliest(goals), waits.filter(|_| register.is_some())]))
+            let post_start = record.post_start_at.filter(|_| *facts.work == Working::Nothing);
+            Step::Rest(earliest([earliest(goals), waits.filter(|_| register.is_some()), post_start]))
         }
     }
 }
 
-fn decide_stop(facts: &Facts<'_>) -> Step {
+/// What to do for an instance that is to run and has no process.
+fn decide_start(facts: &Facts<'_>, consul_waits: Option<Timestamp>) -> Step {
     let record = facts.record;
-    let stopped = record.phase == InstancePhase::Stopped;
-    let Some(stopping) = record.stopping else {
-        return if stopped { after_stop(facts) } else { Step::BeginStop };
-    };
-    if let Some(step) = leave_consul(facts, stopping.since) {
+    if let Some(step) = cancel_unless(facts, &[Work::PostStop, Work::Prepare]) {
         return step;
     }
-    if record.process.is_none() {
-        return if record.assignment.desired == Desired::Stop { Step::NoteStopped } else { after_stop(facts) };
-    }
-    let Some(signalled) = stopping.signalled else { return drain(facts, stopping.out) };
-    let kill_at = signalled + record.assignment.stop_grace_period.as_signed();
-    if facts.now >= kill_at { Step::Kill } else { Step::Rest(Some(kill_at)) }
-}
-
-/// What is left to do about Consul before the process may be signalled; none if nothing is, or it has taken too long.
-fn leave_consul(facts: &Facts<'_>, since: Timestamp) -> Option<Step> {
-    let never_ran = facts.record.process.is_none() && facts.registered == Registered::Unknown;
-    let until = since + DRAIN_LIMIT;
-    if facts.registered == Registered::Absent || never_ran {
-        return None;
-    }
-    match facts.consul_after.filter(|after| *after > facts.now) {
-        None => Some(Step::Deregister),
-        Some(after) => (facts.now < until).then_some(Step::Rest(Some(after.min(until)))),
-    }
-}
-
-/// Balancers are given time to notice that the instance is out of Consul, if it is: while it is in, there is nothing to notice.
-fn drain(facts: &Facts<'_>, out: Option<Timestamp>) -> Step {
-    let drain = facts.record.assignment.drain.as_signed();
-    if drain.is_zero() || facts.registered != Registered::Absent {
-        return Step::Signal;
-    }
-    match out.map(|out| out + drain) {
-        None => Step::NoteOut,
-        Some(until) if facts.now < until => Step::Rest(Some(until)),
-        Some(_) => Step::Signal,
-    }
-}
-
-/// What is left to do for an instance that has no process and is to have none.
-fn after_stop(facts: &Facts<'_>) -> Step {
-    let known = !matches!(facts.registered, Registered::Unknown | Registered::Absent);
-    let waits = facts.consul_after.filter(|after| *after > facts.now);
-    if facts.halt {
-        return Step::Leave;
-    }
-    match (known, waits, facts.assigned) {
+    // What an earlier process left in Consul goes first, for its checks would vouch for the next one until they run again.
+    let left = facts.registered != Registered::Absent;
+    let next_start = record.next_start.filter(|at| *at > facts.now);
+    match (left, consul_waits, next_start) {
         (true, None, _) => Step::Deregister,
-        (true, waits, _) => Step::Rest(waits),
-        (false, _, Assigned::Missing) => Step::Forget,
-        (false, _, Assigned::Unknown | Assigned::Present(_)) => Step::Rest(None),
-    }
-}
-
-/// The record after an event. `random` spreads the waits of instances that end together.
-pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) -> Record {
-    let mut next = record.clone();
-    match event {
-        Event::Accepted(assignment) => {
-            let again = next.phase == InstancePhase::Stopped && assignment.desired == Desired::Run;
-            next.assignment = *assignment;
-            if again {
-                next.failures = 0;
-                enter(&mut next, InstancePhase::Starting, None, now);
-            }
+        _ if record.post_stop_due => work_on(facts, Work::PostStop),
+        (_, _, None) if record.assignment.template.package.is_some() && !record.prepared => {
+            work_on(facts, Work::Prepare)
         }
-        Event::Ended(exit) => note_end(&mut next, exit, now, random),
-        Event::Launched(process) => {
-            next.process = Some(process);
-            next.started_at = Some(now);
-            next.next_start = None;
-            if next.failures == 0 {
-                enter(&mut next, InstancePhase::Running, None, now);
-            }
-        }
-        Event::LaunchFailed(words) => {
-            note_failure(&mut next, now, random);
-            let phase = if next.failures >= FAILED_AFTER { InstancePhase::Failed } else { InstancePhase::Starting };
-            enter(&mut next, phase, Some(words), now);
-        }
-        Event::Running => enter(&mut next, InstancePhase::Running, None, now),
-        Event::Stable => next.failures = 0,
-        Event::StopBegun => next.stopping = Some(Stopping { since: now, out: None, signalled: None }),
-        Event::Out => next.stopping = next.stopping.map(|begun| Stopping { out: Some(now), ..begun }),
-        Event::StopCancelled => next.stopping = None,
-        Event::Signalled => next.stopping = next.stopping.map(|begun| Stopping { signalled: Some(now), ..begun }),
-        Event::Stopped => {
-            next.stopping = None;
-            next.next_start = None;
-            enter(&mut next, InstancePhase::Stopped, None, now);
-        }
-        Event::Left => {
-            next.stopping = None;
-            next.next_start = None;
-            if next.phase != InstancePhase::Stopped {
-                next.failures = 0;
-                enter(&mut next, InstancePhase::Starting, Some("stopped with its agent".to_owned()), now);
-            }
-        }
-    }
-    next
-}
-
-/// A record as it is after a restart of the agent: an instant in the future, which a clock that went back leaves behind, counts
-/// as now.
-pub(crate) fn after_restart(mut record: Record, now: Timestamp) -> Record {
-    let longest = now.checked_add(SignedDuration::try_from(LONGEST_WAIT).unwrap_or_default()).unwrap_or(now);
-    record.since = record.since.min(now);
-    record.started_at = record.started_at.map(|at| at.min(now));
-    record.next_start = record.next_start.map(|at| at.min(longest));
-    let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
-    record.stopping = record.stopping.map(|begun| Stopping {
-        since: begun.since.min(now),
-        out: past(begun.out),
-        signalled: past(begun.signalled),
-    });
-    record
-}
-
-fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
-    next.process = None;
-    if next.stopping.is_some() {
-        next.started_at = None;
-        return;
-    }
-    let up = now.duration_since(next.started_at.take().unwrap_or(now));
-    if up >= STABLE_AFTER {
-        next.failures = 0;
-    }
-    next.restarts = next.restarts.saturating_add(1);
-    note_failure(next, now, random);
-    if next.failures >= FAILED_AFTER {
-        let words = format!("ended {} times in a row, last: {exit}", next.failures);
-        enter(next, InstancePhase::Failed, Some(words), now);
-    } else {
-        enter(next, InstancePhase::Starting, Some(format!("ended by itself: {exit}")), now);
+        (_, _, None) => Step::Launch,
+        (left, waits, next_start) => Step::Rest(earliest([next_start, waits.filter(|_| left)])),
     }
 }
 
-fn note_failure(next: &mut Record, now: Timestamp, random: u64) {
-    next.failures = next.failures.saturating_add(1);
-    let wait = SignedDuration::try_from(wait_after(next.failures, random)).unwrap_or(SignedDuration::ZERO);
-    next.next_start = Some(now + wait);
-}
-
-/// How long to wait after the n-th failure in a row: `500 ms * 2^(n-1)`, at most a minute, and of that a random part between
-/// the half and the whole. The third failure: 1 s to 2 s.
-fn wait_after(failures: u32, random: u64) -> Duration {
-    let doublings = failures.saturating_sub(1).min(16);
-    let ceiling = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
-    let half = ceiling / 2;
-    let half_millis = u64::try_from(half.as_millis()).unwrap_or(u64::MAX);
-    half + Duration::from_millis(random % half_millis.saturating_add(1))
-}
-
-fn enter(next: &mut Record, phase: InstancePhase, message: Option<String>, now: Timestamp) {
-    if next.phase != phase {
-        next.since = now;
-    }
-    next.phase = phase;
-    next.message = message;
-}
-
-fn earliest<const N: usize>(instants: [Option<Timestamp>; N]) -> Option<Timestamp> {
+/// The earliest of some instants.
+pub(super) fn earliest<const N: usize>(instants: [Option<Timestamp>; N]) -> Option<Timestamp> {
     instants.into_iter().flatten().min()
 }
 

@@ -1,12 +1,21 @@
 //! The machine in a small world: a disk, a process table and a Consul agent, and an agent that can be killed between any two
 //! effects.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
-use helium_crds::{Period, instance::Role};
+use helium_crds::{Period, instance::Role, package::Package};
 
 use super::*;
-use crate::testing::{assignment, instant};
+use crate::{
+    hooks::Hook,
+    instance::{
+        apply::{after_restart, apply, wait_after},
+        record::Stopping,
+        stopping::DRAIN_LIMIT,
+        work::Trouble,
+    },
+    testing::{assignment, instant},
+};
 
 /// What of a world outlives an agent.
 #[derive(Default)]
@@ -20,6 +29,12 @@ struct World {
     consul: Option<(Vec<String>, bool)>,
     consul_up: bool,
     stubborn: bool,
+    /// The hooks of its package, if it has one.
+    hooks: BTreeSet<Hook>,
+    /// Work that never ends.
+    hangs: Option<Work>,
+    /// Work that is in vain.
+    fails: Option<(Work, Trouble)>,
     log: Vec<String>,
     /// Effects until the agent is killed; none if it is not.
     fuse: Option<usize>,
@@ -39,6 +54,7 @@ struct Agent {
     record: Record,
     registered: Registered,
     consul_after: Option<Timestamp>,
+    work: Working,
 }
 
 impl World {
@@ -88,7 +104,7 @@ impl World {
             self.disk = Some(record.clone());
             registered = Registered::Absent;
         }
-        Ok(Some(Agent { record, registered, consul_after: None }))
+        Ok(Some(Agent { record, registered, consul_after: None, work: Working::Nothing }))
     }
 
     fn save(&mut self, agent: &mut Agent, event: Event) -> Result<(), Killed> {
@@ -125,6 +141,7 @@ impl World {
                 record: &agent.record,
                 process: self.process_of(&agent.record),
                 registered: agent.registered,
+                work: &agent.work,
                 consul_after: agent.consul_after,
                 halt,
                 now: self.now(),
@@ -154,6 +171,15 @@ impl World {
                 let wanted = self.assigned.clone().unwrap();
                 self.save(agent, Event::Accepted(Box::new(wanted)))?;
             }
+            Step::Begin(work) => self.work(agent, work)?,
+            Step::NoteProgress(phase) => self.save(agent, Event::Progress(phase))?,
+            Step::NoteWork => {
+                let Working::Done(work, outcome) = agent.work.clone() else { panic!("nothing has ended") };
+                self.save(agent, Event::Worked(work, outcome))?;
+                agent.work = Working::Nothing;
+            }
+            Step::CancelWork => agent.work = Working::Nothing,
+            Step::NoteClosing => self.save(agent, Event::Closing)?,
             Step::NoteEnd(exit) => self.save(agent, Event::Ended(exit))?,
             Step::Launch => self.launch(agent)?,
             Step::NoteRunning => self.save(agent, Event::Running)?,
@@ -185,6 +211,31 @@ impl World {
             }
         }
         Ok(false)
+    }
+
+    /// Work has ended by the time that anybody looks, unless it hangs.
+    fn work(&mut self, agent: &mut Agent, work: Work) -> Result<(), Killed> {
+        self.effect(&work.hook().map_or_else(|| "prepare".to_owned(), |hook| hook.to_string()))?;
+        let failed = self.fails.clone().filter(|(which, _)| *which == work).map(|(_, trouble)| trouble);
+        agent.work = match failed {
+            _ if self.hangs == Some(work) => Working::Busy(work, None),
+            Some(trouble) => Working::Done(work, Err(trouble)),
+            None => Working::Done(work, Ok(self.hooks.clone())),
+        };
+        Ok(())
+    }
+
+    /// The instance has a package with all these hooks.
+    fn with_package(mut self, hooks: &[Hook]) -> Self {
+        self.hooks = hooks.iter().copied().collect();
+        let package = Package { url: "file:///srv/hello".to_owned(), sha256: None, signature: None };
+        self.edit(|wanted| wanted.template.package = Some(package));
+        self
+    }
+
+    /// What has been done since, without the notes.
+    fn effects(&self) -> Vec<&str> {
+        self.log.iter().map(String::as_str).filter(|effect| *effect != "save").collect()
     }
 
     /// A process at its gate dies with its agent, so it is in the table only once the gate is open.
@@ -345,6 +396,7 @@ fn facts<'a>(agent: &'a Agent, assigned: Assigned<'a>, now: Timestamp) -> Facts<
         record: &agent.record,
         process: Process::AliveIfAny,
         registered: agent.registered,
+        work: &agent.work,
         consul_after: agent.consul_after,
         halt: false,
         now,
@@ -372,8 +424,7 @@ fn an_instance_goes_on_for_its_drain_once_it_is_out_of_consul_and_then_stops() {
     let began = world.clock;
     assert!(world.run(false).is_ok());
     assert!((7..=8).contains(&(world.clock - began)), "{}", world.clock - began);
-    let effects: Vec<&str> = world.log.iter().map(String::as_str).filter(|effect| *effect != "save").collect();
-    assert_eq!(effects, ["deregister", "signal"]);
+    assert_eq!(world.effects(), ["deregister", "signal"]);
 }
 
 #[test]
@@ -394,8 +445,9 @@ fn with_consul_away_nobody_can_notice_and_no_drain_is_waited_for() {
     let mut record = Record::admit(world.assigned.clone().unwrap(), world.now());
     record.process = Some(ProcessIdentity { pid: 100, start: "boot/100".to_owned() });
     let since = world.now();
-    record.stopping = Some(Stopping { since, out: None, signalled: None });
-    let agent = Agent { record, registered: Registered::Same, consul_after: Some(instant(100)) };
+    record.stopping = Some(Stopping::begun(since));
+    let agent =
+        Agent { record, registered: Registered::Same, consul_after: Some(instant(100)), work: Working::Nothing };
     let assigned = world.assigned.clone().unwrap();
     let at = |now| decide(&facts(&agent, Assigned::Present(&assigned), now));
     assert_eq!(at(since), Step::Rest(Some(since + DRAIN_LIMIT)));
@@ -494,12 +546,100 @@ fn an_end_after_a_stable_run_is_the_first_of_its_row() {
 fn instants_from_a_clock_that_went_back_count_as_now() {
     let mut record = Record::admit(assignment("hello-0"), instant(9_000));
     record.next_start = Some(instant(9_000));
-    record.stopping =
-        Some(Stopping { since: instant(9_000), out: Some(instant(9_000)), signalled: Some(instant(9_001)) });
+    record.stopping = Some(Stopping {
+        out: Some(instant(9_000)),
+        signalled: Some(instant(9_001)),
+        ..Stopping::begun(instant(9_000))
+    });
     let record = after_restart(record, instant(0));
     assert_eq!((record.since, record.next_start), (instant(0), Some(instant(60))));
     assert_eq!(
         record.stopping,
-        Some(Stopping { since: instant(0), out: Some(instant(0)), signalled: Some(instant(0)) })
+        Some(Stopping { out: Some(instant(0)), signalled: Some(instant(0)), ..Stopping::begun(instant(0)) })
     );
+}
+
+const STOP_HOOKS: [Hook; 4] = [Hook::PostStart, Hook::Drain, Hook::PreStop, Hook::PostStop];
+
+#[test]
+fn a_package_is_prepared_before_every_start_and_its_hooks_run_in_their_places() {
+    let mut world = World::new().with_package(&STOP_HOOKS);
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.effects(), ["prepare", "open the gate", "post-start", "register"]);
+    world.log.clear();
+    world.end_all(true);
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.effects(), ["deregister", "post-stop", "prepare", "open the gate", "post-start", "register"]);
+    world.log.clear();
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    assert!(world.run(false).is_ok());
+    assert_eq!(world.effects(), ["deregister", "drain", "pre-stop", "signal", "post-stop"]);
+}
+
+#[test]
+fn killed_before_any_effect_a_package_with_hooks_goes_on_too() {
+    for fuse in 0.. {
+        let mut world = World { fuse: Some(fuse), ..World::new() }.with_package(&STOP_HOOKS);
+        if live(&mut world) == 0 {
+            assert!(fuse > 30, "the story has more effects than that");
+            break;
+        }
+        assert!(world.forgotten && world.consul.is_none() && world.alive() == 0, "{fuse}: {:#?}", world.log);
+        let ran = |effect: &str| world.log.iter().filter(|line| *line == effect).count();
+        for hook in ["prepare", "post-stop", "drain", "pre-stop"] {
+            assert!(ran(hook) >= 1, "{fuse}: {hook} never ran: {:#?}", world.log);
+        }
+    }
+}
+
+#[test]
+fn a_preparation_that_hangs_keeps_nobody_from_stopping_the_instance() {
+    let mut world = World { hangs: Some(Work::Prepare), ..World::new() }.with_package(&[]);
+    assert!(world.run(false).is_ok());
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.processes.len(), world.phase()), (0, InstancePhase::Stopped));
+}
+
+#[test]
+fn the_grace_period_bounds_a_pre_stop_that_hangs_and_the_signal_after_it() {
+    let mut world = World { hangs: Some(Work::PreStop), ..World::new() }.with_package(&STOP_HOOKS);
+    assert!(world.run(false).is_ok());
+    world.edit(|wanted| wanted.desired = Desired::Stop);
+    let began = world.clock;
+    assert!(world.run(false).is_ok());
+    assert!((10..=12).contains(&(world.clock - began)), "{}", world.clock - began);
+    assert_eq!((world.alive(), world.phase()), (0, InstancePhase::Stopped));
+}
+
+#[test]
+fn a_package_that_cannot_be_installed_is_failed_at_once_if_only_a_person_can_mend_it() {
+    for (trouble, phase) in [
+        (Trouble::lasting("another sha256"), InstancePhase::Failed),
+        (Trouble::may_heal("connection refused"), InstancePhase::Starting),
+    ] {
+        let words = trouble.words.clone();
+        let record = Record::admit(assignment("hello-0"), instant(0));
+        let record = apply(&record, Event::Worked(Work::Prepare, Err(trouble)), instant(1), 0);
+        assert_eq!((record.phase, record.message), (phase, Some(words)));
+        assert!(record.next_start > Some(instant(1)), "it is tried again");
+    }
+}
+
+#[test]
+fn a_post_start_that_fails_is_told_and_tried_again_until_it_succeeds() {
+    let mut world = World { fails: Some((Work::PostStart, Trouble::may_heal("no answer"))), ..World::new() };
+    world = world.with_package(&[Hook::PostStart]);
+    let mut agent = world.boot().ok().flatten().unwrap();
+    for _ in 0..12 {
+        let assigned = world.assigned.clone().unwrap();
+        let step = decide(&facts(&agent, Assigned::Present(&assigned), world.now()));
+        assert!(world.perform(&mut agent, step).is_ok());
+    }
+    assert_eq!(agent.record.message.as_deref(), Some("no answer"));
+    assert!(world.effects().iter().filter(|effect| **effect == "post-start").count() >= 2);
+    world.fails = None;
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.disk.as_ref().unwrap().post_start_at, world.phase()), (None, InstancePhase::Running));
+    assert_eq!(world.disk.as_ref().unwrap().message, None);
 }

@@ -1,9 +1,13 @@
 //! One instance on this machine: what is remembered of it, what is to be done next, and the task that does it.
 
+pub(crate) mod apply;
 pub(crate) mod machine;
 pub(crate) mod numbers;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod runner;
 pub(crate) mod standing;
+pub(crate) mod stopping;
 pub(crate) mod table;
+pub(crate) mod task;
+pub(crate) mod work;

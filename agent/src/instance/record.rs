@@ -4,7 +4,7 @@
 //! new record and never a part. Every timer of the [machine](super::machine) is an instant in here, none lives in memory.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -13,6 +13,8 @@ use std::{
 use helium_crds::instance::{Assignment, InstancePhase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::hooks::Hook;
 
 use helium_processes::ProcessIdentity;
 
@@ -43,6 +45,21 @@ pub(crate) struct Record {
     /// How far the stop is, once one has begun.
     #[serde(default)]
     pub(crate) stopping: Option<Stopping>,
+    /// What a start needs of the package is done, and no start has come of it yet.
+    #[serde(default)]
+    pub(crate) prepared: bool,
+    /// The hook `init`, which runs once in the life of an instance, has run.
+    #[serde(default)]
+    pub(crate) initialised: bool,
+    /// The hooks that the package has.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) hooks: BTreeSet<Hook>,
+    /// When the hook `post-start` is due, until it has run.
+    #[serde(default)]
+    pub(crate) post_start_at: Option<Timestamp>,
+    /// A process has ended, and the hook `post-stop` has not run since.
+    #[serde(default)]
+    pub(crate) post_stop_due: bool,
     /// The phase that is reported.
     pub(crate) phase: InstancePhase,
     /// When that phase was entered.
@@ -61,9 +78,25 @@ pub(crate) struct Stopping {
     /// When it was out of Consul; the time that balancers have to notice runs from here. Only noted where they have any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) out: Option<Timestamp>,
-    /// When the stop signal was sent; the grace period runs from here.
+    /// The hook `drain` has run.
+    #[serde(default)]
+    pub(crate) drained: bool,
+    /// When the hook `pre-stop` began, of an instance that has one; the grace period runs from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) closing: Option<Timestamp>,
+    /// The hook `pre-stop` has run.
+    #[serde(default)]
+    pub(crate) pre_stopped: bool,
+    /// When the stop signal was sent; the grace period runs from here if it does not yet.
     #[serde(default)]
     pub(crate) signalled: Option<Timestamp>,
+}
+
+impl Stopping {
+    /// A stop that begins now.
+    pub(crate) fn begun(now: Timestamp) -> Self {
+        Self { since: now, out: None, drained: false, closing: None, pre_stopped: false, signalled: None }
+    }
 }
 
 impl Record {
@@ -78,6 +111,11 @@ impl Record {
             failures: 0,
             next_start: None,
             stopping: None,
+            prepared: false,
+            initialised: false,
+            hooks: BTreeSet::new(),
+            post_start_at: None,
+            post_stop_due: false,
             phase: InstancePhase::Starting,
             since: now,
             message: None,
@@ -120,6 +158,21 @@ impl InstanceDir {
         self.0.join("log.1")
     }
 
+    /// The package as this instance sees it, if it has templates.
+    pub(crate) fn view(&self) -> PathBuf {
+        self.0.join("package")
+    }
+
+    /// What the agent notes for itself about the package: journals, answers, marks of hooks that run.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// The log of a hook.
+    pub(crate) fn hook_log(&self, hook: Hook) -> PathBuf {
+        self.0.join(format!("hook-{hook}.log"))
+    }
+
     /// The working directory of an instance that names none.
     pub(crate) fn work(&self) -> PathBuf {
         self.0.join("work")
@@ -152,7 +205,9 @@ impl InstanceDir {
     /// Forgets the record and keeps the log.
     pub(crate) fn forget(&self) -> io::Result<()> {
         let kept = fs::rename(self.record(), self.ended());
-        let _ = fs::remove_dir_all(self.work());
+        for folder in [self.work(), self.view(), self.state()] {
+            let _ = fs::remove_dir_all(folder);
+        }
         match kept {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -174,7 +229,7 @@ mod tests {
         let mut record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
         record.ports.insert("http".to_owned(), 20_000);
         record.stopping =
-            Some(Stopping { since: testing::instant(1), out: None, signalled: Some(testing::instant(2)) });
+            Some(Stopping { signalled: Some(testing::instant(2)), ..Stopping::begun(testing::instant(1)) });
         dir.save(&record).unwrap();
         assert_eq!(dir.load().unwrap(), Some(record));
     }

@@ -50,7 +50,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        instance::machine::{Event, apply},
+        instance::{apply::apply, machine::Event},
         testing,
     };
 

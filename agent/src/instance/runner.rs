@@ -2,22 +2,29 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use helium_crds::ids::InstanceId;
+use helium_crds::{ids::InstanceId, instance::Role};
 use helium_processes::{Gated, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
-    machine::{Assigned, Event, Facts, KILL_AGAIN, Process, Step, apply, decide},
+    apply::apply,
+    machine::{Assigned, Event, Facts, KILL_AGAIN, Process, Step, decide},
     numbers,
     record::{InstanceDir, Record},
     report::{Extras, report},
     standing::Standing,
     table::{AssignedCell, Cells},
+    task::WorkTask,
+    work::{Trouble, Work},
 };
 use crate::{
     config::StopMode,
-    driver::{environment, signal::system_signal},
+    driver::{
+        environment::{self, Resolved},
+        signal::system_signal,
+    },
+    package::preparation::{Preparation, hook_of},
     shared::Shared,
 };
 
@@ -42,6 +49,7 @@ pub(crate) struct Runner {
     dir: InstanceDir,
     record: Record,
     process: Option<Supervised>,
+    work: WorkTask,
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
@@ -60,7 +68,7 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        Self { shared, id, dir, record, process, standing, cells, stop }
+        Self { shared, id, dir, record, process, work: WorkTask::default(), standing, cells, stop }
     }
 
     /// Runs until the instance is forgotten or the agent stops.
@@ -76,6 +84,7 @@ impl Runner {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
+            self.work.look().await;
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
@@ -108,6 +117,7 @@ impl Runner {
             record: &self.record,
             process: exit.map_or(Process::AliveIfAny, Process::Ended),
             registered: self.standing.registered(&self.shared, &self.record),
+            work: self.work.working(),
             consul_after: self.standing.after,
             halt,
             now: self.shared.now(),
@@ -119,8 +129,13 @@ impl Runner {
             Step::Accept => {
                 if let AssignedCell::Present(assignment) = assigned {
                     self.note(Event::Accepted(Box::new(assignment.as_ref().clone()))).await;
+                    self.make_current();
                 }
             }
+            Step::Begin(work) => self.begin(work).await,
+            Step::NoteProgress(phase) => drop(self.note(Event::Progress(phase)).await),
+            Step::NoteWork => self.note_work().await,
+            Step::CancelWork => self.work.cancel(),
             Step::NoteEnd(exit) => {
                 tracing::info!(instance = %self.id, %exit, "ended");
                 if let Some(process) = &self.record.process {
@@ -137,6 +152,7 @@ impl Runner {
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
+            Step::NoteClosing => drop(self.note(Event::Closing).await),
             Step::NoteOut => drop(self.note(Event::Out).await),
             Step::CancelStop => drop(self.note(Event::StopCancelled).await),
             Step::Signal => self.signal().await,
@@ -194,11 +210,66 @@ impl Runner {
     async fn prepare(&mut self) -> Result<Gated, String> {
         self.dir.create().map_err(|error| format!("{}: {error}", self.dir.path().display()))?;
         self.choose_ports().await?;
+        gate::start(&self.resolve()?.command, &self.dir.log()).map_err(|error| error.to_string())
+    }
+
+    fn resolve(&self) -> Result<Resolved, String> {
         let Shared { config, inherited, .. } = &*self.shared;
-        let command =
-            environment::resolve(config, &self.record.assignment, &self.record.ports, inherited, &self.dir.work())
-                .map_err(|error| error.to_string())?;
-        gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
+        environment::resolve(config, &self.record.assignment, &self.record.ports, inherited, &self.dir)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Begins work beside the process. What cannot even begin has ended in vain.
+    async fn begin(&mut self, work: Work) {
+        if work == Work::Prepare
+            && let Err(words) = self.choose_ports().await
+        {
+            self.note(Event::Worked(work, Err(Trouble::may_heal(words)))).await;
+            return;
+        }
+        match self.resolve() {
+            Ok(resolved) => {
+                let (env, check) = (resolved.command.env, resolved.check);
+                match work.hook() {
+                    Some(hook) => self.work.begin_hook(work, hook_of(&self.dir, hook, env)),
+                    None => self.work.begin_preparation(|progress| Preparation {
+                        shared: Arc::clone(&self.shared),
+                        dir: self.dir.clone(),
+                        assignment: self.record.assignment.clone(),
+                        env,
+                        check,
+                        first: !self.record.initialised,
+                        progress,
+                    }),
+                }
+            }
+            Err(words) => drop(self.note(Event::Worked(work, Err(Trouble::lasting(words)))).await),
+        }
+    }
+
+    async fn note_work(&mut self) {
+        let Some((work, outcome)) = self.work.done() else { return };
+        if let Err(trouble) = &outcome {
+            tracing::warn!(instance = %self.id, words = trouble.words, "in vain: {work:?}");
+        }
+        if self.note(Event::Worked(work, outcome)).await {
+            self.work.clear();
+        }
+    }
+
+    /// A version that begins to serve is the current one.
+    fn make_current(&self) {
+        let assignment = &self.record.assignment;
+        if assignment.template.package.is_none() || assignment.role != Role::Stable || self.record.process.is_none() {
+            return;
+        }
+        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
+        let (service, version) = (assignment.service.name.clone(), assignment.template.version.clone());
+        tokio::spawn(async move {
+            if let Err(words) = shared.packages.make_current(&service, &version).await {
+                tracing::warn!(instance = %id, words, "its version cannot be made the current one");
+            }
+        });
     }
 
     async fn choose_ports(&mut self) -> Result<(), String> {
@@ -294,6 +365,7 @@ impl Runner {
             biased;
             _ = self.stop.changed() => {}
             () = ended => {}
+            () = self.work.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

@@ -45,6 +45,8 @@ struct Entry {
     assigned: watch::Sender<AssignedCell>,
     seen: watch::Sender<Seen>,
     ports: BTreeSet<u16>,
+    /// The service and the version, of an instance that has a package.
+    package: Option<(String, String)>,
 }
 
 /// The instances of this agent.
@@ -56,17 +58,26 @@ impl Table {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an instance.
-    pub(crate) fn add(&self, id: &InstanceId, assigned: AssignedCell, ports: BTreeSet<u16>) -> Cells {
+    /// Adds the instance of an assignment.
+    pub(crate) fn add(&self, one: &Assignment, assigned: AssignedCell, ports: BTreeSet<u16>) -> Cells {
         let (assigned_sender, assigned) = watch::channel(assigned);
         let (seen_sender, seen) = watch::channel(Seen::default());
-        self.entries().insert(id.clone(), Entry { assigned: assigned_sender, seen: seen_sender, ports });
+        let package = one.template.package.as_ref();
+        let package = package.map(|_| (one.service.name.clone(), one.template.version.clone()));
+        self.entries().insert(one.id.clone(), Entry { assigned: assigned_sender, seen: seen_sender, ports, package });
         Cells { assigned, seen }
     }
 
     /// Removes an instance.
     pub(crate) fn remove(&self, id: &InstanceId) {
         self.entries().remove(id);
+    }
+
+    /// The versions of a service of which an instance here has the package.
+    pub(crate) fn versions_of(&self, service: &str) -> Vec<String> {
+        let entries = self.entries();
+        let of_service = entries.values().filter_map(|entry| entry.package.as_ref());
+        of_service.filter(|(name, _)| name == service).map(|(_, version)| version.clone()).collect()
     }
 
     /// The ids of all.

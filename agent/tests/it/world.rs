@@ -272,6 +272,9 @@ fn assignment(id: InstanceId) -> Assignment {
         uid: "u1".to_owned(),
         revision: RevisionId::from("r1-00"),
         template: Template {
+            package: None,
+            config: serde_json::Map::new(),
+            templates: None,
             version: "1.0.0".to_owned(),
             driver: Driver::Exec(Exec { command: roles::command("sample"), cwd: None }),
             env: BTreeMap::new(),

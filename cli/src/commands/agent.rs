@@ -22,6 +22,8 @@ use crate::{
 
 /// Where an agent keeps its records and logs unless told otherwise.
 const DATA_DIR: &str = "/var/lib/helium";
+/// Where an agent keeps packages unless told otherwise.
+const PACKAGE_DIR: &str = helium_packages::store::ROOT;
 /// Where `helium dev` keeps its own, and the folder of the agent within.
 pub(super) const DEV_DATA_DIR: &str = ".helium";
 pub(super) const DEV_AGENT: &str = "agent";
@@ -42,6 +44,12 @@ pub(crate) struct AgentArgs {
     /// The address that instances are registered under and checked at [default: that of the Consul agent]
     #[arg(long, value_name = "ADDRESS", env = "HELIUM_ADDRESS")]
     address: Option<String>,
+    /// The folder that packages are unpacked to
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
+    package_dir: PathBuf,
+    /// The netrc file with the logins for servers of packages
+    #[arg(long, value_name = "FILE", env = "HELIUM_NETRC")]
+    netrc_file: Option<PathBuf>,
     /// A name and value to place by; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -81,6 +89,8 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let node = NodeName::new(args.node.clone().unwrap_or_else(hostname));
     let mut config = AgentConfig::new(node, &args.data_dir, own_program()?);
     config.keys = session.keys();
+    config.package_root = args.package_dir;
+    config.netrc = args.netrc_file;
     config.labels = args.labels.into_iter().collect::<BTreeMap<_, _>>();
     config.session_ttl = args.session_ttl.as_duration();
     let name = config.node.clone();

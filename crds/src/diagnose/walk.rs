@@ -75,6 +75,7 @@ impl Walker<'_, '_> {
                 self.length(place, "items", items.len(), *least, *most);
                 Json::Array(items.iter().enumerate().map(|(index, node)| self.item(place, index, node, item)).collect())
             }
+            (ShapeKind::Free, Value::Mapping(entries)) => self.free_map(place, entries),
             (kind, Value::Scalar { text, plain }) => self.scalar(place, kind, text, *plain),
             (kind, _) => self.wrong_type(place, kind),
         }
@@ -180,6 +181,58 @@ impl Walker<'_, '_> {
             json.insert(entry.key.clone(), self.visit(&inner, shape));
         }
         Json::Object(json)
+    }
+
+    /// Values of whatever type they are written as. A null says nothing, and a plain word that is not the same to every reader is refused.
+    fn free(&mut self, place: &Place<'_>) -> Json {
+        match &place.node.value {
+            _ if place.node.is_null() => {
+                let message = format!("`{}` has no value", place.path.name());
+                let help = Some("give it one, or leave it out".to_owned());
+                self.problems.add(place.span(), &place.path.to_string(), Code::EmptyValue, message, help);
+                Json::Null
+            }
+            Value::Mapping(entries) => self.free_map(place, entries),
+            Value::Sequence(items) => {
+                let item = |(index, node)| self.free(&Place { node, path: &place.path.index(index), key: None });
+                Json::Array(items.iter().enumerate().map(item).collect())
+            }
+            Value::Scalar { text, plain } => self.free_scalar(place, text, *plain),
+        }
+    }
+
+    fn free_map(&mut self, place: &Place<'_>, entries: &[Entry]) -> Json {
+        let mut json = Map::new();
+        for entry in entries {
+            let path = place.path.field(&entry.key);
+            let inner = Place { node: &entry.value, path: &path, key: Some(&entry.key_span) };
+            json.insert(entry.key.clone(), self.free(&inner));
+        }
+        Json::Object(json)
+    }
+
+    fn free_scalar(&mut self, place: &Place<'_>, text: &str, plain: bool) -> Json {
+        match scalar::resolve(text) {
+            Plain::Boolean(value) if plain => return Json::Bool(value),
+            // A number is one only if it prints as it was written: `1.10` may be a version.
+            Plain::Integer | Plain::Float if plain => {
+                let number = serde_json::from_str::<Json>(text).ok();
+                if let Some(number) = number.filter(|number| text == number.to_string()) {
+                    return number;
+                }
+            }
+            _ => {}
+        }
+        match scalar::misread(text).filter(|_| plain) {
+            Some(misread) => {
+                let name = format!("`{}`", place.path.name());
+                let message = format!("{name} is `{text}` without quotes, which some read as {}", misread.describe());
+                let help = Some(format!("write it in quotes if it is text: \"{text}\""));
+                self.problems.add(place.span(), &place.path.to_string(), Code::AmbiguousText, message, help);
+                Json::Null
+            }
+            None => Json::String(text.to_owned()),
+        }
     }
 
     fn scalar(&mut self, place: &Place<'_>, kind: &ShapeKind, text: &str, plain: bool) -> Json {

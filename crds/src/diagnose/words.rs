@@ -167,7 +167,7 @@ pub(super) fn not_boolean(text: &str) -> Complaint {
 /// What is wanted in a place, in words.
 pub(super) fn wanted(kind: &ShapeKind) -> String {
     match kind {
-        ShapeKind::Object(_) | ShapeKind::Map { .. } => "a mapping".to_owned(),
+        ShapeKind::Object(_) | ShapeKind::Map { .. } | ShapeKind::Free => "a mapping".to_owned(),
         ShapeKind::List { .. } => "a list".to_owned(),
         ShapeKind::Text { .. } => "text".to_owned(),
         ShapeKind::Choice(choices) => {

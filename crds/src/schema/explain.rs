@@ -185,6 +185,7 @@ pub(super) fn type_name(kind: &ShapeKind) -> String {
         ShapeKind::Amount { .. } => "whole number or percentage".to_owned(),
         ShapeKind::Number => "number".to_owned(),
         ShapeKind::Boolean => "true or false".to_owned(),
+        ShapeKind::Free => "mapping of any values".to_owned(),
         ShapeKind::Anything => "anything".to_owned(),
     }
 }

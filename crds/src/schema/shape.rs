@@ -45,6 +45,8 @@ pub(crate) enum ShapeKind {
     Amount { max: u64 },
     /// True or false.
     Boolean,
+    /// A mapping of whatever JSON can say, but for null.
+    Free,
     /// Not looked into.
     Anything,
 }
@@ -181,6 +183,7 @@ impl Builder<'_> {
                     most: size(schema, "maxProperties", usize::MAX),
                     value: Box::new(self.shape(value)),
                 },
+                Some(Value::Bool(true)) => ShapeKind::Free,
                 _ => ShapeKind::Object(ObjectShape { fields: Vec::new(), exactly_one: Vec::new(), beside: None }),
             };
         };

@@ -208,6 +208,9 @@ fn render(text: &str) {
 
 fn template(env: &[(&str, &str)]) -> Template {
     Template {
+        package: None,
+        config: serde_json::Map::new(),
+        templates: None,
         version: "1.0.0".to_owned(),
         driver: Driver::Exec(Exec { command: vec!["sleep".to_owned(), "60".to_owned()], cwd: None }),
         env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),

@@ -6,6 +6,7 @@
 mod canary;
 mod deployment;
 mod metric;
+mod package;
 mod template;
 
 use std::fmt;

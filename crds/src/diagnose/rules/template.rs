@@ -10,6 +10,7 @@ pub(super) fn check(template: Option<&Value>, at: &Path, findings: &mut Findings
     let ports = Ports::of(template);
     ports_are_distinct(template, at, findings);
     checks(template, at, &ports, findings);
+    super::package::check(template, at, findings);
     env_names(template, at, &ports, findings);
     variables(template, at, &ports, findings);
 }
@@ -98,7 +99,10 @@ fn env_names(template: &Value, at: &Path, ports: &Ports<'_>, findings: &mut Find
 
 /// Every `${NAME}` is known, and no value of `env` is defined by itself.
 fn variables(template: &Value, at: &Path, ports: &Ports<'_>, findings: &mut Findings) {
-    let set = variables::names_for_ports(ports.names.iter().copied());
+    let mut set = variables::names_for_ports(ports.names.iter().copied());
+    if template.get("package").is_some() {
+        set.push(variables::HELIUM_PACKAGE.to_owned());
+    }
     let env = entries(template.get("env")).map(|(name, _)| name.as_str());
     let own: Vec<&str> = env.chain(set.iter().map(String::as_str)).collect();
     let known = Known { own, ports };
@@ -111,6 +115,10 @@ fn variables(template: &Value, at: &Path, ports: &Ports<'_>, findings: &mut Find
         expands(argument, command.index(index), &known, findings);
     }
     expands(template.pointer("/exec/cwd").and_then(Value::as_str), at.field("exec").field("cwd"), &known, findings);
+    let look = at.field("templates").field("check");
+    for (index, argument) in items(template.pointer("/templates/check")) {
+        expands(argument.as_str(), look.index(index), &known, findings);
+    }
     for (name, value) in entries(template.get("env")) {
         let at = at.field("env").field(name);
         if uses_itself(name, template) {

@@ -1,0 +1,94 @@
+//! Work beside the process of an instance: what comes before a start, and the hooks around it.
+//!
+//! There is one at a time, done by a task of its own, and nothing waits for it but the next step of the same instance. Its end is noted in the
+//! record before anything follows from it; a crash in the middle means that it is done again, so every hook may run twice.
+
+use std::collections::BTreeSet;
+
+use helium_crds::instance::InstancePhase;
+
+use super::machine::{Facts, Step};
+use crate::hooks::Hook;
+
+/// A piece of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// The package is brought, its templates are rendered, and the hooks `init` and `pre-start` run.
+    Prepare,
+    /// The hook `post-start`.
+    PostStart,
+    /// The hook `drain`.
+    Drain,
+    /// The hook `pre-stop`.
+    PreStop,
+    /// The hook `post-stop`.
+    PostStop,
+}
+
+impl Work {
+    /// The hook that it is, if it is one.
+    pub(crate) fn hook(self) -> Option<Hook> {
+        match self {
+            Work::Prepare => None,
+            Work::PostStart => Some(Hook::PostStart),
+            Work::Drain => Some(Hook::Drain),
+            Work::PreStop => Some(Hook::PreStop),
+            Work::PostStop => Some(Hook::PostStop),
+        }
+    }
+}
+
+/// Why work was in vain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// What is wrong, in words.
+    pub(crate) words: String,
+    /// Whether it may be gone by itself in a moment.
+    pub(crate) may_heal: bool,
+}
+
+impl Trouble {
+    /// Trouble that may be gone in a moment.
+    pub(crate) fn may_heal(words: impl Into<String>) -> Self {
+        Self { words: words.into(), may_heal: true }
+    }
+
+    /// Trouble that somebody has to mend.
+    pub(crate) fn lasting(words: impl Into<String>) -> Self {
+        Self { words: words.into(), may_heal: false }
+    }
+}
+
+/// What has become of work. A preparation tells which hooks the package has.
+pub(crate) type Outcome = Result<BTreeSet<Hook>, Trouble>;
+
+/// What is being done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Working {
+    /// Nothing.
+    Nothing,
+    /// This; a preparation tells how far it is.
+    Busy(Work, Option<InstancePhase>),
+    /// This has ended and is not noted yet.
+    Done(Work, Outcome),
+}
+
+/// Ends whatever is being done that is none of these.
+pub(super) fn cancel_unless(facts: &Facts<'_>, wanted: &[Work]) -> Option<Step> {
+    match facts.work {
+        Working::Busy(work, _) if !wanted.contains(work) => Some(Step::CancelWork),
+        _ => None,
+    }
+}
+
+/// Begins work, or waits for it if it is being done.
+pub(super) fn work_on(facts: &Facts<'_>, work: Work) -> Step {
+    match facts.work {
+        Working::Busy(busy, Some(progress)) if *busy == work && *progress != facts.record.phase => {
+            Step::NoteProgress(*progress)
+        }
+        Working::Busy(busy, _) if *busy == work => Step::Rest(None),
+        Working::Busy(..) => Step::CancelWork,
+        Working::Nothing | Working::Done(..) => Step::Begin(work),
+    }
+}

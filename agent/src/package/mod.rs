@@ -1,0 +1,17 @@
+//! The package of an instance: brought onto the machine, seen by the instance with its own rendered files, and made ready for a start.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`packages`] | the packages of this machine, one store a service |
+//! | [`view`] | a package as one instance sees it: links into the store, and its own rendered files |
+//! | [`values`] | the values of its templates, of every place that they come from |
+//! | [`answers`] | what its templates ask Consul |
+//! | [`rendering`] | its templates into files |
+//! | [`preparation`] | all of it in order |
+
+mod answers;
+pub(crate) mod packages;
+pub(crate) mod preparation;
+mod rendering;
+mod values;
+mod view;

@@ -1,0 +1,128 @@
+//! The packages of this machine: one store a service, opened when it is first needed, with its versions installed one at a time.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use helium_crds::package::Package;
+use helium_packages::{
+    archive::Limits,
+    fetch::{Config, Fetcher, Netrc},
+    installer::{Failure, Installed, Installer, Request, Signature},
+    signature::Key,
+    source::Source,
+    store::{KEEP, Name, Store},
+};
+use helium_runtime::ports::Ports;
+
+use crate::instance::work::Trouble;
+
+/// The packages of this machine.
+pub(crate) struct Packages {
+    root: PathBuf,
+    netrc: Option<PathBuf>,
+    ports: Ports,
+    services: Mutex<BTreeMap<Name, Service>>,
+}
+
+/// One service whose store is open.
+#[derive(Clone)]
+struct Service {
+    store: Arc<Store>,
+    installer: Arc<Installer>,
+}
+
+/// A version that is wanted.
+pub(crate) struct Wanted<'a> {
+    /// The service that it is of, by its name in Consul.
+    pub(crate) service: &'a str,
+    /// The version.
+    pub(crate) version: &'a str,
+    /// Where it is, and what it must be.
+    pub(crate) package: &'a Package,
+    /// Whether it becomes the current one.
+    pub(crate) current: bool,
+    /// Versions of the service of which something runs here.
+    pub(crate) in_use: Vec<String>,
+}
+
+impl Packages {
+    /// The packages below `root`. Nothing is opened yet.
+    pub(crate) fn new(root: PathBuf, netrc: Option<PathBuf>, ports: Ports) -> Self {
+        Self { root, netrc, ports, services: Mutex::default() }
+    }
+
+    /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
+    /// is in the way of the next one.
+    pub(crate) async fn install<G, F>(&self, wanted: &Wanted<'_>, gate: G) -> Result<PathBuf, Trouble>
+    where
+        G: FnOnce(PathBuf) -> F + Send + 'static,
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let request = request(wanted)?;
+        let service = self.service(wanted.service)?;
+        let installing = tokio::spawn(async move { service.installer.install(&request, gate).await });
+        match installing.await {
+            Ok(Ok(Installed { folder, .. })) => Ok(folder),
+            Ok(Err(failure)) => Err(trouble(&failure)),
+            Err(error) => Err(Trouble::may_heal(format!("the package: {error}"))),
+        }
+    }
+
+    /// Makes a version the current one that is installed already.
+    pub(crate) async fn make_current(&self, service: &str, version: &str) -> Result<(), String> {
+        let Service { store, .. } = self.service(service).map_err(|trouble| trouble.words)?;
+        let version: Name = version.parse().map_err(|error| format!("{error}"))?;
+        let switched = tokio::task::spawn_blocking(move || store.switch(&version)).await;
+        switched.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    fn service(&self, name: &str) -> Result<Service, Trouble> {
+        let name: Name = name.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = services.get(&name) {
+            return Ok(open.clone());
+        }
+        let words = |error: String| Trouble::may_heal(format!("the package: {error}"));
+        let store = Arc::new(Store::open(&self.root, &name).map_err(|error| words(error.to_string()))?);
+        let netrc = self.netrc.as_deref().map(Netrc::load).transpose();
+        let netrc = netrc.map_err(|error| words(format!("the netrc file: {error}")))?.unwrap_or_default();
+        let config = Config { netrc, ..Config::default() };
+        let fetcher = Fetcher::new(config, self.ports.clone()).map_err(|error| words(error.to_string()))?;
+        let installer = Arc::new(Installer::new(Arc::clone(&store), Arc::new(fetcher), self.ports.clone()));
+        let service = Service { store, installer };
+        services.insert(name, service.clone());
+        Ok(service)
+    }
+}
+
+fn request(wanted: &Wanted<'_>) -> Result<Request, Trouble> {
+    let lasting = |error: &dyn std::fmt::Display| Trouble::lasting(format!("the package: {error}"));
+    let package = wanted.package;
+    let source: Source = package.url_of(wanted.version).parse().map_err(|error| lasting(&error))?;
+    let sha256 = package.sha256.as_deref().map(str::parse).transpose().map_err(|error| lasting(&error))?;
+    let signature = package
+        .signature
+        .as_ref()
+        .map(|signature| Ok(Signature { key: Key::read(&signature.public_key)?, text: signature.text.clone() }));
+    let signature: Option<Signature> =
+        signature.transpose().map_err(|error: helium_packages::signature::Error| lasting(&error))?;
+    Ok(Request {
+        version: wanted.version.parse().map_err(|error| lasting(&error))?,
+        source,
+        sha256,
+        signature,
+        limits: Limits::default(),
+        switch: wanted.current,
+        keep: KEEP,
+        in_use: wanted.in_use.iter().filter_map(|version| version.parse().ok()).collect(),
+    })
+}
+
+fn trouble(failure: &Failure) -> Trouble {
+    let words = format!("the package was not installed: {}: {}", failure.step, failure.reason);
+    Trouble { words, may_heal: failure.may_heal() }
+}

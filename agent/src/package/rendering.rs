@@ -1,0 +1,142 @@
+//! The templates of a package into the files of one instance.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use helium_crds::package::Missing;
+use helium_processes::{Command, Run};
+use helium_templates::{
+    Strictness,
+    files::RealFiles,
+    hidden::Hidden,
+    lookup::Lookup,
+    output::Output,
+    render::{Rendered, render},
+    template::Template,
+    transaction::{self, Applied, Check, Staged, command},
+    values::Values,
+};
+
+use super::answers::Answers;
+use crate::instance::work::Trouble;
+
+/// So often answers are fetched that came to be asked for through other answers.
+const ROUNDS: usize = 10;
+/// How long the command that looks at new files may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// The largest template.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// What is to be rendered.
+pub(super) struct Rendering {
+    pub(super) templates: Vec<Template>,
+    pub(super) values: Values,
+    pub(super) answers: Arc<Answers>,
+    pub(super) missing: Missing,
+    /// The command that looks at new files; empty if there is none.
+    pub(super) check: Vec<String>,
+    /// The environment and the folder that it runs in.
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) view: PathBuf,
+    /// Where the journal of the transaction is.
+    pub(super) state: PathBuf,
+}
+
+impl Rendering {
+    /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
+    pub(super) async fn apply(self) -> Result<Applied, Trouble> {
+        let (outputs, hidden) = self.render().await?;
+        let done = tokio::task::spawn_blocking(move || {
+            let check = Look { rendering: &self, outputs: &outputs, hidden: &hidden };
+            transaction::apply(&RealFiles, &self.state, &outputs, &check)
+        });
+        let done = done.await.map_err(|error| Trouble::may_heal(error.to_string()))?;
+        done.map_err(|error| Trouble::may_heal(error.to_string()))
+    }
+
+    async fn render(&self) -> Result<(Vec<Output>, Hidden), Trouble> {
+        let strictness = match self.missing {
+            Missing::Fail => Strictness::Strict,
+            Missing::Empty => Strictness::Lenient,
+        };
+        let lookup: Arc<dyn Lookup> = Arc::clone(&self.answers) as Arc<dyn Lookup>;
+        for _ in 0..ROUNDS {
+            let made = render(&self.templates, &self.values, &lookup, strictness);
+            match made.result {
+                Rendered::Ready(outputs) => return Ok((outputs, made.hidden)),
+                Rendered::Failed(error) => return Err(Trouble::lasting(error.to_string())),
+                Rendered::Pending => self.answers.fetch(&made.asked.lacking).await.map_err(Trouble::may_heal)?,
+            }
+        }
+        Err(Trouble::lasting(format!("the templates ask for ever more: {ROUNDS} rounds of answers were not enough")))
+    }
+}
+
+/// The command that looks at new files.
+struct Look<'a> {
+    rendering: &'a Rendering,
+    outputs: &'a [Output],
+    hidden: &'a Hidden,
+}
+
+impl Check for Look<'_> {
+    fn check(&self, staged: &[Staged]) -> Result<(), String> {
+        let Rendering { check, env, view, .. } = self.rendering;
+        if check.is_empty() {
+            return Ok(());
+        }
+        let argv = command(check, self.outputs, staged);
+        let look = Command { argv, env: env.clone(), cwd: view.clone(), user: None };
+        let run = Run { limit: CHECK_LIMIT, grace: Duration::from_secs(1), log: None, keep: 16 * 1024, note: None };
+        let done = tokio::runtime::Handle::current().block_on(run.to_end(&look));
+        let finished = done.map_err(|error| format!("the command `check` cannot be run: {error}"))?;
+        if finished.is_success() {
+            return Ok(());
+        }
+        let how =
+            if finished.timed_out { format!("took longer than {CHECK_LIMIT:?}") } else { finished.exit.to_string() };
+        let said =
+            String::from_utf8_lossy(if finished.stderr.is_empty() { &finished.stdout } else { &finished.stderr })
+                .into_owned();
+        Err(self.hidden.mask(format!("{how}: {}", said.trim()).as_str()))
+    }
+}
+
+/// The templates of a package, each of which makes its file in the view.
+pub(super) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
+    let mut found = Vec::new();
+    collect(package, Path::new(""), view, &mut found)?;
+    found.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(found)
+}
+
+/// Links are not followed: what they lead to is found where it is.
+fn collect(package: &Path, within: &Path, view: &Path, found: &mut Vec<Template>) -> io::Result<()> {
+    for entry in fs::read_dir(package.join(within))? {
+        let entry = entry?;
+        let (kind, name) = (entry.file_type()?, within.join(entry.file_name()));
+        if kind.is_dir() {
+            collect(package, &name, view, found)?;
+        } else if kind.is_file() && helium_templates::template::Language::of(&name).is_some() {
+            let words = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", name.display()));
+            if entry.metadata()?.len() > LARGEST {
+                return Err(io::Error::other(format!("{}: a template of more than {LARGEST} bytes", name.display())));
+            }
+            let text = fs::read_to_string(entry.path()).map_err(words)?;
+            let folder = view.join(within);
+            let mut template = Template::read_from(&name, text, &folder);
+            if let Some(template) = &mut template {
+                // Scripts stay scripts.
+                use std::os::unix::fs::PermissionsExt as _;
+                template.form.mode = Some(entry.metadata()?.permissions().mode() & 0o777);
+            }
+            found.extend(template);
+        }
+    }
+    Ok(())
+}

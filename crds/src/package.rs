@@ -1,0 +1,83 @@
+//! A package: what is brought onto a node before an instance starts there, and how its templates become files.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A package: an archive or a folder, which is brought onto a node before an instance starts there. The command finds it in
+/// `${HELIUM_PACKAGE}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Package {
+    /// Where it is: a `.tar.gz` or `.tar.zst` under `s3://`, `https://`, `http://` or `file://`, or a folder under `file://`.
+    /// `${VERSION}` is the template's version. No user or password is given here: the agent's netrc file and the credentials of AWS know them.
+    #[schemars(
+        length(max = 2048),
+        regex(pattern = r"^(s3|https?|file)://[^\s@]+$"),
+        extend("x-allowed" = "an address that begins with `s3://`, `https://`, `http://` or `file://`, without blanks, user or password")
+    )]
+    pub url: String,
+    /// The SHA-256 of the archive as 64 hex digits; of a folder, what `helium package build` says of it. Only a `file://` may go without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = r"^[0-9a-f]{64}$"), extend("x-allowed" = "64 hex digits in lower case"))]
+    pub sha256: Option<String>,
+    /// The signature that it must bear, by minisign. Default: none is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<PackageSignature>,
+}
+
+/// Whose signature a package must bear.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PackageSignature {
+    /// The public key of minisign: the second line of its `.pub` file.
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9+/=]{40,128}$"),
+        extend("x-allowed" = "the second line of a `.pub` file of minisign")
+    )]
+    pub public_key: String,
+    /// The text of the signature. Default: what lies beside the package with `.minisig` behind its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), extend("x-default" = "what lies beside the package with `.minisig` behind its name"))]
+    pub text: Option<String>,
+}
+
+/// How the templates of a package become files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Templates {
+    /// A command that looks at new files before they are put in place, and refuses them by an exit status that is not 0. `{nginx.conf}`
+    /// is the new file of that name, `{}` the only one. `${NAME}` is replaced as in the command of `exec`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub check: Vec<String>,
+    /// What is done about a name that a template uses and nobody gives. Default `fail`.
+    #[serde(default, skip_serializing_if = "is_fail")]
+    pub missing: Missing,
+}
+
+/// What is done about a name that a template uses and nobody gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Missing {
+    /// Nothing is rendered, and all such names are told.
+    #[default]
+    Fail,
+    /// It is empty, as Mustache has it.
+    Empty,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_fail(missing: &Missing) -> bool {
+    *missing == Missing::Fail
+}
+
+impl Package {
+    /// The address of a version.
+    pub fn url_of(&self, version: &str) -> String {
+        self.url.replace("${VERSION}", version)
+    }
+
+    /// Whether it is of the agent's own machine.
+    pub fn is_local(&self) -> bool {
+        self.url.starts_with("file://")
+    }
+}
