@@ -13,12 +13,20 @@ pub(crate) struct Finding {
     pub(crate) key: String,
     pub(crate) reason: String,
     pub(crate) fix: Option<String>,
+    /// What is said instead of `fix` where a template gave part of the text: what a fix repeats might be a secret of the environment.
+    pub(crate) discreet_fix: Option<String>,
 }
 
 impl Finding {
     /// Says what would be right.
     pub(crate) fn fix(&mut self, fix: impl Into<String>) {
         self.fix = Some(fix.into());
+    }
+
+    /// Says what would be right, and the same without words of the file.
+    pub(crate) fn fix_or(&mut self, fix: impl Into<String>, discreet: impl Into<String>) {
+        self.fix = Some(fix.into());
+        self.discreet_fix = Some(discreet.into());
     }
 }
 
@@ -40,7 +48,14 @@ impl Findings {
     }
 
     fn add(&mut self, severity: Severity, span: &Range<usize>, key: &str, reason: String) -> &mut Finding {
-        self.list.push(Finding { severity, span: span.clone(), key: key.to_owned(), reason, fix: None });
+        self.list.push(Finding {
+            severity,
+            span: span.clone(),
+            key: key.to_owned(),
+            reason,
+            fix: None,
+            discreet_fix: None,
+        });
         let last = self.list.len() - 1;
         &mut self.list[last]
     }

@@ -57,7 +57,11 @@ pub fn load(text: &str, env: &BTreeMap<String, String>) -> Loaded {
     let parsed = json5::parse(&rendered.text);
     let mut findings = Findings::default();
     for mistake in parsed.mistakes {
-        findings.error(&mistake.span, "", mistake.reason).fix = mistake.fix;
+        let opened = mistake.opened.map(|at| line_column(text, rendered.source(&(at..at + 1)).span.start).0);
+        let of_line = opened.map(|line| format!(" of line {line}")).unwrap_or_default();
+        let finding = findings.error(&mistake.span, "", mistake.reason + &of_line);
+        finding.fix = mistake.fix;
+        finding.discreet_fix = Some("look at what the template gives here, and whether it needs quotes".to_owned());
     }
     let config = parsed.root.and_then(|root| read::read(&root, env, &mut findings));
     let mut all: Vec<Problem> = findings
@@ -87,7 +91,9 @@ fn of_template(error: TemplateError, text: &str) -> Problem {
 
 fn of_finding(finding: finding::Finding, text: &str, rendered: &Rendered) -> Problem {
     let source = rendered.source(&finding.span);
-    let mut problem = problem(finding.severity, source.span, finding.reason, finding.fix, text);
+    let as_written = rendered.text.get(finding.span) == text.get(source.span.clone());
+    let fix = if as_written { finding.fix } else { finding.discreet_fix.or(finding.fix) };
+    let mut problem = problem(finding.severity, source.span, finding.reason, fix, text);
     problem.key = finding.key;
     problem.rendered = source.made;
     problem

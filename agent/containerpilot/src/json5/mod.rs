@@ -61,6 +61,8 @@ pub(crate) struct Mistake {
     pub(crate) span: Range<usize>,
     pub(crate) reason: String,
     pub(crate) fix: Option<String>,
+    /// The byte of the bracket that the reason ends with.
+    pub(crate) opened: Option<usize>,
 }
 
 /// What was read: the value as far as it could be made out, and every mistake that was found.

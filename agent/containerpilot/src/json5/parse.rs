@@ -50,7 +50,7 @@ impl<'t> Parser<'t> {
     }
 
     fn note(&mut self, span: Range<usize>, reason: &str, fix: Option<&str>) {
-        self.mistakes.push(Mistake { span, reason: reason.to_owned(), fix: fix.map(str::to_owned) });
+        self.mistakes.push(Mistake { span, reason: reason.to_owned(), fix: fix.map(str::to_owned), opened: None });
     }
 
     fn lost(&mut self, span: Range<usize>, reason: &str, fix: Option<&str>) -> Lost {
@@ -218,10 +218,13 @@ impl<'t> Parser<'t> {
     }
 
     fn mismatch(&mut self, open: Range<usize>, what: &str, close: &str) -> Lost {
-        let line = self.text[..open.start].matches('\n').count() + 1;
-        let reason = format!("this does not close the {what} of line {line}");
-        let fix = format!("write `{close}` before it");
-        self.lost(self.at..self.at + 1, &reason, Some(&fix))
+        self.mistakes.push(Mistake {
+            span: self.at..self.at + 1,
+            reason: format!("this does not close the {what}"),
+            fix: Some(format!("write `{close}` before it")),
+            opened: Some(open.start),
+        });
+        Lost
     }
 
     fn end(&self) -> Range<usize> {
@@ -251,11 +254,22 @@ impl<'t> Parser<'t> {
                 Ok(Value::Text(word.to_owned()))
             }
             Err(_) => {
+                let word = self.address(start);
                 let fix = format!("write `\"{word}\"`");
                 self.note(start..self.at, "a text stands between quotes", Some(&fix));
                 Ok(Value::Text(word.to_owned()))
             }
         }
+    }
+
+    /// A word that goes on behind a colon, like `consul:8500`.
+    fn address(&mut self, start: usize) -> &'t str {
+        let rest = self.rest();
+        let goes_on = rest.starts_with(':') && rest[1..].starts_with(is_word);
+        if goes_on {
+            self.at += rest.find(|c| !is_word(c) && c != ':').unwrap_or(rest.len());
+        }
+        &self.text[start..self.at]
     }
 
     fn take_word(&mut self) -> &'t str {

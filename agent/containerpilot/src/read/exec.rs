@@ -46,7 +46,7 @@ fn no_shell(field: &Field<'_>, text: &str, findings: &mut Findings) {
         let words: Vec<String> = split_quoted(text).iter().map(|word| format!("{word:?}")).collect();
         format!("write `[{}]`", words.join(", "))
     };
-    findings.warn(&field.node.span, &field.key, reason).fix(fix);
+    findings.warn(&field.node.span, &field.key, reason).fix_or(fix, "write a list: `[\"program\", \"argument\"]`");
 }
 
 /// What a shell would take for the words of a text.

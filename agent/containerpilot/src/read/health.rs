@@ -32,6 +32,11 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings) -> Option<Healt
     Some(Health { exec: exec.map_or(Some(None), |exec| exec.map(Some))?, interval, ttl: ttl?.1, timeout, raw_output })
 }
 
+/// Whether a check is meant, even if something else in it is wrong.
+pub(super) fn has_exec(field: &Field<'_>) -> bool {
+    field.block(&mut Findings::default()).is_some_and(|mut block| block.take("exec").is_some())
+}
+
 /// Whole seconds that have to be there.
 fn required<'a>(block: &mut Block<'a>, name: &'static str, findings: &mut Findings) -> Option<(Field<'a>, Duration)> {
     let Some(field) = block.take(name) else {
@@ -39,7 +44,9 @@ fn required<'a>(block: &mut Block<'a>, name: &'static str, findings: &mut Findin
             return None;
         }
         let reason = format!("`health` needs `{name}`, in seconds");
-        findings.error(&block.at, &block.path(name), reason).fix(format!("write `{name}: 10`"));
+        findings
+            .error(&block.at, &block.path(name), reason)
+            .fix(format!("write `{name}: {}`", if name == "ttl" { 30 } else { 10 }));
         return None;
     };
     let seconds = field.seconds(findings)?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     block::{Block, Field},
     exec::exec,
-    health::health,
-    interfaces, is_service_name, port, raw_output, service_name, some_text,
+    health::{has_exec, health},
+    interfaces, is_service_name, port, raw_output, service_name,
     warnings::{Seen, SeenJob},
     when::{When as ReadWhen, when},
 };
@@ -36,10 +36,10 @@ const IGNORED: &[&str] = &[
 /// Reads a job. Its parts have defaults where they are wrong: there is a configuration only if nothing is.
 pub(super) fn job(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings) -> Option<Job> {
     let mut block = field.block(findings)?;
-    let name = some_text(block.take("name"), findings);
-    let name_at = name.as_ref().map_or_else(|| block.at.clone(), |(field, _)| field.node.span.clone());
+    let name = block.take("name");
+    let name_at = name.as_ref().map_or_else(|| block.at.clone(), |field| field.node.span.clone());
     let name_key = block.path("name");
-    let name = name.map(|(_, name)| name).unwrap_or_default();
+    let name = name.and_then(|field| field.text(findings)).unwrap_or_default();
     if name.is_empty() && !block.has_slip("name") {
         findings.error(&name_at, &name_key, "a job needs a name").fix("write `name: \"...\"`");
     }
@@ -55,14 +55,14 @@ pub(super) fn job(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings) -
         finding.fix("write `health: {exec: \"...\", interval: 10, ttl: 30}`");
     }
     let read = when(block.take("when").as_ref(), findings);
-    let timeout = exec_timeout(block.take("timeout").as_ref(), &read.when, findings);
+    let timeout = exec_timeout(block.take("timeout").as_ref(), &read.waits_for, findings);
     let stop_timeout = block.take("stopTimeout").and_then(|field| field.positive(findings));
     let restarts = restarts(block.take("restarts").as_ref(), &read, findings);
     let restart_delay = restart_delay(&mut block, &read, findings);
     let raw_output = raw_output(block.take("logging").as_ref(), findings);
     block.ignore(IGNORED, findings);
     block.finish(findings);
-    let has_check = health.as_ref().is_some_and(|health| health.exec.is_some());
+    let has_check = health_field.as_ref().is_some_and(has_exec);
     seen.jobs.push(SeenJob { name: name.clone(), at: name_at, key: name_key, has_check, waits: read.waits });
     let service = match service {
         Registration::Registered(_, service) => Some(service),
@@ -77,7 +77,7 @@ pub(super) fn job(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings) -
         stop_timeout,
         restarts,
         restart_delay,
-        when: read.when,
+        when: read.waits_for,
         raw_output,
     })
 }
@@ -201,7 +201,7 @@ pub(super) fn at_least_a_millisecond(field: &Field<'_>, findings: &mut Findings)
 )]
 fn restarts(field: Option<&Field<'_>>, read: &ReadWhen, findings: &mut Findings) -> Restarts {
     const WORDS: &str = "write a whole number from 0, \"unlimited\" or \"never\"";
-    let is_periodic = matches!(read.when, When::Interval { .. });
+    let is_periodic = matches!(read.waits_for, When::Interval { .. });
     let Some(field) = field else {
         return if is_periodic { Restarts::Unlimited } else { Restarts::Limited(0) };
     };
@@ -234,7 +234,7 @@ fn restarts(field: Option<&Field<'_>>, read: &ReadWhen, findings: &mut Findings)
 
 fn restart_delay(block: &mut Block<'_>, read: &ReadWhen, findings: &mut Findings) -> RestartDelay {
     let (first, max) = (block.take("restartDelay"), block.take("restartMaxDelay"));
-    if let (Some(field), When::Interval { .. }) = (&first, &read.when) {
+    if let (Some(field), When::Interval { .. }) = (&first, &read.waits_for) {
         let reason = "a periodic job is not restarted, but run again at its next time: this has no effect";
         findings.warn(&field.name, &field.key, reason).fix("remove it");
     }

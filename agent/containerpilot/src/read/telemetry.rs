@@ -24,14 +24,15 @@ pub(super) fn telemetry(field: &Field<'_>, findings: &mut Findings) -> Option<Te
     let metrics = match block.take("metrics") {
         None => Some(Vec::new()),
         Some(field) if matches!(&field.node.value, Value::Object(members) if members.is_empty()) => Some(Vec::new()),
-        Some(field) => match field.elements() {
-            Some(elements) => metrics(&elements, findings),
-            None => {
+        Some(field) => {
+            if let Some(elements) = field.elements() {
+                metrics(&elements, findings)
+            } else {
                 let reason = format!("a list should be here, and this is {}", field.node.value.kind());
                 findings.error(&field.node.span, &field.key, reason).fix("write `[ ... ]`");
                 None
             }
-        },
+        }
     };
     block.ignore(&["MetricConfigs", "JobConfig", "addr"], findings);
     block.finish(findings);

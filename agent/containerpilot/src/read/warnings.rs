@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::{
-    event::{Event, EventCode, Source},
+    event::{EventCode, Source},
     finding::Findings,
     near::near,
 };
@@ -37,9 +37,11 @@ pub(super) struct SeenWatch {
 
 /// An event that a job waits for, and where its parts are named.
 pub(super) struct Wait {
-    pub(super) event: Event,
-    pub(super) code: Place,
-    pub(super) source: Place,
+    /// None if there is no such event, which is a problem already.
+    pub(super) code: Option<EventCode>,
+    pub(super) source: Source,
+    pub(super) code_at: Place,
+    pub(super) source_at: Place,
 }
 
 /// Looks at all of them together.
@@ -67,7 +69,7 @@ fn twice<'a>(names: impl Iterator<Item = (&'a str, &'a Range<usize>, &'a str)>, 
 
 /// Whether the source is there, and sends the event.
 fn source(seen: &Seen, job: &SeenJob, wait: &Wait, findings: &mut Findings) {
-    let known = match &wait.event.source {
+    let known = match &wait.source {
         Source::Job(name) => seen.jobs.iter().any(|job| job.name == *name),
         Source::Watch(name) => seen.watches.iter().any(|watch| watch.name == *name),
         Source::Global | Source::Signal(_) => true,
@@ -76,10 +78,10 @@ fn source(seen: &Seen, job: &SeenJob, wait: &Wait, findings: &mut Findings) {
         sends(seen, job, wait, findings);
         return;
     }
-    let source = wait.event.source.to_string();
-    let is_watch = matches!(wait.event.source, Source::Watch(_));
+    let source = wait.source.to_string();
+    let is_watch = matches!(wait.source, Source::Watch(_));
     let what = if is_watch { "watch" } else { "job" };
-    let (at, key) = &wait.source;
+    let (at, key) = &wait.source_at;
     let finding = findings.warn(at, key, format!("there is no {what} `{source}`, and the job never starts"));
     let watches: Vec<String> = seen.watches.iter().map(|watch| format!("watch.{}", watch.name)).collect();
     let jobs = seen.jobs.iter().map(|job| job.name.as_str());
@@ -94,11 +96,11 @@ fn source(seen: &Seen, job: &SeenJob, wait: &Wait, findings: &mut Findings) {
 
 fn sends(seen: &Seen, job: &SeenJob, wait: &Wait, findings: &mut Findings) {
     use EventCode as Code;
-    let code = wait.event.code;
+    let Some(code) = wait.code else { return };
     let is_exit =
         matches!(code, Code::ExitSuccess | Code::ExitFailed | Code::Stopping | Code::Stopped | Code::TimerExpired);
     let is_health = matches!(code, Code::Healthy | Code::Unhealthy);
-    let (reason, fix) = match &wait.event.source {
+    let (reason, fix) = match &wait.source {
         Source::Job(name) if is_health => {
             if seen.jobs.iter().any(|job| job.name == *name && job.has_check) {
                 return;
@@ -136,7 +138,7 @@ fn sends(seen: &Seen, job: &SeenJob, wait: &Wait, findings: &mut Findings) {
         ),
         Source::Signal(_) => return,
     };
-    let (at, key) = &wait.code;
+    let (at, key) = &wait.code_at;
     findings.warn(at, key, reason + ": this job never starts").fix(fix);
 }
 
@@ -146,13 +148,13 @@ fn stopping(seen: &Seen, findings: &mut Findings) {
         .jobs
         .iter()
         .flat_map(|job| job.waits.iter().map(move |wait| (job, wait)))
-        .filter(|(_, wait)| wait.event.code == EventCode::Stopping)
+        .filter(|(_, wait)| wait.code == Some(EventCode::Stopping))
         .collect();
     for (index, (_, wait)) in waits.iter().enumerate() {
-        let later = waits[index + 1..].iter().rfind(|(_, later)| later.event.source == wait.event.source);
+        let later = waits[index + 1..].iter().rfind(|(_, later)| later.source == wait.source);
         if let Some((later, _)) = later {
-            let (at, key) = &wait.source;
-            let source = &wait.event.source;
+            let (at, key) = &wait.source_at;
+            let source = &wait.source;
             let reason = format!("`{source}` waits for `{}` alone when it stops, and not for this job", later.name);
             findings.warn(at, key, reason).fix("make one job of them, or let one wait for the other");
         }

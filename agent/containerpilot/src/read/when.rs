@@ -17,7 +17,7 @@ use crate::{
 
 /// What `when` says, and what the rest of the job has to know of it.
 pub(super) struct When {
-    pub(super) when: Waits,
+    pub(super) waits_for: Waits,
     /// Whether `each` is there.
     pub(super) has_each: bool,
     /// The events it waits for, and where they are named.
@@ -36,7 +36,7 @@ struct Named<'a> {
 pub(super) fn when(field: Option<&Field<'_>>, findings: &mut Findings) -> When {
     let startup = Waits::Event { condition: Condition { event: Event::STARTUP, starts: Starts::Once }, timeout: None };
     let Some(mut block) = field.and_then(|field| field.block(findings)) else {
-        return When { when: startup, has_each: false, waits: Vec::new() };
+        return When { waits_for: startup, has_each: false, waits: Vec::new() };
     };
     let interval = some_text(block.take("interval"), findings).map(|(field, _)| field);
     let source = some_text(block.take("source"), findings);
@@ -48,7 +48,10 @@ pub(super) fn when(field: Option<&Field<'_>>, findings: &mut Findings) -> When {
     let has_each = each.is_some();
     only_one(&block, interval.as_ref(), once.as_ref(), each.as_ref(), findings);
     let when = if let Some(all) = all {
-        for field in [interval.as_ref(), field_of(&source), field_of(&once), field_of(&each)].into_iter().flatten() {
+        for field in [interval.as_ref(), field_of(source.as_ref()), field_of(once.as_ref()), field_of(each.as_ref())]
+            .into_iter()
+            .flatten()
+        {
             findings
                 .error(&field.name, &field.key, "this cannot stand beside `all`")
                 .fix("write it into one of its conditions");
@@ -58,7 +61,7 @@ pub(super) fn when(field: Option<&Field<'_>>, findings: &mut Findings) -> When {
     } else if let Some(interval) = interval {
         let starts = Starts::Once;
         let named = Named { code: once, source, starts, at: block.at.clone(), key: block.key.clone() };
-        periodic(&interval, named, timeout.as_ref(), &mut waits, findings)
+        periodic(&interval, &named, timeout.as_ref(), &mut waits, findings)
     } else {
         let (code, starts) = if once.is_some() { (once, Starts::Once) } else { (each, Starts::Each) };
         let named = Named { code, source, starts, at: block.at.clone(), key: block.key.clone() };
@@ -69,11 +72,11 @@ pub(super) fn when(field: Option<&Field<'_>>, findings: &mut Findings) -> When {
         }
     };
     block.finish(findings);
-    When { when, has_each, waits }
+    When { waits_for: when, has_each, waits }
 }
 
-fn field_of<'f, 'a>(pair: &'f Option<(Field<'a>, String)>) -> Option<&'f Field<'a>> {
-    pair.as_ref().map(|(field, _)| field)
+fn field_of<'f, 'a>(pair: Option<&'f (Field<'a>, String)>) -> Option<&'f Field<'a>> {
+    pair.map(|(field, _)| field)
 }
 
 /// `interval`, `once` and `each` exclude each other, but for Helium's own `interval` with `once`.
@@ -96,14 +99,14 @@ fn only_one(
 
 fn periodic(
     interval: &Field<'_>,
-    named: Named<'_>,
+    named: &Named<'_>,
     timeout: Option<&Field<'_>>,
     waits: &mut Vec<Wait>,
     findings: &mut Findings,
 ) -> Waits {
     let every = at_least_a_millisecond(interval, findings).unwrap_or(Duration::from_secs(1));
     if named.code.is_none() {
-        let source = field_of(&named.source);
+        let source = field_of(named.source.as_ref());
         for field in [source, timeout].into_iter().flatten() {
             let reason = "this has no effect beside `interval` alone: the first run is at the startup";
             findings.warn(&field.name, &field.key, reason).fix("remove it, or write `once` to begin after an event");
@@ -111,7 +114,7 @@ fn periodic(
         return Waits::Interval { every, after: Event::STARTUP, timeout: None };
     }
     let timeout = timeout.and_then(|field| field.positive(findings));
-    match condition(&named, waits, findings) {
+    match condition(named, waits, findings) {
         Some(condition) => Waits::Interval { every, after: condition.event, timeout },
         None => Waits::Never { timeout },
     }
@@ -149,26 +152,27 @@ fn conditions(all: &Field<'_>, waits: &mut Vec<Wait>, findings: &mut Findings) -
 
 /// What is waited for; none if it can never happen, about which there is a warning.
 fn condition(named: &Named<'_>, waits: &mut Vec<Wait>, findings: &mut Findings) -> Option<Condition> {
-    let code = match &named.code {
-        Some((field, text)) => Some(code(field, text, findings)?),
-        None => None,
-    };
+    let code = named.code.as_ref().map(|(field, text)| code(field, text, findings));
     let source = named.source.as_ref().and_then(|(_, text)| Source::parse(text));
-    if let Some(Source::Signal(_)) = source {
-        let event = Event { code: EventCode::Signal, source: source? };
+    if let (Some(Source::Signal(signal)), None | Some(Some(_))) = (&source, code) {
+        let event = Event { code: EventCode::Signal, source: Source::Signal(*signal) };
         return Some(Condition { event, starts: Starts::Each });
     }
     let (Some(code), Some(source)) = (code, source) else {
-        never(named, code, findings);
+        never(named, code.flatten(), findings);
         return None;
     };
-    let event = Event { code, source };
-    let place = |pair: &Option<(Field<'_>, String)>| {
-        field_of(pair)
-            .map_or_else(|| (named.at.clone(), named.key.clone()), |field| (field.node.span.clone(), field.key.clone()))
+    let place = |pair: Option<&(Field<'_>, String)>| match field_of(pair) {
+        Some(field) => (field.node.span.clone(), field.key.clone()),
+        None => (named.at.clone(), named.key.clone()),
     };
-    waits.push(Wait { event: event.clone(), code: place(&named.code), source: place(&named.source) });
-    Some(Condition { event, starts: named.starts })
+    waits.push(Wait {
+        code,
+        source: source.clone(),
+        code_at: place(named.code.as_ref()),
+        source_at: place(named.source.as_ref()),
+    });
+    Some(Condition { event: Event { code: code?, source }, starts: named.starts })
 }
 
 fn code(field: &Field<'_>, text: &str, findings: &mut Findings) -> Option<EventCode> {

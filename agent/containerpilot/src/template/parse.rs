@@ -186,7 +186,7 @@ impl Parser<'_> {
                 }
                 Stop::Else(_, tokens) if tokens.is_empty() => {
                     arms.push((condition, body));
-                    break self.to_end(span, "if")?;
+                    break self.until_end(span, "if")?;
                 }
                 Stop::Else(other, mut tokens) => {
                     if tokens[0].word != Word::Name("if".to_owned()) {
@@ -208,7 +208,7 @@ impl Parser<'_> {
         let otherwise = match stop {
             Stop::End => return Err(unclosed(span, keyword)),
             Stop::BlockEnd(_) => Vec::new(),
-            Stop::Else(_, tokens) if tokens.is_empty() => self.to_end(span, keyword)?,
+            Stop::Else(_, tokens) if tokens.is_empty() => self.until_end(span, keyword)?,
             Stop::Else(other, _) => return Err(TemplateError::new(other, "nothing may stand behind this `else`")),
         };
         self.depth -= 1;
@@ -219,7 +219,7 @@ impl Parser<'_> {
         })
     }
 
-    fn to_end(&mut self, span: &Range<usize>, keyword: &str) -> Result<Vec<Node>, TemplateError> {
+    fn until_end(&mut self, span: &Range<usize>, keyword: &str) -> Result<Vec<Node>, TemplateError> {
         match self.nodes()? {
             (nodes, Stop::BlockEnd(_)) => Ok(nodes),
             (_, Stop::End) => Err(unclosed(span, keyword)),

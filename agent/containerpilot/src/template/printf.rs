@@ -19,7 +19,7 @@ pub(super) fn printf(format: &str, values: &[Value<'_>]) -> Result<String, Strin
             continue;
         }
         let value = values.next().ok_or_else(|| format!("`printf` has no value for `%{}`", verb.letter))?;
-        text += &verb.pad(verb.print(value)?);
+        text += &verb.pad(&verb.print(value)?);
     }
     text += rest;
     match values.len() {
@@ -57,20 +57,18 @@ impl Verb {
 
     fn print(&self, value: &Value<'_>) -> Result<String, String> {
         let text = match (self.letter, value) {
-            ('v', value) => value.to_string(),
+            ('v', value) | ('s', value @ Value::List(_)) | ('g', value @ Value::Float(_)) => value.to_string(),
             ('s', Value::Text(text)) => match self.precision {
                 Some(most) => text.chars().take(most).collect(),
                 None => text.clone(),
             },
-            ('s', value @ Value::List(_)) => value.to_string(),
             ('d', Value::Int(number)) => number.to_string(),
             ('x', Value::Int(number)) if *number < 0 => format!("-{:x}", number.unsigned_abs()),
             ('x', Value::Int(number)) => format!("{number:x}"),
-            ('x', Value::Text(text)) => text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+            ('x', Value::Text(text)) => text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}")),
             ('t', Value::Bool(value)) => value.to_string(),
             ('q', Value::Text(text)) => format!("{text:?}"),
             ('f', Value::Float(number)) => format!("{number:.*}", self.precision.unwrap_or(6)),
-            ('g', Value::Float(_)) => value.to_string(),
             ('s' | 'd' | 'x' | 't' | 'q' | 'f' | 'g', _) => {
                 return Err(format!("`%{}` of `printf` does not print {}", self.letter, value.kind()));
             }
@@ -79,7 +77,7 @@ impl Verb {
         Ok(text)
     }
 
-    fn pad(&self, text: String) -> String {
+    fn pad(&self, text: &str) -> String {
         let width = self.width;
         match (self.left, self.zeros) {
             (true, _) => format!("{text:<width$}"),
