@@ -10,6 +10,9 @@ use super::{
 /// How deep values may stand in each other; nothing in these files goes beyond six.
 const DEPTH: usize = 64;
 
+/// So many mistakes are told at once: whoever makes more has something else in hand than such a file.
+const MISTAKES: usize = 100;
+
 /// A mistake was noted behind which nothing can be made out.
 struct Lost;
 
@@ -28,6 +31,10 @@ struct Parser<'t> {
 impl<'t> Parser<'t> {
     fn root(&mut self) -> Result<Node, Lost> {
         self.skip()?;
+        if self.peek() == Some('\u{feff}') {
+            let reason = "this file begins with a byte order mark";
+            return Err(self.lost(0..3, reason, Some("save it without one")));
+        }
         if self.peek().is_none() {
             return Err(self.lost(0..self.text.len().min(1), "this file is empty", Some("it begins with `{`")));
         }
@@ -87,6 +94,13 @@ impl<'t> Parser<'t> {
         let Some(next) = self.peek() else {
             return Err(self.lost(self.end(), "the file ends where a value should be", None));
         };
+        if self.mistakes.len() >= MISTAKES {
+            return Err(self.lost(
+                start..start + next.len_utf8(),
+                "there are more mistakes than are told at once",
+                None,
+            ));
+        }
         if depth > DEPTH {
             return Err(self.lost(start..start + 1, "values stand too deep in each other", None));
         }
@@ -152,7 +166,8 @@ impl<'t> Parser<'t> {
             Some(quote @ ('"' | '\'')) => self.quoted(quote),
             Some(c) if is_word(c) => {
                 let word = self.take_word();
-                if word.starts_with(|c: char| c.is_ascii_digit()) || word.contains(['-', '.', '/', '+']) {
+                let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$');
+                if word.starts_with(|c: char| c.is_ascii_digit()) || !word.chars().all(is_bare) {
                     let fix = format!("write `\"{word}\"`");
                     self.note(start..self.at, "a key without quotes has only letters, digits, `_` and `$`", Some(&fix));
                 }

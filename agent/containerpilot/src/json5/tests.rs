@@ -105,6 +105,19 @@ fn brackets_and_quotes_that_are_never_closed_are_named_where_they_begin() {
 }
 
 #[test]
+fn a_byte_order_mark_and_a_key_with_an_accent_are_refused() {
+    mistakes("\u{feff}{}", &[("\u{feff}", "this file begins with a byte order mark")]);
+    mistakes("{ä: 1}", &[("ä", "a key without quotes has only letters, digits, `_` and `$`")]);
+}
+
+#[test]
+fn beyond_a_hundred_mistakes_reading_ends() {
+    let parsed = parse(&format!("[{}]", "1 ".repeat(100_000)));
+    assert_eq!(parsed.mistakes.len(), 101);
+    assert_eq!(parsed.root, None);
+}
+
+#[test]
 fn a_text_that_is_too_deep_is_refused() {
     mistakes(&"[".repeat(100_000), &[("[", "values stand too deep in each other")]);
 }

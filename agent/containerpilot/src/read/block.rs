@@ -20,6 +20,15 @@ pub(super) struct Block<'a> {
     members: Vec<(&'a Member, bool)>,
     known: Vec<&'static str>,
     any_case: bool,
+    missing: Vec<Missing>,
+}
+
+/// A key that should be there.
+struct Missing {
+    name: &'static str,
+    at: Range<usize>,
+    reason: String,
+    fix: String,
 }
 
 /// A key that is there, and its value.
@@ -40,7 +49,14 @@ impl<'a> Block<'a> {
             findings.error(&node.span, key, reason).fix("write `{ ... }`");
             return None;
         };
-        let mut block = Self { key: key.to_owned(), at, members: Vec::new(), known: Vec::new(), any_case: true };
+        let mut block = Self {
+            key: key.to_owned(),
+            at,
+            members: Vec::new(),
+            known: Vec::new(),
+            any_case: true,
+            missing: Vec::new(),
+        };
         for (index, member) in members.iter().enumerate() {
             if members[index + 1..].iter().any(|later| later.key == member.key) {
                 let path = block.path(&member.key);
@@ -82,9 +98,9 @@ impl<'a> Block<'a> {
         Some(Field { key: self.path(name), name: member.key_span.clone(), node: &member.node })
     }
 
-    /// Whether a key that was not taken yet is nearly this one: then [`Block::finish`] says so, and that this one is missing need not be said.
-    pub(super) fn has_slip(&self, name: &str) -> bool {
-        self.members.iter().any(|(member, taken)| !taken && near(&member.key, std::iter::once(name)).is_some())
+    /// Notes that a key should be there and is not. If a key that nobody takes is nearly this one, [`Block::finish`] says that alone.
+    pub(super) fn missing(&mut self, name: &'static str, at: &Range<usize>, reason: &str, fix: &str) {
+        self.missing.push(Missing { name, at: at.clone(), reason: reason.to_owned(), fix: fix.to_owned() });
     }
 
     /// Takes keys that ContainerPilot takes, too, and then does not look at.
@@ -98,25 +114,54 @@ impl<'a> Block<'a> {
         self.known.truncate(known);
     }
 
-    /// Every key that was not taken is a problem, as it is to ContainerPilot.
+    /// Every key that was not taken is a problem, as it is to ContainerPilot, and so is every one that is missing.
     pub(super) fn finish(self, findings: &mut Findings) {
-        for (member, _) in self.members.iter().filter(|(_, taken)| !taken) {
-            let finding = findings.error(
-                &member.key_span,
-                &self.path(&member.key),
-                format!("there is no key `{}` here", member.key),
-            );
-            let has = |name: &str| self.members.iter().any(|(member, taken)| *taken && member.key == name);
-            match near(&member.key, self.known.iter().copied().filter(|name| !has(name))) {
-                Some(near) => finding.fix(format!("did you mean `{near}`?")),
-                None if self.key.is_empty() && OLD.contains(&member.key.as_str()) => {
-                    finding.fix("this is of ContainerPilot 2: make it one of `jobs` or `watches`");
-                }
-                None => finding.fix(format!("the keys here are {}", self.known.join(", "))),
+        let unknown: Vec<&Member> =
+            self.members.iter().filter(|(_, taken)| !taken).map(|(member, _)| *member).collect();
+        for member in &unknown {
+            let reason = format!("there is no key `{}` here", member.key);
+            findings.error(&member.key_span, &self.path(&member.key), reason).fix(self.instead_of(&member.key));
+        }
+        for missing in &self.missing {
+            let is_slip = unknown.iter().any(|member| near(&member.key, std::iter::once(missing.name)).is_some());
+            if !is_slip {
+                let path = self.path(missing.name);
+                findings.error(&missing.at, &path, missing.reason.as_str()).fix(missing.fix.as_str());
             }
         }
     }
+
+    /// What to write instead of a key that is not there.
+    fn instead_of(&self, key: &str) -> String {
+        let has = |name: &str| self.members.iter().any(|(member, taken)| *taken && member.key == name);
+        let home = HOMES
+            .iter()
+            .find(|(name, _)| *name == key)
+            .filter(|_| self.key.starts_with("jobs[") && self.key.ends_with(']'));
+        if let Some((_, home)) = home {
+            return format!("write it into {home}");
+        }
+        if self.key.is_empty() && OLD.contains(&key) {
+            return "this is of ContainerPilot 2: make it one of `jobs` or `watches`".to_owned();
+        }
+        match near(key, self.known.iter().copied().filter(|name| !has(name))) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the keys here are {}", self.known.join(", ")),
+        }
+    }
 }
+
+/// Keys that people look for in a job, and where they are.
+const HOMES: &[(&str, &str)] = &[
+    ("interval", "`health` or `when`"),
+    ("source", "`when`"),
+    ("once", "`when`"),
+    ("each", "`when`"),
+    ("all", "`when`"),
+    ("raw", "`logging`"),
+    ("enableTagOverride", "`consul`"),
+    ("deregisterCriticalServiceAfter", "`consul`"),
+];
 
 /// Keys of the version before.
 const OLD: &[&str] = &[

@@ -40,13 +40,9 @@ pub(super) fn has_exec(field: &Field<'_>) -> bool {
 /// Whole seconds that have to be there.
 fn required<'a>(block: &mut Block<'a>, name: &'static str, findings: &mut Findings) -> Option<(Field<'a>, Duration)> {
     let Some(field) = block.take(name) else {
-        if block.has_slip(name) {
-            return None;
-        }
+        let (at, example) = (block.at.clone(), if name == "ttl" { 30 } else { 10 });
         let reason = format!("`health` needs `{name}`, in seconds");
-        findings
-            .error(&block.at, &block.path(name), reason)
-            .fix(format!("write `{name}: {}`", if name == "ttl" { 30 } else { 10 }));
+        block.missing(name, &at, &reason, &format!("write `{name}: {example}`"));
         return None;
     };
     let seconds = field.seconds(findings)?;

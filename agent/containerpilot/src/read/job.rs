@@ -40,8 +40,8 @@ pub(super) fn job(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings) -
     let name_at = name.as_ref().map_or_else(|| block.at.clone(), |field| field.node.span.clone());
     let name_key = block.path("name");
     let name = name.and_then(|field| field.text(findings)).unwrap_or_default();
-    if name.is_empty() && !block.has_slip("name") {
-        findings.error(&name_at, &name_key, "a job needs a name").fix("write `name: \"...\"`");
+    if name.is_empty() {
+        block.missing("name", &name_at, "a job needs a name", "write `name: \"...\"`");
     }
     let exec = block.take("exec").and_then(|field| exec(&field, findings));
     let service = service(&mut block, &name, findings);
@@ -49,10 +49,9 @@ pub(super) fn job(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings) -
     let health = health_field.as_ref().and_then(|field| health(field, findings));
     if let (Registration::Registered(port, _), None) = (&service, &health_field)
         && name != "containerpilot"
-        && !block.has_slip("health")
     {
-        let finding = findings.error(&port.name, &block.path("health"), "a job with `port` needs `health`");
-        finding.fix("write `health: {exec: \"...\", interval: 10, ttl: 30}`");
+        let fix = "write `health: {exec: \"...\", interval: 10, ttl: 30}`";
+        block.missing("health", &port.name, "a job with `port` needs `health`", fix);
     }
     let read = when(block.take("when").as_ref(), findings);
     let timeout = exec_timeout(block.take("timeout").as_ref(), &read.waits_for, findings);

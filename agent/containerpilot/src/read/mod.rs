@@ -31,8 +31,8 @@ pub(crate) fn read(root: &Node, env: &BTreeMap<String, String>, findings: &mut F
     let mut top = Block::open("", at.clone(), root, findings)?.exact();
     let mut seen = Seen::default();
     let consul = top.take("consul");
-    if consul.is_none() && !top.has_slip("consul") {
-        findings.error(&at, "consul", "no address of Consul is given").fix("write `consul: \"localhost:8500\"`");
+    if consul.is_none() {
+        top.missing("consul", &at, "no address of Consul is given", "write `consul: \"localhost:8500\"`");
     }
     let consul = consul.and_then(|field| consul::consul(&field, env, findings));
     let logging = logging(top.take("logging").as_ref(), findings);

@@ -17,9 +17,9 @@ pub(super) fn watch(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings)
     let prefix = some_text(block.take("prefix"), findings);
     let interval = block.take("interval");
     let is_service = key.is_none() && prefix.is_none();
-    if is_service && interval.is_none() && !block.has_slip("interval") {
-        let finding = findings.error(&block.at, &block.path("interval"), "a watch needs `interval`, in seconds");
-        finding.fix("write `interval: 10`");
+    if is_service && interval.is_none() {
+        let at = block.at.clone();
+        block.missing("interval", &at, "a watch needs `interval`, in seconds", "write `interval: 10`");
     }
     let wants_interval = is_service || interval.is_some();
     let interval = interval.and_then(|field| field.seconds(findings));
@@ -39,10 +39,10 @@ pub(super) fn watch(field: &Field<'_>, seen: &mut Seen, findings: &mut Findings)
         (None, Some((_, prefix))) => (name.map_or_else(|| prefix.clone(), |(_, name)| name), Watched::Prefix(prefix)),
         (None, None) => {
             let name = name.map(|(_, name)| name).unwrap_or_default();
-            if name.is_empty() && !block.has_slip("name") {
-                let finding = findings.error(&at, &path, "a watch needs the name of a service");
-                finding.fix("write `name: \"...\"`, or `key` or `prefix` for Consul KV");
-            } else if !name.is_empty() && !is_service_name(&name) {
+            if name.is_empty() {
+                let fix = "write `name: \"...\"`, or `key` or `prefix` for Consul KV";
+                block.missing("name", &at, "a watch needs the name of a service", fix);
+            } else if !is_service_name(&name) {
                 let reason = "the name of a service is a small letter, and then letters, digits and dashes";
                 findings.error(&at, &path, reason).fix(format!("write `{}`", service_name(&name)));
             }

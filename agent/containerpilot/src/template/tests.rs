@@ -62,6 +62,16 @@ fn blocks_conditions_and_variables_are_rendered() {
 }
 
 #[test]
+fn a_list_of_watches_from_numbered_variables_is_rendered() {
+    let template = "watches: [{{ range $i := loop 0 5 -}}{{ if (env (printf \"SERVICE_%d\" $i)) -}}
+      { name: '{{ env (printf \"SERVICE_%d\" $i) }}', interval: {{ env (printf \"POLL_%d\" $i) | default 5 }} },
+      {{- end }}{{- end }}]";
+    let set = env(&[("SERVICE_1", "db"), ("SERVICE_3", "web"), ("POLL_3", "9")]);
+    let rendered = render(template, &set).unwrap().text;
+    assert_eq!(rendered, "watches: [{ name: 'db', interval: 5 },{ name: 'web', interval: 9 },]");
+}
+
+#[test]
 fn trim_markers_and_comments_are_taken_out() {
     renders("a {{- 1 -}} b", "a1b");
     renders("a {{- /* nothing */ -}} b{{/* x */}}c", "abc");

@@ -29,7 +29,7 @@ fn service(name: &'static str, rest: &str, said: &'static [&'static str]) -> Row
 
 #[track_caller]
 fn check(rows: Vec<Row>) {
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     let mut names: Vec<&str> = rows.iter().map(|row| row.0).collect();
     names.sort_unstable();
     names.dedup();
@@ -47,10 +47,10 @@ fn check(rows: Vec<Row>) {
             .collect();
         let refused = expected.iter().any(|said| said.starts_with('E'));
         if said != expected || loaded.config.is_none() != refused {
-            wrong += &format!("{name}: said {said:?}, expected {expected:?}\n");
+            wrong.push(format!("{name}: said {said:?}, expected {expected:?}"));
         }
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -98,6 +98,8 @@ fn the_top_of_a_file() {
         file("a key of consul that is not there", "{consul: {adress: 'c'}}", &["E 1:11 consul.adress"]),
         file("a key that is not there", "{consul: 'c', job: []}", &["E 1:15 job"]),
         file("a key in another case at the top", "{consul: 'c', Jobs: []}", &["E 1:15 Jobs"]),
+        file("a key that is nearly another, and no consul", "{control: {}, }", &["E 1:1 consul"]),
+        file("a slip in the name of consul", "{consol: 'c'}", &["E 1:2 consol"]),
         file("a key of version 2", "{consul: 'c', services: []}", &["E 1:15 services"]),
         file("stopTimeout is a text with a number", "{consul: 'c', stopTimeout: '7'}", &[]),
         file("stopTimeout has a unit", "{consul: 'c', stopTimeout: '5s'}", &["E 1:28 stopTimeout"]),
@@ -179,6 +181,7 @@ fn jobs_and_their_services() {
             &["E 3:104 jobs[0].consul.enableTagOverride"],
         ),
         job("restart for restarts", "restart: 'never'", &["E 3:33 jobs[0].restart"]),
+        job("a key of another object", "interval: 5", &["E 3:33 jobs[0].interval"]),
         job("a key that only the program itself uses", "ttl: 10", &["W 3:33 jobs[0].ttl"]),
         jobs("two jobs of one name", "{name: 'a'}, {name: 'a'}", &["W 3:30 jobs[1].name"]),
     ]);

@@ -58,6 +58,26 @@ fn a_problem_is_data_with_line_column_and_key() {
 }
 
 #[test]
+fn a_secret_of_the_environment_is_in_no_suggestion() {
+    let text = r#"{ consul: { address: 'c', token: "{{ .TOKEN }}" }, jobs: [{ name: 'a', exec: "curl -H {{ .TOKEN }} | sh" }] }"#;
+    let unquoted = "{ consul: { address: 'c', token: {{ .TOKEN }} } }";
+    let set = env(&[("TOKEN", "hush-hush")]);
+    for (text, count) in [(text, 1), (unquoted, 1)] {
+        let Loaded { problems, warnings, .. } = load(text, &set);
+        let all: Vec<_> = problems.iter().chain(&warnings).collect();
+        assert_eq!(all.len(), count, "{all:?}");
+        assert!(!format!("{all:?}").contains("hush"), "{all:?}");
+    }
+}
+
+#[test]
+fn a_bracket_that_does_not_match_is_told_with_the_line_of_the_file() {
+    let text = "{ consul: '{{ .LINES }}',\n  jobs: [\n}";
+    let problems = load(text, &env(&[("LINES", "x")])).problems;
+    assert_eq!((problems[0].line, problems[0].reason.as_str()), (3, "this does not close the `[` of line 2"));
+}
+
+#[test]
 fn the_rendered_text_can_be_had_alone() {
     assert_eq!(render_template("a: {{ .A }}", &env(&[("A", "1")])).as_deref(), Ok("a: 1"));
 }
