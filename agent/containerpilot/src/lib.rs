@@ -12,6 +12,17 @@
 //! | [`interfaces`] | which address of the machine a service gets |
 //! | [`problem`] | what is wrong, for people and as data |
 
+//!
+//! ```
+//! let env = std::collections::BTreeMap::from([("PORT".to_owned(), "8000".to_owned())]);
+//! let text = "{ consul: 'localhost:8500',\n  jobs: [{ name: 'app', exec: ['serve', '{{ .PORT }}'], restart: 'never' }] }";
+//! let loaded = helium_containerpilot::load(text, &env);
+//! let problem = &loaded.problems[0];
+//! assert_eq!((problem.line, problem.column, problem.key.as_str()), (2, 57, "jobs[0].restart"));
+//! assert_eq!(problem.fix.as_deref(), Some("did you mean `restarts`?"));
+//! println!("{}", problem.render("app.json5", text));
+//! ```
+
 pub mod config;
 mod duration;
 pub mod event;

@@ -183,6 +183,11 @@ impl<'a> Field<'a> {
         findings.error(&self.node.span, &self.key, reason);
     }
 
+    /// Whether it is an empty text, which is mostly as if the key were not there.
+    pub(super) fn is_empty_text(&self) -> bool {
+        matches!(&self.node.value, Value::Text(text) if text.is_empty())
+    }
+
     /// A text, also of a number or a boolean.
     pub(super) fn text(&self, findings: &mut Findings) -> Option<String> {
         match &self.node.value {

@@ -23,8 +23,7 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings) -> Option<Healt
         let fix = format!("write more than `interval`, like {}", interval.as_secs().saturating_mul(3));
         findings.warn(&field.node.span, &field.key, reason).fix(fix);
     }
-    let given =
-        timeout.as_ref().is_some_and(|field| field.text(&mut Findings::default()).is_none_or(|text| !text.is_empty()));
+    let given = timeout.as_ref().is_some_and(|field| !field.is_empty_text());
     let timeout = timeout.and_then(|field| field.positive(findings));
     block.finish(findings);
     let (_, interval) = interval?;

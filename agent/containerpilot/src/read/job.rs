@@ -95,9 +95,10 @@ fn service<'a>(block: &mut Block<'a>, name: &str, findings: &mut Findings) -> Re
     let tags = block.take("tags").map(|field| (field.texts(findings).unwrap_or_default(), field));
     let consul = block.take("consul");
     let extras = consul.as_ref().and_then(|field| extras(field, findings));
+    let wrong_port = port_field.is_some() && port.is_none();
     let Some((port_field, port)) = port_field.zip(port.filter(|port| *port != 0)) else {
         let tags = tags.map(|(_, field)| field);
-        for field in [initial_status, specs, tags, consul].into_iter().flatten() {
+        for field in [initial_status, specs, tags, consul].into_iter().flatten().filter(|_| !wrong_port) {
             let reason = "this has no effect without `port`: nothing is registered";
             findings.warn(&field.name, &field.key, reason).fix("write `port`, or remove it");
         }
@@ -175,12 +176,10 @@ fn deregister(extras: &Extras<'_>, findings: &mut Findings) -> Option<String> {
 /// At least 1 ms; for a periodic job its interval if absent.
 fn exec_timeout(field: Option<&Field<'_>>, when: &When, findings: &mut Findings) -> Option<Duration> {
     let interval = if let When::Interval { every, .. } = when { Some(*every) } else { None };
-    let Some(text) = field.and_then(|field| field.some_text(&mut Findings::default()).map(|_| field)) else {
-        // An empty text is none; what is no text at all is a problem.
-        field.and_then(|field| field.text(findings));
-        return interval;
-    };
-    at_least_a_millisecond(text, findings)
+    match field.filter(|field| !field.is_empty_text()) {
+        Some(field) => at_least_a_millisecond(field, findings),
+        None => interval,
+    }
 }
 
 /// A duration of at least 1 ms.

@@ -6,6 +6,8 @@
 //! and each is refused by name. A variable that is not set is an empty text. The existing crates for such templates do not keep where a
 //! text came from, and a problem in a rendered file has to point into the file that a person wrote.
 //!
+//! Regular expressions are Go's but for classes of Unicode (`\pL`).
+//!
 //! ContainerPilot cuts `.NAME` at the second equals sign of the environment's entry (`FOO=a=b` gives `a`). Here the value is whole, as
 //! `env "NAME"` gives it there too; each such place is in [`Rendered::cut`].
 

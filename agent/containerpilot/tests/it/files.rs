@@ -145,7 +145,7 @@ fn jobs_and_their_services() {
             &["E 3:17 jobs[0].name"],
         ),
         job("a port of 0 is none", "port: 0", &[]),
-        job("a port beyond the last", "port: 65536", &["E 3:39 jobs[0].port"]),
+        job("a port beyond the last", "port: 65536, tags: ['t']", &["E 3:39 jobs[0].port"]),
         service("an initial status", "initial_status: 'critical'", &[]),
         service("an initial status that is not there", "initial_status: 'ok'", &["E 3:92 jobs[0].initial_status"]),
         service(
