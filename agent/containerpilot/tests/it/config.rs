@@ -66,6 +66,12 @@ fn the_smallest_job_has_every_default() {
 }
 
 #[test]
+fn a_text_to_run_is_trimmed_and_split_on_single_spaces_and_nothing_else() {
+    let exec = job(r#"{name: 'x', exec: " run  'a b'\tc "}"#).exec.unwrap();
+    assert_eq!((exec.program.as_str(), exec.args), ("run", ["", "'a", "b'\tc"].map(str::to_owned).to_vec()));
+}
+
+#[test]
 fn a_service_has_its_health_and_its_defaults() {
     let job =
         job("{name: 'app', port: '0x50', exec: ['app', 1, true], health: {exec: 'check', interval: 5, ttl: '15'}}");

@@ -336,6 +336,16 @@ fn watches_and_telemetry() {
             &["E 1:76 telemetry.metrics[0].name"],
         ),
         telemetry(
+            "a metric twice",
+            "metrics: [{namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}, {namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}]",
+            &["W 1:109 telemetry.metrics[1]"],
+        ),
+        telemetry(
+            "a metric twice with another help",
+            "metrics: [{namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}, {namespace: 'a', subsystem: 'b', name: 'c', help: 'i', type: 'gauge'}]",
+            &["E 1:109 telemetry.metrics[1]"],
+        ),
+        telemetry(
             "a metric without a namespace",
             "metrics: [{name: 'c', help: 'h', type: 'gauge'}]",
             &["W 1:44 telemetry.metrics[0].name"],
