@@ -338,12 +338,12 @@ fn watches_and_telemetry() {
         telemetry(
             "a metric twice",
             "metrics: [{namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}, {namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}]",
-            &["W 1:109 telemetry.metrics[1]"],
+            &["W 1:108 telemetry.metrics[1]"],
         ),
         telemetry(
             "a metric twice with another help",
             "metrics: [{namespace: 'a', subsystem: 'b', name: 'c', help: 'h', type: 'gauge'}, {namespace: 'a', subsystem: 'b', name: 'c', help: 'i', type: 'gauge'}]",
-            &["E 1:109 telemetry.metrics[1]"],
+            &["E 1:108 telemetry.metrics[1]"],
         ),
         telemetry(
             "a metric without a namespace",
