@@ -29,6 +29,7 @@ const HOUSE: &[Room] = &[
         &["consul-embedded", "helium-sample"],
     ),
     room("helium-analysis", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded"]),
+    room("helium-containerpilot", &[], &[]),
     room("helium-crds", &[], &[]),
     room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
     room("helium-e2e", &[], &["consul-client", "consul-embedded", "helium-analysis", "helium-crds", "helium-runtime"]),
@@ -81,7 +82,7 @@ const HOUSE: &[Room] = &[
 ];
 
 /// Rooms of pure decisions, and what may not be anywhere behind them: a runtime, the network, randomness.
-const PURE: &[&str] = &["helium-planner", "helium-crds"];
+const PURE: &[&str] = &["helium-planner", "helium-crds", "helium-containerpilot"];
 const IMPURE: &[&str] =
     &["consul-client", "fastrand", "futures", "getrandom", "hyper", "mio", "rand", "socket2", "tokio", "uuid"];
 
