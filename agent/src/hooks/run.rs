@@ -81,9 +81,10 @@ impl HookRun {
     }
 
     fn failed(&self, finished: &Finished) -> String {
-        let how = match finished.timed_out {
-            true => format!("took longer than {:?} and was killed", self.limit),
-            false => format!("failed with {}", finished.exit),
+        let how = if finished.timed_out {
+            format!("took longer than {:?} and was killed", self.limit)
+        } else {
+            format!("failed with {}", finished.exit)
         };
         let said = finished.last_line().map(|line| format!(": {line}")).unwrap_or_default();
         format!("the hook {} {how}{said} (its log: {})", self.hook, self.log.display())

@@ -130,7 +130,15 @@ impl Preparation {
                 view: view.clone(),
                 state,
             };
-            rendering.apply().await?;
+            let targets = rendering.targets();
+            match rendering.apply().await {
+                // A machine that starts without Consul goes on with the files that it has.
+                Err(trouble) if trouble.may_heal && targets.iter().all(|target| target.exists()) => {
+                    let instance = &self.assignment.id;
+                    tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
+                }
+                rendered => drop(rendered?),
+            }
         }
         let found = |hook: &Hook| hook.find(&view).map(|found| found.is_some());
         let mut hooks = BTreeSet::new();

@@ -48,6 +48,11 @@ pub(super) struct Rendering {
 }
 
 impl Rendering {
+    /// The files that it makes.
+    pub(super) fn targets(&self) -> Vec<PathBuf> {
+        self.templates.iter().map(|template| template.target.clone()).collect()
+    }
+
     /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
     pub(super) async fn apply(self) -> Result<Applied, Trouble> {
         let (outputs, hidden) = self.render().await?;

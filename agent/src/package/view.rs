@@ -49,9 +49,8 @@ fn show_folder(version: &Path, view: &Path, within: &Path, rendered: &BTreeSet<P
 fn link(target: &Path, at: &Path) -> io::Result<()> {
     match fs::read_link(at) {
         Ok(there) if there == target => return Ok(()),
-        Ok(_) => {}
         Err(_) if at.is_dir() => fs::remove_dir_all(at)?,
-        Err(_) => {}
+        Ok(_) | Err(_) => {}
     }
     let mut fresh = at.as_os_str().to_owned();
     fresh.push(".helium-link");

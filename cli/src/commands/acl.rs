@@ -107,6 +107,8 @@ fn agent(root: &str, node: Option<&str>) -> String {
         }
     }
     text += &rule("key", &format!("{root}layout"), "read");
+    text += "# Values of templates; what else templates ask of the KV store has to be added here.\n";
+    text += &rule("key_prefix", &format!("{root}config/"), "read");
     text += "# Its heartbeat.\n";
     text += &rule("session_prefix", "", "write");
     text += "# It registers instances under the names of their Deployments; narrow this if your names allow it.\n";

@@ -217,8 +217,8 @@ impl Walker<'_, '_> {
             // A number is one only if it prints as it was written: `1.10` may be a version.
             Plain::Integer | Plain::Float if plain => {
                 let number = serde_json::from_str::<Json>(text).ok();
-                if let Some(number) = number.filter(|number| text == number.to_string()) {
-                    return number;
+                if number.as_ref().map(ToString::to_string).as_deref() == Some(text) {
+                    return number.unwrap_or_default();
                 }
             }
             _ => {}

@@ -127,7 +127,8 @@ impl Fleet {
     pub(crate) fn start_agent(&mut self, number: usize) {
         let node = self.node(number);
         let data = self.data_dir(number);
-        let arguments = ["agent", "--node", &node, "--data-dir", &data];
+        let packages = format!("{data}/packages");
+        let arguments = ["agent", "--node", &node, "--data-dir", &data, "--package-dir", &packages];
         let daemon = self.helium.start(&format!("agent-{node}"), &arguments);
         self.data.insert(node.clone(), data);
         self.agents.insert(node, daemon);

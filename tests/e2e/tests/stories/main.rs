@@ -19,6 +19,7 @@ mod looking;
 mod notified;
 mod numbers;
 mod outage;
+mod packages;
 mod people;
 mod planned;
 mod readme;
