@@ -63,6 +63,7 @@ const HOUSE: &[Room] = &[
         ],
         &[],
     ),
+    room("helium-supervisor", &["helium-processes", "helium-runtime"], &[]),
     room(
         "helium",
         &[

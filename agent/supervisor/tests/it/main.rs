@@ -1,0 +1,1 @@
+//! Jobs with real processes.
