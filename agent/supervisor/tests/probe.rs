@@ -1,2 +1,73 @@
-//! x
-fn main() {}
+//! A small supervisor for tests: a guardian and a worker with the jobs of a scenario, which is the first argument.
+
+use std::{collections::BTreeMap, error::Error, process::ExitCode, time::Duration};
+
+use helium_processes::Command;
+use helium_supervisor::{
+    Code, Event, Health, Job, JobSet, Options, Output, Restarts, Runner, Settings, Start, guardian,
+};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    if let Some(code) = guardian::guard()? {
+        return Ok(ExitCode::from(code));
+    }
+    let scenario = std::env::args().nth(1).unwrap_or_default();
+    let (jobs, main) = jobs(&scenario).ok_or_else(|| format!("no scenario `{scenario}`"))?;
+    let settings = Settings { main, grace: Duration::from_secs(5), every_check: false };
+    let set = JobSet::new(jobs, settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let code = runtime.block_on(async {
+        let (runner, _handle) = Runner::new(set, Options::of_a_program());
+        runner.run().await
+    })?;
+    Ok(ExitCode::from(u8::try_from(code)?))
+}
+
+fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {
+    let sleeper = || job("app", "echo app runs; exec sleep 600");
+    let jobs = match scenario {
+        // A check that leaves an orphan which left the group, each time, and a slow child that does so too.
+        "orphans" => {
+            let health = Health {
+                command: command("setsid sh -c 'sleep 0.2 & sleep 0.1' >/dev/null & exit 0"),
+                interval: Duration::from_millis(100),
+                ttl: Duration::from_secs(10),
+                timeout: Duration::from_secs(1),
+                output: Output::Lines,
+            };
+            let slow = job("slow", "setsid sh -c 'sleep 0.7 & exit 0' & sleep 0.3");
+            let start = Start::every(Duration::from_millis(400), Restarts::Unlimited);
+            let app = Job { health: Some(health), ..job("app", "exec sleep 600") };
+            (vec![app, Job { start, ..slow }], None)
+        }
+        "code" => (vec![job("side", "exec sleep 600"), job("app", "sleep 0.2; exit 10")], Some("app".to_owned())),
+        "sleep" => (vec![sleeper()], Some("app".to_owned())),
+        "nothing" => (vec![Job::new("app", None)], None),
+        "raw" => {
+            let raw = Job { output: Output::Raw, ..job("raw", "printf 'no end'; printf 'an error' >&2") };
+            (vec![job("wrapped", "echo one; echo two >&2"), raw], None)
+        }
+        "signals" => {
+            let say = "trap 'echo got one' USR1; echo app runs; while :; do sleep 0.02; done";
+            let on = |name: &str, code| Job { start: Start::each(Event::global(code)), ..job(name, "echo ran") };
+            let jobs = vec![job("app", say), on("hup", Code::Sighup), on("usr2", Code::Sigusr2)];
+            (jobs, Some("app".to_owned()))
+        }
+        "stubborn" => (vec![job("app", "trap '' TERM; echo app runs; while :; do sleep 0.02; done")], None),
+        _ => return None,
+    };
+    Some(jobs)
+}
+
+fn job(name: &str, script: &str) -> Job {
+    Job::new(name, command(script))
+}
+
+fn command(script: &str) -> Option<Command> {
+    Some(Command {
+        argv: ["/bin/sh", "-c", script].map(str::to_owned).into(),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
+        cwd: "/".into(),
+        user: None,
+    })
+}

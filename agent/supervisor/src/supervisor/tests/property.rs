@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::world::*;
 use crate::{
-    event::{Code, Event, Source},
+    event::{Code, Event},
     job::{Job, Periodic, Restarts, RunLimit, Start, Stop},
     set::{JobSet, Settings},
     supervisor::Input,
@@ -27,11 +27,15 @@ enum Happening {
     Polite(bool),
 }
 
-fn event() -> impl Strategy<Value = Event> {
-    let of_job = (0..11_usize, 0..NAMES.len()).prop_map(|(code, name)| Event::of_job(Code::ALL[code].0, NAMES[name]));
+fn outside() -> impl Strategy<Value = Event> {
     let global = (7..14_usize).prop_map(|code| Event::global(Code::ALL[code].0));
     let watch = (4..7_usize).prop_map(|code| Event::of_watch(Code::ALL[code].0, "w"));
-    prop_oneof![4 => of_job, 1 => global, 1 => watch]
+    prop_oneof![global, watch]
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let of_job = (0..11_usize, 0..NAMES.len()).prop_map(|(code, name)| Event::of_job(Code::ALL[code].0, NAMES[name]));
+    prop_oneof![2 => of_job, 1 => outside()]
 }
 
 fn restarts() -> impl Strategy<Value = Restarts> {
@@ -80,7 +84,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0..6_usize).prop_map(Happening::NotStarted),
         1 => Just(Happening::Stale),
         3 => (0..6_usize, any::<bool>()).prop_map(|(at, passed)| Happening::Check(at, passed)),
-        3 => event().prop_filter("from outside", |event| !matches!(event.source, Source::Job(_))).prop_map(Happening::Outside),
+        3 => outside().prop_map(Happening::Outside),
         1 => any::<bool>().prop_map(Happening::Maintenance),
         1 => (jobs(), any_settings()).prop_map(|(jobs, settings)| Happening::Reload(jobs, settings)),
         1 => any::<bool>().prop_map(Happening::Polite),

@@ -1,0 +1,1 @@
+//! The probe: a whole program with its guardian.
