@@ -29,7 +29,7 @@ fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {
         // A check that leaves an orphan which left the group, each time, and a slow child that does so too.
         "orphans" => {
             let health = Health {
-                command: command("setsid sh -c 'sleep 0.2 & sleep 0.1' >/dev/null & exit 0"),
+                command: Some(command("setsid sh -c 'sleep 0.2 & sleep 0.1' >/dev/null & exit 0")),
                 interval: Duration::from_millis(100),
                 ttl: Duration::from_secs(10),
                 timeout: Duration::from_secs(1),
@@ -60,14 +60,14 @@ fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {
 }
 
 fn job(name: &str, script: &str) -> Job {
-    Job::new(name, command(script))
+    Job::new(name, Some(command(script)))
 }
 
-fn command(script: &str) -> Option<Command> {
-    Some(Command {
+fn command(script: &str) -> Command {
+    Command {
         argv: ["/bin/sh", "-c", script].map(str::to_owned).into(),
         env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),
         cwd: "/".into(),
         user: None,
-    })
+    }
 }

@@ -87,7 +87,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_without_end_is_cut_and_fills_no_memory() {
-        let text = copied(&[b'x'; 40_000]).await;
+        let text = copied(&vec![b'x'; 40_000]).await;
         assert_eq!(text.lines().map(str::len).collect::<Vec<_>>(), [16_390, 16_390, 7_238]);
     }
 

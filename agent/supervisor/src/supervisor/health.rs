@@ -9,7 +9,7 @@ impl Supervisor {
     /// Checks of a job that was just started begin.
     pub(super) fn watch_health(&mut self, at: usize) {
         let slot = &mut self.slots[at];
-        let next = slot.spec.health.as_ref().map(|health| self.now + health.interval);
+        let next = slot.spec.health.as_ref().map(|health| self.now.saturating_add(health.interval));
         slot.vitals = Vitals { next, ..Vitals::default() };
     }
 
@@ -44,7 +44,7 @@ impl Supervisor {
         let (now, number, maintenance) = (self.now, self.number(), self.maintenance);
         let slot = &mut self.slots[at];
         let Some(health) = &slot.spec.health else { return };
-        slot.vitals.next = Some(now + health.interval);
+        slot.vitals.next = Some(now.saturating_add(health.interval));
         if maintenance || slot.vitals.in_flight.is_some() {
             return;
         }
@@ -65,7 +65,8 @@ impl Supervisor {
 
     fn set_health(&mut self, at: usize, passed: bool) {
         let slot = &mut self.slots[at];
-        slot.vitals.fresh_until = slot.spec.health.as_ref().filter(|_| passed).map(|health| self.now + health.ttl);
+        slot.vitals.fresh_until =
+            slot.spec.health.as_ref().filter(|_| passed).map(|health| self.now.saturating_add(health.ttl));
         let changed = slot.vitals.healthy.replace(passed) != Some(passed);
         if changed || self.settings.every_check {
             self.emit_of(at, if passed { Code::Healthy } else { Code::Unhealthy });
@@ -84,7 +85,7 @@ impl Supervisor {
                 self.abort_check(at);
             }
             let slot = &mut self.slots[at];
-            let ttl = slot.spec.health.as_ref().map(|health| self.now + health.ttl);
+            let ttl = slot.spec.health.as_ref().map(|health| self.now.saturating_add(health.ttl));
             slot.vitals.fresh_until = ttl.filter(|_| !on && slot.vitals.healthy == Some(true));
             if !on && slot.vitals.next.is_some() {
                 slot.vitals.next = Some(self.now);

@@ -37,7 +37,9 @@ impl Supervisor {
         }
         self.leave_all();
         if self.begun {
-            fresh.into_iter().for_each(|at| self.arm(at));
+            for at in fresh {
+                self.arm(at);
+            }
         }
         let place = |id| order.iter().position(|known| *known == id).unwrap_or(usize::MAX);
         self.slots.sort_by_key(|slot| place(slot.id));

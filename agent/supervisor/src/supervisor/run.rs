@@ -91,7 +91,7 @@ impl Supervisor {
         let Some(process) = slot.process.as_mut().filter(|process| process.kill_at.is_none() && !process.killed) else {
             return;
         };
-        process.kill_at = Some(now + slot.spec.stop.timeout);
+        process.kill_at = Some(now.saturating_add(slot.spec.stop.timeout));
         let signal = slot.spec.stop.signal;
         self.effects.push(Effect::Signal { job: slot.id, run: process.run, signal, group: true });
     }

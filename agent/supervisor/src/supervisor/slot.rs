@@ -135,6 +135,11 @@ impl Slot {
         !matches!(self.afterwards, Afterwards::Rest) && !self.gone
     }
 
+    /// Whether something will happen to it though it only waits.
+    pub(super) fn waits_for_a_timer(&self) -> bool {
+        self.stage == Stage::Waiting && self.quits_at.is_some()
+    }
+
     pub(super) fn is_in_crash_loop(&self) -> bool {
         self.in_a_row >= self.spec.backoff.crash_loop_after.max(1)
     }
@@ -152,7 +157,7 @@ impl Slot {
             self.next_tick.filter(|_| self.is_underway()),
             process.and_then(|process| process.limit_at),
             process.and_then(|process| process.kill_at),
-            process.filter(|_| self.in_a_row > 0).map(|process| process.since + self.spec.backoff.stable),
+            process.filter(|_| self.in_a_row > 0).map(|process| process.since.saturating_add(self.spec.backoff.stable)),
             self.vitals.next,
             self.vitals.fresh_until,
         ];

@@ -35,7 +35,7 @@ impl Supervisor {
         slot.stage = Stage::Waiting;
         slot.rearm = false;
         slot.seen = seen;
-        slot.quits_at = spec.start.timeout.map(|timeout| self.now + timeout);
+        slot.quits_at = spec.start.timeout.map(|timeout| self.now.saturating_add(timeout));
         if slot.seen.iter().all(|seen| *seen) {
             self.begin(at);
         }
@@ -112,7 +112,7 @@ impl Supervisor {
         slot.quits_at = None;
         if let Some(every) = slot.spec.start.every {
             slot.ticks = every.ticks;
-            slot.next_tick = Some(now + every.interval);
+            slot.next_tick = Some(now.saturating_add(every.interval));
         }
         self.make_due(at, Duration::ZERO);
     }
@@ -121,8 +121,8 @@ impl Supervisor {
     pub(super) fn make_due(&mut self, at: usize, delay: Duration) {
         let now = self.now;
         let slot = &mut self.slots[at];
-        let soonest = slot.last_start.map_or(Duration::ZERO, |last| last + Backoff::LEAST);
-        slot.stage = Stage::Due((now + delay).max(soonest));
+        let soonest = slot.last_start.map_or(Duration::ZERO, |last| last.saturating_add(Backoff::LEAST));
+        slot.stage = Stage::Due(now.saturating_add(delay).max(soonest));
     }
 
     pub(super) fn start_timers(&mut self, at: usize) {
@@ -142,7 +142,7 @@ impl Supervisor {
         let slot = &mut self.slots[at];
         let (Some(every), Some(mut tick)) = (slot.spec.start.every, slot.next_tick) else { return };
         let late = now.saturating_sub(tick).as_nanos() / every.interval.as_nanos().max(1);
-        tick += every.interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX));
+        tick = tick.saturating_add(every.interval.saturating_mul(u32::try_from(late + 1).unwrap_or(u32::MAX)));
         slot.next_tick = Some(tick);
         if slot.stage == Stage::Resting && slot.ticks.take() {
             self.make_due(at, Duration::ZERO);
@@ -162,7 +162,7 @@ impl Supervisor {
         slot.starts += 1;
         slot.last_start = Some(now);
         if slot.spec.command.is_some() {
-            let limit_at = slot.spec.run_limit.map(|limit| now + limit.after);
+            let limit_at = slot.spec.run_limit.map(|limit| now.saturating_add(limit.after));
             slot.process = Some(Process { run, since: now, limit_at, kill_at: None, killed: false, timed_out: false });
             self.effects.push(Effect::Spawn { job: slot.id, run, spec: Arc::clone(&slot.spec) });
         }

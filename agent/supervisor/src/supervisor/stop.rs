@@ -51,8 +51,8 @@ impl Supervisor {
             return;
         }
         let grace = self.settings.grace;
-        let hurry_at = self.now + grace - grace / 4;
-        self.phase = Phase::Stopping { hurry_at, hurried: false, deadline: self.now + grace };
+        let hurry_at = self.now.saturating_add(grace.saturating_sub(grace / 4));
+        self.phase = Phase::Stopping { hurry_at, hurried: false, deadline: self.now.saturating_add(grace) };
         self.emit(Event::global(Code::Shutdown));
         for at in 0..self.slots.len() {
             let slot = &mut self.slots[at];
@@ -73,7 +73,7 @@ impl Supervisor {
         if !matches!(self.phase, Phase::Stopping { .. }) {
             return;
         }
-        self.phase = Phase::Killing { until: self.now + LAST };
+        self.phase = Phase::Killing { until: self.now.saturating_add(LAST) };
         for at in 0..self.slots.len() {
             self.abort_check(at);
             self.kill(at);
@@ -115,7 +115,7 @@ impl Supervisor {
         } else if hurried {
             self.go(at);
         } else {
-            slot.stage = Stage::Held(slot.spec.stop.wait.map(|wait| self.now + wait));
+            slot.stage = Stage::Held(slot.spec.stop.wait.map(|wait| self.now.saturating_add(wait)));
             self.emit_of(at, Code::Stopping);
         }
     }
@@ -148,7 +148,7 @@ impl Supervisor {
         }
         let candidates: Vec<usize> = self.to_be_stopped().collect();
         let mut ready: Vec<usize> = candidates.iter().copied().filter(|at| !self.is_needed(&self.slots[*at])).collect();
-        if ready.is_empty() && !self.slots.iter().any(|slot| slot.is_stopping()) {
+        if ready.is_empty() && !self.slots.iter().any(Slot::is_stopping) {
             ready = candidates;
         }
         for at in &ready {
@@ -240,8 +240,7 @@ impl Supervisor {
         if !self.begun || self.phase != Phase::Running || !self.queue.is_empty() {
             return false;
         }
-        let mut alive: Vec<bool> =
-            self.slots.iter().map(|slot| slot.is_active() || self.waits_for_a_timer(slot)).collect();
+        let mut alive: Vec<bool> = self.slots.iter().map(|slot| slot.is_active() || slot.waits_for_a_timer()).collect();
         while let Some(at) = (0..alive.len()).find(|at| !alive[*at] && self.can_start(&self.slots[*at], &alive)) {
             alive[at] = true;
         }
@@ -250,10 +249,6 @@ impl Supervisor {
             self.shut_down();
         }
         over
-    }
-
-    fn waits_for_a_timer(&self, slot: &Slot) -> bool {
-        slot.stage == Stage::Waiting && slot.quits_at.is_some()
     }
 
     /// Whether all that a waiting job has not yet seen can still happen, while these are alive.

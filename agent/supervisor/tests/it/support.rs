@@ -82,8 +82,8 @@ impl Running {
     /// Waits for a job to be as wanted.
     pub(crate) async fn until(&mut self, name: &str, wanted: impl Fn(&JobView) -> bool) -> JobView {
         let found = |jobs: &[JobView]| jobs.iter().find(|job| job.name == name).filter(|job| wanted(job)).cloned();
-        let waited = timeout(FOR_EVER, self.handle.until(|jobs| found(jobs).is_some())).await;
-        let jobs = waited.unwrap_or_else(|_| panic!("{name}: {:?}", self.handle.jobs())).expect("it has ended");
+        let seen = timeout(FOR_EVER, self.handle.until(|jobs| found(jobs).is_some())).await;
+        let jobs = seen.unwrap_or_else(|_| panic!("{name}: {:?}", self.handle.jobs())).expect("it has ended");
         found(&jobs).unwrap()
     }
 

@@ -128,7 +128,7 @@ impl World {
     fn spawn(&mut self, job: JobId, run: u64, spec: &Arc<Job>) {
         assert!(self.running.iter().all(|running| running.job != job), "two copies of {}", spec.name);
         let starts = self.starts.entry(job).or_default();
-        let soon = starts.last().is_some_and(|last| self.now - *last < Backoff::LEAST);
+        let soon = starts.last().is_some_and(|last| self.now < *last + Backoff::LEAST);
         assert!(!soon, "{} was started again too soon", spec.name);
         starts.push(self.now);
         self.running.push(Running { job, name: spec.name.clone(), run });
