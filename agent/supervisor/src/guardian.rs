@@ -34,9 +34,11 @@ const PASSED_ON: [Signal; 6] = [Signal::TERM, Signal::INT, Signal::HUP, Signal::
 /// # Errors
 /// The worker cannot be started, or the system does not let us wait for signals.
 pub fn guard() -> io::Result<Option<u8>> {
-    if env::var(MARK).is_ok_and(|guardian| guardian == parent_id().to_string()) {
+    let is_child = |guardian: &String| *guardian == parent_id().to_string();
+    if let Some(guardian) = env::var(MARK).ok().filter(is_child) {
         die_with_parent()?;
-        return Ok(None);
+        // It may have ended before it could be told of.
+        return Ok(if is_child(&guardian) { None } else { Some(1) });
     }
     become_reaper()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -181,7 +181,8 @@ pub struct Stop {
     pub signal: Signal,
     /// How long its process may take from there, before its group is killed.
     pub timeout: Duration,
-    /// How long those that act on its stopping may take before it is stopped all the same. None: as long as the grace leaves.
+    /// How long those that act on its stopping may take before it is stopped all the same. None: three quarters of the grace, which bounds a
+    /// shutdown whatever this says.
     pub wait: Option<Duration>,
 }
 

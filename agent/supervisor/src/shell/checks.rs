@@ -33,18 +33,14 @@ impl Checks {
         let (reports, lines, limit, output) = (self.reports.clone(), self.lines.clone(), health.timeout, health.output);
         let task = tokio::spawn(async move {
             let run = Run { limit, grace: GRACE, log: None, keep: KEEP, note: None };
-            let passed = match run.to_end(&command).await {
-                Ok(finished) => {
-                    let passed = finished.is_success();
-                    print(&lines, &name, output, finished).await;
-                    passed
-                }
-                Err(error) => {
-                    tracing::warn!(job = %name, %error, "a check could not be started");
-                    false
-                }
-            };
+            let finished = run.to_end(&command).await;
+            let passed = finished.as_ref().is_ok_and(Finished::is_success);
+            // First what was found: whoever does not read what is printed holds only that up.
             let _ = reports.send(Input::Checked { job, check, passed }).await;
+            match finished {
+                Ok(finished) => print(&lines, &name, output, finished).await,
+                Err(error) => tracing::warn!(job = %name, %error, "a check could not be started"),
+            }
         });
         self.under_way.insert(check, task.abort_handle());
     }

@@ -17,7 +17,7 @@ pub(super) enum Stage {
     /// It waits for the next tick of its interval.
     Resting,
     /// It is about to stop and waits for those that act on that, at most until then. Its process may run still.
-    Held(Option<Duration>),
+    Held(Duration),
     /// Its process was asked to end.
     Going,
     /// It is over.
@@ -148,7 +148,7 @@ impl Slot {
         let process = self.process.as_ref();
         let stage = match self.stage {
             Stage::Due(at) => Some(at),
-            Stage::Held(until) => until,
+            Stage::Held(until) => Some(until),
             _ => None,
         };
         let all = [

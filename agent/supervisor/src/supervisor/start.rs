@@ -81,6 +81,7 @@ impl Supervisor {
         let slot = &self.slots[at];
         let alive = slot.stage == Stage::Waiting || slot.is_underway();
         alive
+            && self.begun
             && match self.phase {
                 Phase::Running => true,
                 Phase::Stopping { hurried, .. } => slot.spec.acts_on_stop() && !(hurried && code == Code::Stopping),

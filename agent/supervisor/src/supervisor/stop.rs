@@ -14,6 +14,11 @@ use crate::{
 /// How long is waited for what was killed.
 const LAST: Duration = Duration::from_secs(1);
 
+/// The part of a grace in which others are waited for; the rest is for those who are asked to end after that.
+fn before_hurry(grace: Duration) -> Duration {
+    grace.saturating_sub(grace / 4)
+}
+
 /// Where the whole supervisor is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -51,7 +56,7 @@ impl Supervisor {
             return;
         }
         let grace = self.settings.grace;
-        let hurry_at = self.now.saturating_add(grace.saturating_sub(grace / 4));
+        let hurry_at = self.now.saturating_add(before_hurry(grace));
         self.phase = Phase::Stopping { hurry_at, hurried: false, deadline: self.now.saturating_add(grace) };
         self.emit(Event::global(Code::Shutdown));
         for at in 0..self.slots.len() {
@@ -115,7 +120,8 @@ impl Supervisor {
         } else if hurried {
             self.go(at);
         } else {
-            slot.stage = Stage::Held(slot.spec.stop.wait.map(|wait| self.now.saturating_add(wait)));
+            let wait = slot.spec.stop.wait.unwrap_or_else(|| before_hurry(self.settings.grace));
+            slot.stage = Stage::Held(self.now.saturating_add(wait));
             self.emit_of(at, Code::Stopping);
         }
     }
@@ -129,7 +135,7 @@ impl Supervisor {
                 return true;
             }
             let slot = &self.slots[at];
-            let late = matches!(slot.stage, Stage::Held(Some(until)) if until <= self.now);
+            let late = matches!(slot.stage, Stage::Held(until) if until <= self.now);
             if matches!(slot.stage, Stage::Held(_)) && (late || !self.is_acted_on(slot)) {
                 self.go(at);
                 moved = true;
@@ -220,6 +226,9 @@ impl Supervisor {
         let last_start = slot.last_start;
         *slot = Slot::new(slot.id, spec);
         slot.last_start = last_start;
+        if !self.begun {
+            return;
+        }
         self.arm(at);
         let name = self.slots[at].spec.name.clone();
         for other in (0..self.slots.len()).filter(|other| *other != at) {

@@ -125,6 +125,52 @@ async fn a_group_whose_time_is_over_is_gone_with_all_its_children() {
 }
 
 #[tokio::test]
+async fn what_a_process_leaves_in_its_group_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let app = job(folder.path(), "app", "sleep 600 >/dev/null 2>&1 & echo $! > $DIR/child");
+    let mut running = Running::of(vec![app, job(folder.path(), "other", "exec sleep 600")], settings(None, ms(5000)));
+    running.until("app", |app| app.state == JobState::Done).await;
+    gone(number_in(&folder.path().join("child")).await).await;
+    running.shut_down().await;
+}
+
+#[tokio::test]
+async fn hundreds_of_reloads_and_a_burst_of_events_hold_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let app = Job { health: Some(health(path, "true")), ..job(path, "app", "exec sleep 600") };
+    let hook = Job { start: Start::each(Event::global(Code::Sighup)), ..job(path, "hook", "true") };
+    let jobs = vec![app, hook];
+    let mut running = Running::of(jobs.clone(), settings(None, ms(5000)));
+    let pid = running.pid("app").await;
+    let reloads = (0..300).map(|_| {
+        let (handle, set) = (running.handle.clone(), JobSet::new(jobs.clone(), settings(None, ms(5000))).unwrap());
+        tokio::spawn(async move { handle.reload(set).await.unwrap() })
+    });
+    let reloads: Vec<_> = reloads.collect();
+    for _ in 0..10_000 {
+        running.handle.happened(Event::global(Code::Sighup)).await.unwrap();
+    }
+    for reload in reloads {
+        reload.await.unwrap();
+    }
+    assert_eq!(running.until("app", |app| app.healthy == Some(true)).await.pid, Some(pid));
+    running.until("hook", |hook| hook.state == JobState::Waiting && hook.starts >= 2).await;
+    running.shut_down().await;
+}
+
+#[tokio::test]
+async fn nobody_who_does_not_read_what_is_printed_holds_checks_or_the_stop_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let app = Job { health: Some(health(path, "echo checked")), ..job(path, "app", "yes") };
+    let mut running = Running::unread(vec![app], settings(None, ms(5000)));
+    running.until("app", |app| app.healthy == Some(true)).await;
+    running.event(Event::of_job(Code::Healthy, "app")).await;
+    assert!(running.shut_down().await.1 < ms(3000));
+}
+
+#[tokio::test]
 async fn a_program_that_is_not_there_has_failed_and_the_supervisor_lives() {
     let folder = tempfile::tempdir().unwrap();
     let nothing = Command { argv: vec!["no-such-program".to_owned()], ..command(folder.path(), "") };

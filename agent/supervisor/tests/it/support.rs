@@ -11,7 +11,7 @@ use helium_processes::{Command, ProcessIdentity};
 use helium_runtime::ports::Ports;
 use helium_supervisor::{Event, Handle, Job, JobSet, JobView, Options, Restarts, Runner, Settings};
 use tokio::{
-    io::AsyncReadExt as _,
+    io::{AsyncReadExt as _, DuplexStream},
     sync::broadcast,
     task::JoinHandle,
     time::{Instant, timeout},
@@ -58,14 +58,25 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn of(jobs: Vec<Job>, settings: Settings) -> Self {
         let (sink, mut source) = tokio::io::duplex(1 << 20);
-        let printed = Arc::new(Mutex::new(String::new()));
-        let copy = Arc::clone(&printed);
+        let running = Self::with_output(jobs, settings, sink);
+        let copy = Arc::clone(&running.printed);
         tokio::spawn(async move {
             let mut chunk = [0; 4096];
             while let Ok(length @ 1..) = source.read(&mut chunk).await {
                 copy.lock().unwrap().push_str(&String::from_utf8_lossy(&chunk[..length]));
             }
         });
+        running
+    }
+
+    /// One whose output is never read.
+    pub(crate) fn unread(jobs: Vec<Job>, settings: Settings) -> Self {
+        let (sink, source) = tokio::io::duplex(16);
+        std::mem::forget(source);
+        Self::with_output(jobs, settings, sink)
+    }
+
+    fn with_output(jobs: Vec<Job>, settings: Settings, sink: DuplexStream) -> Self {
         let options = Options {
             ports: Ports::real(),
             output: Box::new(sink),
@@ -76,7 +87,7 @@ impl Running {
         let (runner, handle) = Runner::new(JobSet::new(jobs, settings).unwrap(), options);
         let events = handle.events().unwrap();
         let task = tokio::spawn(async move { runner.run().await.unwrap() });
-        Self { handle, events, printed, task }
+        Self { handle, events, printed: Arc::default(), task }
     }
 
     /// Waits for a job to be as wanted.
