@@ -27,6 +27,9 @@ pub struct Job {
     pub stop: Stop,
     /// How it is seen whether it is well.
     pub health: Option<Health>,
+    /// Whether its process is given a `NOTIFY_SOCKET`: the first `READY=1` that comes there says that it is well, as a passed check does. The
+    /// socket's name is abstract, so the process must be in the network namespace of the supervisor. On Linux only.
+    pub notify: bool,
     /// Where goes what its process prints.
     pub output: Output,
 }
@@ -44,6 +47,7 @@ impl Job {
             run_limit: None,
             stop: Stop::default(),
             health: None,
+            notify: false,
             output: Output::Lines,
         }
     }

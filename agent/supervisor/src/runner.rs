@@ -152,12 +152,18 @@ impl Runner {
         let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade() };
         let runner = Self {
             supervisor,
-            ports: options.ports,
             signals: taken.filter(|_| options.signals).collect(),
             forward: options.forward,
             inbox,
             reports,
-            runs: Runs::new(to_reports.clone(), lines.clone(), outputs.clone(), options.pid_variables),
+            runs: Runs::new(
+                to_reports.clone(),
+                lines.clone(),
+                outputs.clone(),
+                options.ports.clone(),
+                options.pid_variables,
+            ),
+            ports: options.ports,
             checks: Checks::new(to_reports, lines),
             outputs,
             writer,

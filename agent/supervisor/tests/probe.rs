@@ -1,6 +1,12 @@
 //! A small supervisor for tests: a guardian and a worker with the jobs of a scenario, which is the first argument.
 
-use std::{collections::BTreeMap, error::Error, process::ExitCode, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    os::{linux::net::SocketAddrExt as _, unix::net},
+    process::ExitCode,
+    time::Duration,
+};
 
 use helium_processes::Command;
 use helium_supervisor::{
@@ -8,6 +14,10 @@ use helium_supervisor::{
 };
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
+    if std::env::args().nth(1).as_deref() == Some("say-ready") {
+        say_ready()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(code) = guardian::guard()? {
         return Ok(ExitCode::from(code));
     }
@@ -21,6 +31,15 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         runner.run().await
     })?;
     Ok(ExitCode::from(u8::try_from(code)?))
+}
+
+/// What a service does that uses `sd_notify`.
+fn say_ready() -> Result<(), Box<dyn Error>> {
+    let socket = std::env::var("NOTIFY_SOCKET")?;
+    let name = socket.strip_prefix('@').ok_or("the socket has a file")?;
+    let address = net::SocketAddr::from_abstract_name(name)?;
+    net::UnixDatagram::unbound()?.send_to_addr(b"STATUS=it is well\nREADY=1\n", &address)?;
+    Ok(())
 }
 
 fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {

@@ -2,5 +2,6 @@
 
 pub(crate) mod checks;
 pub(crate) mod lines;
+mod notify;
 pub(crate) mod runs;
 pub(crate) mod signals;

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use helium_processes::{Command, Gated, ProcessIdentity, Signal, StartError, gate};
+use helium_runtime::ports::Ports;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::lines::Lines;
+use super::{lines::Lines, notify::Notify};
 use crate::{
     job::{Job, Output},
     supervisor::{Input, JobId},
@@ -25,6 +26,7 @@ pub(crate) struct Runs {
     reports: mpsc::Sender<Input>,
     lines: Lines,
     outputs: TaskTracker,
+    ports: Ports,
     /// Before the name of a variable that tells the process id of a job.
     pid_variables: Option<String>,
 }
@@ -34,14 +36,19 @@ impl Runs {
         reports: mpsc::Sender<Input>,
         lines: Lines,
         outputs: TaskTracker,
+        ports: Ports,
         pid_variables: Option<String>,
     ) -> Self {
-        Self { running: BTreeMap::new(), reports, lines, outputs, pid_variables }
+        Self { running: BTreeMap::new(), reports, lines, outputs, ports, pid_variables }
     }
 
     /// Starts the command of a job. Its end will be reported.
     pub(crate) fn start(&mut self, job: JobId, run: u64, spec: &Arc<Job>) -> Result<(), StartError> {
-        let command = self.with_pids(spec.command.as_ref().ok_or(StartError::Empty)?);
+        let mut command = self.with_pids(spec.command.as_ref().ok_or(StartError::Empty)?);
+        let notify = spec.notify.then(|| Notify::new(&self.ports)).transpose()?;
+        if let Some(notify) = &notify {
+            command.env.insert("NOTIFY_SOCKET".to_owned(), notify.address());
+        }
         let output = || match spec.output {
             Output::Lines => Stdio::piped(),
             Output::Raw => Stdio::inherit(),
@@ -54,7 +61,7 @@ impl Runs {
         self.copy_outputs(&mut gated, &spec.name);
         let identity = gated.identity().clone();
         self.running.insert(run, Run { job, name: spec.name.clone(), identity: identity.clone() });
-        tokio::spawn(attend(gated, identity, job, run, self.reports.clone()));
+        tokio::spawn(attend(gated, identity, notify, job, run, self.reports.clone()));
         Ok(())
     }
 
@@ -111,8 +118,28 @@ impl Drop for Runs {
 }
 
 /// Lets a process through its gate and waits for its end. What it leaves in its group goes with it.
-async fn attend(gated: Gated, identity: ProcessIdentity, job: JobId, run: u64, reports: mpsc::Sender<Input>) {
-    let exit = gated.open().await.ended().await;
+async fn attend(
+    gated: Gated,
+    identity: ProcessIdentity,
+    notify: Option<Notify>,
+    job: JobId,
+    run: u64,
+    reports: mpsc::Sender<Input>,
+) {
+    let mut process = gated.open().await;
+    let exit = tokio::select! {
+        biased;
+        exit = process.ended() => exit,
+        () = tell_when_ready(notify, job, run, &reports) => process.ended().await,
+    };
     identity.sweep_group();
     let _ = reports.send(Input::Exited { job, run, exit }).await;
+}
+
+/// Reports once that a process is ready; never ends where it cannot say so.
+async fn tell_when_ready(notify: Option<Notify>, job: JobId, run: u64, reports: &mpsc::Sender<Input>) {
+    let Some(notify) = notify else { return std::future::pending().await };
+    if notify.ready().await.is_ok() {
+        let _ = reports.send(Input::Ready { job, run }).await;
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Effect, JobId, Supervisor, slot::Vitals};
+use super::{
+    Effect, JobId, Supervisor,
+    slot::{Stage, Vitals},
+};
 use crate::event::{Code, Event};
 
 impl Supervisor {
@@ -60,6 +63,15 @@ impl Supervisor {
         let Some(at) = self.find(job) else { return };
         if self.slots[at].vitals.in_flight.take_if(|in_flight| *in_flight == check).is_some() {
             self.set_health(at, passed);
+        }
+    }
+
+    /// A process says that it is ready, which counts as a passed check while it is not about to stop.
+    pub(super) fn ready(&mut self, job: JobId, run: u64) {
+        let Some(at) = self.find(job) else { return };
+        let slot = &self.slots[at];
+        if slot.stage == Stage::Up && slot.process.as_ref().is_some_and(|process| process.run == run) {
+            self.set_health(at, true);
         }
     }
 

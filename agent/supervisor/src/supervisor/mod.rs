@@ -55,6 +55,13 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// A process of a job says that it is ready.
+    Ready {
+        /// The job.
+        job: JobId,
+        /// The run, as [`Effect::Spawn`] numbered it.
+        run: u64,
+    },
     /// A check is over.
     Checked {
         /// The job.
@@ -194,6 +201,7 @@ impl Supervisor {
             Input::Start | Input::Timer => {}
             Input::NotStarted { job, run } => self.ended(job, run, None),
             Input::Exited { job, run, exit } => self.ended(job, run, Some(exit)),
+            Input::Ready { job, run } => self.ready(job, run),
             Input::Checked { job, check, passed } => self.checked(job, check, passed),
             Input::Outside(event) => self.outside(event),
             Input::Maintenance(on) => self.set_maintenance(on),

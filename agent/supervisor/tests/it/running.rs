@@ -279,6 +279,23 @@ async fn processes_know_each_other_s_process_ids_and_have_their_limits() {
 }
 
 #[tokio::test]
+async fn a_process_that_says_it_is_ready_starts_those_that_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let probe = env!("CARGO_BIN_EXE_helium-supervisor-probe");
+    let script = format!("echo not yet; until [ -e $DIR/go ]; do sleep 0.02; done; {probe} say-ready; exec sleep 600");
+    let app = Job { notify: true, ..job(folder.path(), "app", &script) };
+    let next = after(job(folder.path(), "next", "echo next runs; exec sleep 600"), Code::Healthy, "app");
+    let mut running = Running::of(vec![app, next], settings(None, ms(5000)));
+    running.prints("[app] not yet").await;
+    let jobs = running.handle.jobs();
+    assert_eq!((jobs[0].healthy, jobs[1].starts), (None, 0));
+    std::fs::write(folder.path().join("go"), "").unwrap();
+    running.prints("[next] next runs").await;
+    assert_eq!(running.until("app", |app| app.healthy == Some(true)).await.state, JobState::Running);
+    running.shut_down().await;
+}
+
+#[tokio::test]
 async fn a_job_runs_as_its_user() {
     let folder = tempfile::tempdir().unwrap();
     if !rustix::process::geteuid().is_root() {

@@ -108,6 +108,7 @@ fn happen(world: &mut World, happening: Happening) {
             for job in world.supervisor.jobs() {
                 world.input(Input::Exited { job: job.id, run: 0, exit: Exit::Status(0) });
                 world.input(Input::Checked { job: job.id, check: 0, passed: true });
+                world.input(Input::Ready { job: job.id, run: world.running.first().map_or(0, |running| running.run) });
             }
         }
         Happening::Check(at, passed) => {

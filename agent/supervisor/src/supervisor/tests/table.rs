@@ -205,6 +205,20 @@ fn a_healthy_job_whose_process_ends_is_unhealthy_and_an_answer_of_before_counts_
 }
 
 #[test]
+fn ready_is_heard_of_the_run_that_goes_on_and_of_no_other() {
+    let app = Job { restarts: Restarts::Unlimited, notify: true, ..job("app") };
+    let mut world = World::of(vec![app], settings(None, 1000));
+    let old = world.running[0].clone();
+    world.exit("app", 1);
+    world.pass(ms(200));
+    world.told();
+    world.input(Input::Ready { job: old.job, run: old.run });
+    assert_eq!(world.told(), "");
+    world.input(Input::Ready { job: old.job, run: world.running[0].run });
+    assert_eq!((world.told().as_str(), world.view("app").healthy), ("app healthy", Some(true)));
+}
+
+#[test]
 fn a_job_without_a_check_command_is_well_while_it_runs() {
     let health = checked("app").health.map(|health| Health { command: None, ..health });
     let mut world = World::of(vec![Job { health, ..job("app") }], settings(None, 1000));
