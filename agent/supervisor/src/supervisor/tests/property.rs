@@ -1,5 +1,7 @@
 //! What holds whatever happens, in whatever order.
 
+use std::collections::BTreeSet;
+
 use helium_processes::Exit;
 use proptest::prelude::*;
 
@@ -8,7 +10,7 @@ use crate::{
     event::{Code, Event},
     job::{Job, Periodic, Restarts, RunLimit, Start, Stop},
     set::{JobSet, Settings},
-    supervisor::Input,
+    supervisor::{Input, JobId, view::JobState},
 };
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -23,6 +25,7 @@ enum Happening {
     Check(usize, bool),
     Outside(Event),
     Maintenance(bool),
+    Start,
     Reload(Vec<Job>, Settings),
     Polite(bool),
 }
@@ -86,6 +89,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (0..6_usize, any::<bool>()).prop_map(|(at, passed)| Happening::Check(at, passed)),
         3 => outside().prop_map(Happening::Outside),
         1 => any::<bool>().prop_map(Happening::Maintenance),
+        1 => Just(Happening::Start),
         1 => (jobs(), any_settings()).prop_map(|(jobs, settings)| Happening::Reload(jobs, settings)),
         1 => any::<bool>().prop_map(Happening::Polite),
     ]
@@ -117,6 +121,7 @@ fn happen(world: &mut World, happening: Happening) {
             }
         }
         Happening::Outside(event) => world.event(event),
+        Happening::Start => world.input(Input::Start),
         Happening::Maintenance(on) => world.input(Input::Maintenance(on)),
         Happening::Reload(jobs, settings) => {
             world.input(Input::Reload(JobSet::lenient(jobs, settings).unwrap().0));
@@ -134,15 +139,18 @@ proptest! {
         before in proptest::collection::vec(happening(), 0..40),
         after in proptest::collection::vec(happening(), 0..10),
         random in any::<u64>(),
-        polite in any::<bool>(),
+        (polite, begins) in (any::<bool>(), any::<bool>()),
     ) {
         let mut world = World::idle(JobSet::lenient(jobs, settings).unwrap().0);
         world.random = random;
         world.polite = polite;
-        world.input(Input::Start);
+        if begins {
+            world.input(Input::Start);
+        }
         for happening in before {
             happen(&mut world, happening);
         }
+        prop_assert!(world.supervisor.begun || world.starts.is_empty(), "it began by itself");
         let grace = world.supervisor.settings.grace;
         let begun = world.now;
         world.input(Input::Shutdown);
@@ -152,5 +160,29 @@ proptest! {
         world.pass((begun + grace).saturating_sub(world.now));
         prop_assert!(world.finished.is_some(), "it runs on: {:?} {:?}", world.running, world.supervisor.jobs());
         prop_assert!(world.running.is_empty());
+    }
+
+    /// Each wait before a stop is bounded, in a shutdown or not.
+    #[test]
+    fn no_job_is_stuck_between_being_told_to_stop_and_having_stopped(
+        jobs in jobs(),
+        settings in any_settings(),
+        before in proptest::collection::vec(happening(), 0..40),
+    ) {
+        let mut world = World::idle(JobSet::lenient(jobs, settings).unwrap().0);
+        world.input(Input::Start);
+        for happening in before {
+            happen(&mut world, happening);
+        }
+        let stopping = |world: &World| -> BTreeSet<(JobId, u64)> {
+            let jobs = world.supervisor.jobs().into_iter();
+            jobs.filter(|job| job.state == JobState::Stopping).map(|job| (job.id, job.starts)).collect()
+        };
+        let mut stuck = stopping(&world);
+        for _ in 0..20 {
+            world.pass(ms(1000));
+            stuck = &stuck & &stopping(&world);
+        }
+        prop_assert!(stuck.is_empty(), "{:?}", world.supervisor.jobs());
     }
 }
