@@ -2,7 +2,7 @@
 //!
 //! All that is decided is decided in [`Supervisor::step`], a function of the state, the time, a random number and an [`Input`], which
 //! returns [`Effect`]s. [`Runner`] carries them out with real processes. Nothing here knows Consul: the health of services comes in by
-//! [`Handle::watch`], and what happens here goes out by [`Handle::events`].
+//! [`Handle::happened`], and what happens here goes out by [`Handle::events`].
 //!
 //! | module | what it is |
 //! |---|---|
@@ -25,4 +25,7 @@ pub use event::{Code, Event, Source};
 pub use job::{Health, Job, Output, Periodic, Restarts, Start};
 pub use runner::{Handle, Options, Runner};
 pub use set::{JobSet, SetError, Settings};
-pub use supervisor::{Effect, Input, Supervisor, view::JobView};
+pub use supervisor::{
+    Effect, Input, Supervisor,
+    view::{JobState, JobView},
+};

@@ -4,7 +4,7 @@
 //! and outputs have tasks of their own, and each queue between them and the loop is bounded. Ends of processes have a queue apart from what comes
 //! from outside, so that no burst of events holds them up.
 
-use std::{collections::VecDeque, io, pin::pin, time::Duration};
+use std::{collections::VecDeque, io, path::PathBuf, pin::pin, time::Duration};
 
 use helium_processes::Signal;
 use helium_runtime::ports::Ports;
@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     event::{Code, Event},
     set::JobSet,
-    shell::{checks::Checks, lines, runs::Runs, signals::Signals},
+    shell::{checks::Checks, lines, notes::Notes, runs::Runs, signals::Signals},
     supervisor::{Effect, Input, Supervisor, view::JobView},
 };
 
@@ -45,6 +45,9 @@ pub struct Options {
     /// Before the names of variables that tell jobs and checks the process ids of jobs that run: `X` makes `X_<NAME>_PID`, the name in capitals with `_`
     /// for `-`.
     pub pid_variables: Option<String>,
+    /// A folder of its own, where processes are written down: if the supervisor is killed, the next one that is given the folder kills what is
+    /// left of them before it starts any. Without one, only a [guardian](crate::guardian) does.
+    pub notes: Option<PathBuf>,
 }
 
 impl Options {
@@ -56,6 +59,7 @@ impl Options {
             signals: true,
             forward: vec![Signal::USR1, Signal::WINCH],
             pid_variables: None,
+            notes: None,
         }
     }
 }
@@ -123,6 +127,7 @@ impl Handle {
 pub struct Runner {
     supervisor: Supervisor,
     ports: Ports,
+    notes: Option<PathBuf>,
     signals: Vec<i32>,
     forward: Vec<Signal>,
     inbox: mpsc::Receiver<Input>,
@@ -152,6 +157,7 @@ impl Runner {
         let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade() };
         let runner = Self {
             supervisor,
+            notes: options.notes,
             signals: taken.filter(|_| options.signals).collect(),
             forward: options.forward,
             inbox,
@@ -178,9 +184,12 @@ impl Runner {
     /// Runs the jobs until all is over; the exit code is the main job's, or the first one's where none is named.
     ///
     /// # Errors
-    /// The system does not let it wait for signals.
+    /// The system does not let it wait for signals; the notes cannot be read or written, or are another supervisor's. Nothing was started then.
     pub async fn run(mut self) -> io::Result<i32> {
         let mut signals = Signals::listen(std::mem::take(&mut self.signals))?;
+        if let Some(notes) = self.notes.take() {
+            self.runs.notes = Notes::take(&notes)?;
+        }
         self.step(Input::Start);
         loop {
             if let Some(code) = self.code {
@@ -253,8 +262,8 @@ impl Runner {
             Effect::Signal { run, signal, group, .. } => self.runs.signal(run, signal, group),
             Effect::Check { job, check, spec } => {
                 if let Some((health, command)) = spec.health.as_ref().and_then(|h| Some((h, h.command.as_ref()?))) {
-                    let command = self.runs.with_pids(command);
-                    self.checks.start(job, check, spec.name.clone(), health, command);
+                    let what = (self.runs.with_pids(command), self.runs.notes.of_check(check));
+                    self.checks.start(job, check, spec.name.clone(), health, what);
                 }
             }
             Effect::AbortCheck { check, .. } => self.checks.abort(check),

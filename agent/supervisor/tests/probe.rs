@@ -1,9 +1,12 @@
 //! A small supervisor for tests: a guardian and a worker with the jobs of a scenario, which is the first argument.
+//!
+//! With a second argument it has no guardian, and keeps its notes in that folder. `say-ready` is no supervisor, but what one starts.
 
 use std::{
     collections::BTreeMap,
     error::Error,
     os::{linux::net::SocketAddrExt as _, unix::net},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -18,16 +21,20 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         say_ready()?;
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(code) = guardian::guard()? {
+    let scenario = std::env::args().nth(1).unwrap_or_default();
+    // The folder of notes; with one, there is no guardian.
+    let notes = std::env::args().nth(2).map(PathBuf::from);
+    if notes.is_none()
+        && let Some(code) = guardian::guard()?
+    {
         return Ok(ExitCode::from(code));
     }
-    let scenario = std::env::args().nth(1).unwrap_or_default();
     let (jobs, main) = jobs(&scenario).ok_or_else(|| format!("no scenario `{scenario}`"))?;
     let settings = Settings { main, grace: Duration::from_secs(5), every_check: false };
     let set = JobSet::new(jobs, settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async {
-        let (runner, _handle) = Runner::new(set, Options::of_a_program());
+        let (runner, _handle) = Runner::new(set, Options { notes, ..Options::of_a_program() });
         runner.run().await
     })?;
     Ok(ExitCode::from(u8::try_from(code)?))

@@ -1,6 +1,6 @@
 //! Checks of jobs, each in a task of its own, so that none waits for another.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use helium_processes::{Command, Finished, Run};
 use tokio::{sync::mpsc, task::AbortHandle};
@@ -28,11 +28,19 @@ impl Checks {
         Self { under_way: BTreeMap::new(), reports, lines }
     }
 
-    /// Starts a check. Its end will be reported.
-    pub(crate) fn start(&mut self, job: JobId, check: u64, name: String, health: &Health, command: Command) {
+    /// Starts a check, which is this command and is written down there. Its end will be reported.
+    pub(crate) fn start(
+        &mut self,
+        job: JobId,
+        check: u64,
+        name: String,
+        health: &Health,
+        what: (Command, Option<PathBuf>),
+    ) {
         let (reports, lines, limit, output) = (self.reports.clone(), self.lines.clone(), health.timeout, health.output);
+        let (command, note) = what;
         let task = tokio::spawn(async move {
-            let run = Run { limit, grace: GRACE, log: None, keep: KEEP, note: None };
+            let run = Run { limit, grace: GRACE, log: None, keep: KEEP, note: note.as_deref() };
             let finished = run.to_end(&command).await;
             let passed = finished.as_ref().is_ok_and(Finished::is_success);
             // First what was found: whoever does not read what is printed holds only that up.

@@ -2,6 +2,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod lines;
+pub(crate) mod notes;
 mod notify;
 pub(crate) mod runs;
 pub(crate) mod signals;

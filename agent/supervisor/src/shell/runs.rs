@@ -7,7 +7,7 @@ use helium_runtime::ports::Ports;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
-use super::{lines::Lines, notify::Notify};
+use super::{lines::Lines, notes::Notes, notify::Notify};
 use crate::{
     job::{Job, Output},
     supervisor::{Input, JobId},
@@ -23,6 +23,7 @@ struct Run {
 /// All processes of jobs; dropped, it kills them with all that they started.
 pub(crate) struct Runs {
     running: BTreeMap<u64, Run>,
+    pub(crate) notes: Notes,
     reports: mpsc::Sender<Input>,
     lines: Lines,
     outputs: TaskTracker,
@@ -39,7 +40,7 @@ impl Runs {
         ports: Ports,
         pid_variables: Option<String>,
     ) -> Self {
-        Self { running: BTreeMap::new(), reports, lines, outputs, ports, pid_variables }
+        Self { running: BTreeMap::new(), notes: Notes::default(), reports, lines, outputs, ports, pid_variables }
     }
 
     /// Starts the command of a job. Its end will be reported.
@@ -60,6 +61,7 @@ impl Runs {
         }
         self.copy_outputs(&mut gated, &spec.name);
         let identity = gated.identity().clone();
+        self.notes.write(run, &identity)?;
         self.running.insert(run, Run { job, name: spec.name.clone(), identity: identity.clone() });
         tokio::spawn(attend(gated, identity, notify, job, run, self.reports.clone()));
         Ok(())
@@ -100,6 +102,7 @@ impl Runs {
     /// A run was reported to have ended.
     pub(crate) fn forget(&mut self, run: u64) {
         self.running.remove(&run);
+        self.notes.remove(run);
     }
 
     /// The process id of a job that runs.

@@ -1,6 +1,6 @@
 //! The decisions: what a supervisor does next, as a function of its state, the time, a random number and an input.
 //!
-//! A job goes through stages (see [`slot::Stage`]): it waits for its events, is due, is up, and ends; a job that ends is first *held* while
+//! A job goes through stages: it waits for its events, is due, is up, and ends; a job that ends is first *held* while
 //! those that act on its stopping do so. Events are delivered in the order in which they came about, to all jobs in the order of the set,
 //! before anything else is decided: what a job waits for when it is held has begun by then.
 //!

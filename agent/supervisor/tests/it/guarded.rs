@@ -1,4 +1,4 @@
-//! The probe: a whole program with its guardian.
+//! The probe: a whole program, with its guardian or without.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,8 +28,12 @@ struct Probe {
 
 impl Probe {
     fn start(scenario: &str) -> Self {
+        Self::with(&[scenario])
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut command = Command::new(PROBE);
-        let mut child = command.arg(scenario).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut child = command.args(arguments).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let guardian = child.id().unwrap();
         Self { child, lines, guardian }
@@ -210,4 +214,29 @@ async fn what_a_killed_worker_leaves_is_killed_by_its_guardian() {
     ProcessIdentity::of(worker).unwrap().signal(Signal::KILL).unwrap();
     assert_eq!(probe.code().await, Some(137));
     gone(app).await;
+}
+
+#[tokio::test]
+async fn what_a_supervisor_that_was_killed_has_left_is_killed_before_the_next_one_starts_anything() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["sleep", folder.path().to_str().unwrap()];
+    let mut first = Probe::with(&arguments);
+    assert_eq!(first.line().await, "[app] app runs");
+    let left = first.worker().await;
+    first.signal(Signal::KILL);
+    assert_eq!(first.code().await, None);
+    assert!(ProcessIdentity::of(left).is_some(), "it was to be left");
+
+    let mut second = Probe::with(&arguments);
+    assert_eq!(second.line().await, "[app] app runs");
+    assert!(ProcessIdentity::of(left).is_none(), "two copies");
+
+    let refused = Command::new(PROBE).args(arguments).output().await.unwrap();
+    let words = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && words.contains("give each a folder of its own"), "{words}");
+
+    second.signal(Signal::TERM);
+    assert_eq!(second.code().await, Some(143));
+    let files = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(files.collect::<Vec<_>>(), ["lock"]);
 }
