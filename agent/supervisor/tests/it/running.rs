@@ -102,14 +102,14 @@ async fn tasks_run_at_their_interval_and_what_takes_too_long_is_ended() {
         run_limit: Some(RunLimit { after: ms(limit), kill: true }),
         ..job(folder.path(), name, script)
     };
-    let jobs = vec![task("short", "sleep 0.05", 3000), task("long", "sleep 2", 100)];
+    let app = job(folder.path(), "app", "exec sleep 600");
+    let jobs = vec![task("short", "sleep 0.05", 3000), task("long", "sleep 2", 100), app];
     let mut running = Running::of(jobs, settings(None, ms(5000)));
     let long = running.until("long", |long| long.state == JobState::Done).await;
     assert_eq!((long.starts, long.timeouts), (4, 4));
-    if let Ok(jobs) = running.handle.until(|jobs| jobs[0].state == JobState::Done).await {
-        assert_eq!((jobs[0].starts, jobs[0].timeouts), (4, 0));
-    }
-    running.ends().await;
+    let short = running.until("short", |short| short.state == JobState::Done).await;
+    assert_eq!((short.starts, short.timeouts), (4, 0));
+    running.shut_down().await;
 }
 
 #[tokio::test]
@@ -311,13 +311,17 @@ async fn a_job_runs_as_its_user() {
 async fn a_hung_check_ends_in_its_time_and_maintenance_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    let hung = Health { timeout: ms(200), ..health(path, "echo $$ > $DIR/check; exec sleep 600") };
-    let app = Job { health: Some(hung), ..job(path, "app", "exec sleep 600") };
-    let other = Job { health: Some(health(path, "true")), ..job(path, "other", "exec sleep 600") };
-    let mut running = Running::of(vec![app, other], settings(None, ms(5000)));
-    running.until("other", |other| other.healthy == Some(true)).await;
-    running.until("app", |app| app.healthy == Some(false)).await;
-    let check = number_in(&path.join("check")).await;
+    let hung = |file: &str, timeout| {
+        let script = format!("echo $$ > $DIR/{file}; exec sleep 600");
+        let health = Health { timeout: ms(timeout), ..health(path, &script) };
+        Job { health: Some(health), ..job(path, file, "exec sleep 600") }
+    };
+    let well = Job { health: Some(health(path, "true")), ..job(path, "well", "exec sleep 600") };
+    let mut running = Running::of(vec![hung("short", 200), hung("long", 600_000), well], settings(None, ms(5000)));
+    let check = number_in(&path.join("long")).await;
+    running.until("well", |well| well.healthy == Some(true)).await;
+    running.until("short", |short| short.healthy == Some(false)).await;
+    assert!(helium_processes::ProcessIdentity::of(check).is_some());
     running.handle.maintenance(true).await.unwrap();
     gone(check).await;
     running.shut_down().await;

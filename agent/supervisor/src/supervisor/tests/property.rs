@@ -80,6 +80,12 @@ fn any_settings() -> impl Strategy<Value = Settings> {
     (0..8000_u64, any::<bool>()).prop_map(|(grace, every_check)| Settings { main: None, grace: ms(grace), every_check })
 }
 
+/// The jobs, the first of them as the main one if there is to be one.
+fn set(jobs: Vec<Job>, mut settings: Settings) -> JobSet {
+    settings.main = settings.main.and_then(|_| Some(jobs.first()?.name.clone()));
+    JobSet::lenient(jobs, settings).unwrap().0
+}
+
 fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0..3000_u64).prop_map(Happening::Pass),
@@ -124,7 +130,7 @@ fn happen(world: &mut World, happening: Happening) {
         Happening::Start => world.input(Input::Start),
         Happening::Maintenance(on) => world.input(Input::Maintenance(on)),
         Happening::Reload(jobs, settings) => {
-            world.input(Input::Reload(JobSet::lenient(jobs, settings).unwrap().0));
+            world.input(Input::Reload(set(jobs, settings)));
         }
         Happening::Polite(polite) => world.polite = polite,
     }
@@ -141,7 +147,7 @@ proptest! {
         random in any::<u64>(),
         (polite, begins) in (any::<bool>(), any::<bool>()),
     ) {
-        let mut world = World::idle(JobSet::lenient(jobs, settings).unwrap().0);
+        let mut world = World::idle(set(jobs, settings));
         world.random = random;
         world.polite = polite;
         if begins {
@@ -169,7 +175,7 @@ proptest! {
         settings in any_settings(),
         before in proptest::collection::vec(happening(), 0..40),
     ) {
-        let mut world = World::idle(JobSet::lenient(jobs, settings).unwrap().0);
+        let mut world = World::idle(set(jobs, settings));
         world.input(Input::Start);
         for happening in before {
             happen(&mut world, happening);
