@@ -2,14 +2,7 @@
 //!
 //! With a second argument it has no guardian, and keeps its notes in that folder. `say-ready` is no supervisor, but what one starts.
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    os::{linux::net::SocketAddrExt as _, unix::net},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{collections::BTreeMap, error::Error, path::PathBuf, process::ExitCode, time::Duration};
 
 use helium_processes::Command;
 use helium_supervisor::{
@@ -41,12 +34,19 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// What a service does that uses `sd_notify`.
+#[cfg(target_os = "linux")]
 fn say_ready() -> Result<(), Box<dyn Error>> {
+    use std::os::{linux::net::SocketAddrExt as _, unix::net};
     let socket = std::env::var("NOTIFY_SOCKET")?;
     let name = socket.strip_prefix('@').ok_or("the socket has a file")?;
     let address = net::SocketAddr::from_abstract_name(name)?;
     net::UnixDatagram::unbound()?.send_to_addr(b"STATUS=it is well\nREADY=1\n", &address)?;
     Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn say_ready() -> Result<(), Box<dyn Error>> {
+    Err("there are no such sockets here".into())
 }
 
 fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {

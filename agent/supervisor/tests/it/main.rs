@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+#[cfg(target_os = "linux")]
 mod guarded;
 mod running;
 mod support;

@@ -278,6 +278,7 @@ async fn processes_know_each_other_s_process_ids_and_have_their_limits() {
     running.shut_down().await;
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_process_that_says_it_is_ready_starts_those_that_wait_for_it() {
     let folder = tempfile::tempdir().unwrap();
