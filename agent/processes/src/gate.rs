@@ -12,12 +12,13 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::Path,
+    process::Stdio,
     time::Duration,
 };
 
 use tokio::{
     io::AsyncWriteExt as _,
-    process::{Child, ChildStdin},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
     sync::watch,
 };
 
@@ -25,6 +26,7 @@ use crate::{
     command::{Command, StartError},
     exit::Exit,
     identity::ProcessIdentity,
+    limit::Limit,
 };
 
 /// The word.
@@ -49,8 +51,13 @@ pub struct Supervised {
 pub fn start(command: &Command, log: &Path) -> Result<Gated, StartError> {
     command.check()?;
     let output = open_log(log)?;
-    let child = command.gated().stdout(output.try_clone()?).stderr(output).spawn()?;
-    Gated::of(child)
+    start_with(command, output.try_clone()?.into(), output.into())
+}
+
+/// Starts the process of a command behind its gate, with these outputs. Those that are pipes are at [`Gated::outputs`].
+pub fn start_with(command: &Command, stdout: Stdio, stderr: Stdio) -> Result<Gated, StartError> {
+    command.check()?;
+    Gated::of(command.gated().stdout(stdout).stderr(stderr).spawn()?)
 }
 
 impl Gated {
@@ -67,6 +74,19 @@ impl Gated {
     /// Which process it is; to be written down before the gate is opened.
     pub fn identity(&self) -> &ProcessIdentity {
         &self.identity
+    }
+
+    /// The ends of its outputs that are pipes; once only.
+    pub fn outputs(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.child.stdout.take(), self.child.stderr.take())
+    }
+
+    /// Bounds what the process, and all that it starts, may use of a resource.
+    ///
+    /// # Errors
+    /// The system refuses, such as a higher limit than this program has itself.
+    pub fn limit(&self, limit: &Limit) -> Result<(), StartError> {
+        Ok(limit.set_for(self.identity.pid)?)
     }
 
     /// Lets it through.
@@ -146,6 +166,22 @@ mod tests {
         assert!(!identity.is_alive());
         let folder = folder.path().canonicalize().unwrap();
         assert_eq!(std::fs::read_to_string(&log).unwrap(), format!("a 'b' $c hi $there\n{}\n", folder.display()));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_is_limited_at_the_gate_is_limited_in_the_program() {
+        use tokio::io::AsyncReadExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let command = command(folder.path(), &["sh", "-c", "ulimit -n"]);
+        let mut gated = start_with(&command, Stdio::piped(), Stdio::null()).unwrap();
+        gated.limit(&Limit { resource: crate::limit::Resource::OpenFiles, most: 77 }).unwrap();
+        let (stdout, stderr) = gated.outputs();
+        assert!(stderr.is_none());
+        gated.open().await.ended().await;
+        let mut printed = String::new();
+        stdout.unwrap().read_to_string(&mut printed).await.unwrap();
+        assert_eq!(printed, "77\n");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::{fs, io};
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process, test_kill_process_group};
 use serde::{Deserialize, Serialize};
 
 /// One process, for ever.
@@ -31,6 +31,15 @@ impl ProcessIdentity {
 
     fn group(&self) -> Option<Pid> {
         i32::try_from(self.pid).ok().and_then(Pid::from_raw)
+    }
+
+    /// Sends a signal to this very process alone, and to nobody else of its group. False if it has ended.
+    pub fn signal(&self, signal: Signal) -> io::Result<bool> {
+        let Some(pid) = self.group().filter(|_| self.is_alive()) else { return Ok(false) };
+        match kill_process(pid, signal) {
+            Err(rustix::io::Errno::SRCH) => Ok(false),
+            result => Ok(result.map(|()| true)?),
+        }
     }
 
     /// Sends a signal to the process group if this very process still leads it. False if it has ended.
@@ -115,6 +124,25 @@ mod tests {
         }
         assert!(!identity.signal_group(Signal::KILL).unwrap(), "a zombie is not signalled");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_signal_to_the_process_alone_leaves_its_children() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 600 >/dev/null & echo $!; read wait"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(child.stdout.take().unwrap()), &mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let leader = ProcessIdentity::of(child.id()).unwrap();
+        assert!(leader.signal(Signal::KILL).unwrap());
+        child.wait().unwrap();
+        assert!(ProcessIdentity::of(grandchild).is_some(), "the child was killed too");
+        leader.sweep_group();
     }
 
     #[test]

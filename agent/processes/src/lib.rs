@@ -5,6 +5,7 @@
 //! | [`command`] | what is to be run: program, arguments, environment, folder, user |
 //! | [`identity`] | which process is meant, for ever |
 //! | [`gate`] | a process that runs on when this one ends: started behind a gate, written down, let through, adopted |
+//! | [`limit`] | what of a resource a process may use |
 //! | [`run`] | a process that is run to its end within a time limit, such as a hook or a check |
 //!
 //! Every process here leads a process group of its own, and the group goes with it.
@@ -13,6 +14,7 @@ pub mod command;
 mod exit;
 pub mod gate;
 pub mod identity;
+pub mod limit;
 pub mod run;
 #[cfg(test)]
 mod testing;
@@ -21,4 +23,6 @@ pub use command::{Command, StartError};
 pub use exit::Exit;
 pub use gate::{Gated, Supervised};
 pub use identity::ProcessIdentity;
+pub use limit::{Limit, Resource};
 pub use run::{Finished, Run};
+pub use rustix::process::Signal;

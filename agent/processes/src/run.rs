@@ -290,6 +290,7 @@ mod tests {
         let command = shell(folder.path(), "sleep 600");
         let running = Run { note: Some(&note), ..run() }.to_end(&command);
         let noted = tokio::select! {
+            biased;
             _ = running => panic!("it ended"),
             noted = read_note(&note) => noted,
         };

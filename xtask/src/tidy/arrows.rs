@@ -57,6 +57,7 @@ const HOUSE: &[Room] = &[
         ],
         &[],
     ),
+    room("helium-supervisor", &["helium-processes", "helium-runtime"], &[]),
     room(
         "helium",
         &[

@@ -1,0 +1,289 @@
+//! A supervisor with real processes.
+//!
+//! One loop takes what happens, asks [`Supervisor::step`] and carries out what it says; nothing in the loop waits for anybody. Processes, checks
+//! and outputs have tasks of their own, and each queue between them and the loop is bounded. Ends of processes have a queue apart from what comes
+//! from outside, so that no burst of events holds them up.
+
+use std::{collections::VecDeque, io, path::PathBuf, pin::pin, time::Duration};
+
+use helium_processes::Signal;
+use helium_runtime::ports::Ports;
+use tokio::{
+    io::AsyncWrite,
+    sync::{broadcast, mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    event::{Code, Event},
+    set::JobSet,
+    shell::{checks::Checks, lines, notes::Notes, runs::Runs, signals::Signals},
+    supervisor::{Effect, Input, Supervisor, view::JobView},
+};
+
+/// How many inputs may wait for the loop; whoever brings more waits.
+const INPUTS: usize = 1024;
+/// How many ends of processes and checks may wait for the loop.
+const REPORTS: usize = 256;
+/// How many events a slow listener may be behind before it loses the oldest.
+const EVENTS: usize = 1024;
+/// How long is waited, at the end, for outputs that somebody outside all groups holds open.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+/// What a runner is given beside its jobs.
+pub struct Options {
+    /// Time and randomness.
+    pub ports: Ports,
+    /// Where goes what jobs print as [`crate::Output::Lines`].
+    pub output: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Whether signals that this process is sent are taken: SIGTERM and SIGINT shut down and the second one kills, SIGHUP and SIGUSR2 are events.
+    pub signals: bool,
+    /// Signals that are passed on to the main job's process alone.
+    pub forward: Vec<Signal>,
+    /// Before the names of variables that tell jobs and checks the process ids of jobs that run: `X` makes `X_<NAME>_PID`, the name in capitals with `_`
+    /// for `-`.
+    pub pid_variables: Option<String>,
+    /// A folder of its own, where processes are written down: if the supervisor is killed, the next one that is given the folder kills what is
+    /// left of them before it starts any. Without one, only a [guardian](crate::guardian) does.
+    pub notes: Option<PathBuf>,
+}
+
+impl Options {
+    /// Those of a program that is a supervisor and nothing else.
+    pub fn of_a_program() -> Self {
+        Self {
+            ports: Ports::real(),
+            output: Box::new(tokio::io::stdout()),
+            signals: true,
+            forward: vec![Signal::USR1, Signal::WINCH],
+            pid_variables: None,
+            notes: None,
+        }
+    }
+}
+
+/// The runner has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the supervisor has ended")]
+pub struct Ended;
+
+/// Speaks to a runner; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inbox: mpsc::Sender<Input>,
+    jobs: watch::Receiver<Vec<JobView>>,
+    events: broadcast::WeakSender<Event>,
+}
+
+impl Handle {
+    /// From now on these jobs. While it shuts down nothing follows from that.
+    pub async fn reload(&self, set: JobSet) -> Result<(), Ended> {
+        self.send(Input::Reload(set)).await
+    }
+
+    /// Begins or ends maintenance.
+    pub async fn maintenance(&self, on: bool) -> Result<(), Ended> {
+        self.send(Input::Maintenance(on)).await
+    }
+
+    /// Something happened outside, such as [`Event::of_watch`].
+    pub async fn happened(&self, event: Event) -> Result<(), Ended> {
+        self.send(Input::Outside(event)).await
+    }
+
+    /// Ends it in order, within the grace.
+    pub async fn shut_down(&self) -> Result<(), Ended> {
+        self.send(Input::Shutdown).await
+    }
+
+    /// Ends it now.
+    pub async fn kill(&self) -> Result<(), Ended> {
+        self.send(Input::Kill).await
+    }
+
+    /// All jobs as they are.
+    pub fn jobs(&self) -> Vec<JobView> {
+        self.jobs.borrow().clone()
+    }
+
+    /// Waits until the jobs are as `wanted` says.
+    pub async fn until(&mut self, wanted: impl FnMut(&Vec<JobView>) -> bool) -> Result<Vec<JobView>, Ended> {
+        self.jobs.wait_for(wanted).await.map(|jobs| jobs.clone()).map_err(|_| Ended)
+    }
+
+    /// All events from now on. A listener that is far behind loses the oldest.
+    pub fn events(&self) -> Result<broadcast::Receiver<Event>, Ended> {
+        self.events.upgrade().map(|events| events.subscribe()).ok_or(Ended)
+    }
+
+    async fn send(&self, input: Input) -> Result<(), Ended> {
+        self.inbox.send(input).await.map_err(|_| Ended)
+    }
+}
+
+/// A supervisor with real processes. Dropped while it runs, it kills them.
+pub struct Runner {
+    supervisor: Supervisor,
+    ports: Ports,
+    notes: Option<PathBuf>,
+    signals: Vec<i32>,
+    forward: Vec<Signal>,
+    inbox: mpsc::Receiver<Input>,
+    reports: mpsc::Receiver<Input>,
+    runs: Runs,
+    checks: Checks,
+    outputs: TaskTracker,
+    writer: JoinHandle<()>,
+    jobs: watch::Sender<Vec<JobView>>,
+    events: broadcast::Sender<Event>,
+    asked_to_end: bool,
+    code: Option<i32>,
+}
+
+impl Runner {
+    /// A runner of these jobs, to be begun by [`Runner::run`]. Called inside a runtime.
+    pub fn new(set: JobSet, options: Options) -> (Self, Handle) {
+        let (to_inbox, inbox) = mpsc::channel(INPUTS);
+        let (to_reports, reports) = mpsc::channel(REPORTS);
+        let supervisor = Supervisor::new(set);
+        let (jobs, see_jobs) = watch::channel(supervisor.jobs());
+        let events = broadcast::Sender::new(EVENTS);
+        let (lines, writer) = lines::writer(options.output);
+        let outputs = TaskTracker::new();
+        let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2];
+        let taken = ours.iter().chain(&options.forward).map(|signal| signal.as_raw());
+        let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade() };
+        let runner = Self {
+            supervisor,
+            notes: options.notes,
+            signals: taken.filter(|_| options.signals).collect(),
+            forward: options.forward,
+            inbox,
+            reports,
+            runs: Runs::new(
+                to_reports.clone(),
+                lines.clone(),
+                outputs.clone(),
+                options.ports.clone(),
+                options.pid_variables,
+            ),
+            ports: options.ports,
+            checks: Checks::new(to_reports, lines),
+            outputs,
+            writer,
+            jobs,
+            events,
+            asked_to_end: false,
+            code: None,
+        };
+        (runner, handle)
+    }
+
+    /// Runs the jobs until all is over; the exit code is the main job's, or the first one's where none is named.
+    ///
+    /// # Errors
+    /// The system does not let it wait for signals; the notes cannot be read or written, or are another supervisor's. Nothing was started then.
+    pub async fn run(mut self) -> io::Result<i32> {
+        let mut signals = Signals::listen(std::mem::take(&mut self.signals))?;
+        if let Some(notes) = self.notes.take() {
+            self.runs.notes = Notes::take(&notes)?;
+        }
+        self.step(Input::Start);
+        loop {
+            if let Some(code) = self.code {
+                self.last_lines().await;
+                return Ok(code);
+            }
+            let input = self.next(&mut signals).await;
+            self.step(input);
+        }
+    }
+
+    async fn next(&mut self, signals: &mut Signals) -> Input {
+        let wake = self.supervisor.next_wake();
+        let ports = self.ports.clone();
+        let mut timer = pin!(ports.sleep_until(wake.unwrap_or_default()));
+        tokio::select! {
+            biased;
+            number = signals.next() => self.signal(number),
+            Some(report) = self.reports.recv() => report,
+            () = &mut timer, if wake.is_some() => Input::Timer,
+            Some(input) = self.inbox.recv() => input,
+        }
+    }
+
+    fn signal(&mut self, number: i32) -> Input {
+        if let Some(signal) = self.forward.iter().find(|signal| signal.as_raw() == number) {
+            return Input::Forward(*signal);
+        }
+        if number == Signal::HUP.as_raw() {
+            return Input::Outside(Event::global(Code::Sighup));
+        }
+        if number == Signal::USR2.as_raw() {
+            return Input::Outside(Event::global(Code::Sigusr2));
+        }
+        if std::mem::replace(&mut self.asked_to_end, true) { Input::Kill } else { Input::Shutdown }
+    }
+
+    /// Takes an input, and what follows from it at once.
+    fn step(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            match &input {
+                Input::Exited { run, .. } => self.runs.forget(*run),
+                Input::Checked { check, .. } => self.checks.forget(*check),
+                _ => {}
+            }
+            for effect in self.supervisor.step(self.ports.monotonic(), self.ports.entropy.next_u64(), input) {
+                inputs.extend(self.carry_out(effect));
+            }
+        }
+        let mut jobs = self.supervisor.jobs();
+        for job in &mut jobs {
+            job.pid = self.runs.pid_of(job.id);
+        }
+        self.jobs.send_if_modified(|seen| {
+            let changed = *seen != jobs;
+            *seen = jobs;
+            changed
+        });
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Spawn { job, run, spec } => {
+                if let Err(error) = self.runs.start(job, run, &spec) {
+                    tracing::warn!(job = %spec.name, %error, "a job could not be started");
+                    return Some(Input::NotStarted { job, run });
+                }
+            }
+            Effect::Signal { run, signal, group, .. } => self.runs.signal(run, signal, group),
+            Effect::Check { job, check, spec } => {
+                if let Some((health, command)) = spec.health.as_ref().and_then(|h| Some((h, h.command.as_ref()?))) {
+                    let what = (self.runs.with_pids(command), self.runs.notes.of_check(check));
+                    self.checks.start(job, check, spec.name.clone(), health, what);
+                }
+            }
+            Effect::AbortCheck { check, .. } => self.checks.abort(check),
+            Effect::Tell(event) => {
+                tracing::info!(%event, "event");
+                let _ = self.events.send(event);
+            }
+            Effect::Finish { code } => self.code = Some(code),
+        }
+        None
+    }
+
+    /// Waits a little for what is still in pipes, and ends the writer.
+    async fn last_lines(self) {
+        let Self { runs, checks, outputs, mut writer, .. } = self;
+        drop((runs, checks));
+        outputs.close();
+        let _ = timeout(LAST_LINES, outputs.wait()).await;
+        if timeout(LAST_LINES, &mut writer).await.is_err() {
+            writer.abort();
+        }
+    }
+}
