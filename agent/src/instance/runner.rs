@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use helium_crds::{ids::InstanceId, instance::Role};
+use helium_crds::ids::InstanceId;
 use helium_processes::{Gated, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -257,14 +257,13 @@ impl Runner {
         }
     }
 
-    /// A version that begins to serve is the current one.
+    /// Which version is the current one depends on who serves.
     fn make_current(&self) {
         let assignment = &self.record.assignment;
-        if assignment.template.package.is_none() || assignment.role != Role::Stable || self.record.process.is_none() {
-            return;
-        }
+        self.shared.table.note(assignment);
+        let service = assignment.service.name.clone();
+        let Some(version) = self.shared.table.current_version(&service) else { return };
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        let (service, version) = (assignment.service.name.clone(), assignment.template.version.clone());
         tokio::spawn(async move {
             if let Err(words) = shared.packages.make_current(&service, &version).await {
                 tracing::warn!(instance = %id, words, "its version cannot be made the current one");

@@ -8,8 +8,9 @@ use std::{
 use consul_client::{AgentCheck, AgentService};
 use helium_crds::{
     ids::InstanceId,
-    instance::{Assignment, service_id},
+    instance::{Assignment, Desired, Role, service_id},
 };
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 /// What the view of the assignments says of one instance.
@@ -45,8 +46,29 @@ struct Entry {
     assigned: watch::Sender<AssignedCell>,
     seen: watch::Sender<Seen>,
     ports: BTreeSet<u16>,
-    /// The service and the version, of an instance that has a package.
-    package: Option<(String, String)>,
+    /// Of an instance that has a package.
+    package: Option<Packaged>,
+}
+
+/// What the packages of this machine have to know of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Packaged {
+    service: String,
+    version: String,
+    /// Whether it is to run, and to serve as the stable version.
+    serves: bool,
+    created_at: Timestamp,
+}
+
+impl Packaged {
+    fn of(one: &Assignment) -> Option<Self> {
+        one.template.package.as_ref().map(|_| Self {
+            service: one.service.name.clone(),
+            version: one.template.version.clone(),
+            serves: one.desired == Desired::Run && one.role == Role::Stable,
+            created_at: one.created_at,
+        })
+    }
 }
 
 /// The instances of this agent.
@@ -62,8 +84,7 @@ impl Table {
     pub(crate) fn add(&self, one: &Assignment, assigned: AssignedCell, ports: BTreeSet<u16>) -> Cells {
         let (assigned_sender, assigned) = watch::channel(assigned);
         let (seen_sender, seen) = watch::channel(Seen::default());
-        let package = one.template.package.as_ref();
-        let package = package.map(|_| (one.service.name.clone(), one.template.version.clone()));
+        let package = Packaged::of(one);
         self.entries().insert(one.id.clone(), Entry { assigned: assigned_sender, seen: seen_sender, ports, package });
         Cells { assigned, seen }
     }
@@ -73,11 +94,27 @@ impl Table {
         self.entries().remove(id);
     }
 
+    /// Takes up that an assignment has changed.
+    pub(crate) fn note(&self, one: &Assignment) {
+        if let Some(entry) = self.entries().get_mut(&one.id) {
+            entry.package = Packaged::of(one);
+        }
+    }
+
     /// The versions of a service of which an instance here has the package.
     pub(crate) fn versions_of(&self, service: &str) -> Vec<String> {
         let entries = self.entries();
         let of_service = entries.values().filter_map(|entry| entry.package.as_ref());
-        of_service.filter(|(name, _)| name == service).map(|(_, version)| version.clone()).collect()
+        of_service.filter(|one| one.service == service).map(|one| one.version.clone()).collect()
+    }
+
+    /// The version of a service that is the current one here: that of the newest instance that serves as the stable version. None while
+    /// there is no such instance, and then what was current stays so.
+    pub(crate) fn current_version(&self, service: &str) -> Option<String> {
+        let entries = self.entries();
+        let serving = entries.values().filter_map(|entry| entry.package.as_ref());
+        let serving = serving.filter(|one| one.serves && one.service == service);
+        serving.max_by_key(|one| one.created_at).map(|one| one.version.clone())
     }
 
     /// The ids of all.
@@ -157,5 +194,38 @@ impl Table {
         if let Some(entry) = self.entries().get_mut(id) {
             entry.ports.clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use helium_crds::package::Package;
+
+    use super::*;
+    use crate::testing::{assignment, instant};
+
+    #[test]
+    fn the_current_version_is_that_of_the_newest_instance_that_serves_and_is_to_run() {
+        let table = Table::default();
+        let package = Some(Package { url: "file:///srv/hello".to_owned(), sha256: None, signature: None });
+        let of = |id: &str, version: &str, age: i64, role| {
+            let mut one = assignment(id);
+            one.template.package.clone_from(&package);
+            one.template.version = version.to_owned();
+            (one.created_at, one.role) = (instant(age), role);
+            one
+        };
+        let (old, canary) = (of("hello-0", "1", 0, Role::Stable), of("hello-1", "2", 5, Role::Canary));
+        for one in [&old, &canary] {
+            table.add(one, AssignedCell::Unknown, BTreeSet::new());
+        }
+        assert_eq!(table.current_version("hello").as_deref(), Some("1"), "a canary is not what serves");
+        table.note(&Assignment { role: Role::Stable, ..canary.clone() });
+        assert_eq!(table.current_version("hello").as_deref(), Some("2"));
+        table.note(&Assignment { desired: Desired::Stop, ..canary });
+        assert_eq!(table.current_version("hello").as_deref(), Some("1"), "a version that was taken back");
+        table.note(&Assignment { desired: Desired::Stop, ..old });
+        assert_eq!(table.current_version("hello"), None);
+        assert_eq!(table.versions_of("hello"), ["1", "2"]);
     }
 }

@@ -72,11 +72,15 @@ impl Packages {
         }
     }
 
-    /// Makes a version the current one that is installed already.
+    /// Makes a version the current one. One that is still being installed becomes it by that.
     pub(crate) async fn make_current(&self, service: &str, version: &str) -> Result<(), String> {
         let Service { store, .. } = self.service(service).map_err(|trouble| trouble.words)?;
         let version: Name = version.parse().map_err(|error| format!("{error}"))?;
-        let switched = tokio::task::spawn_blocking(move || store.switch(&version)).await;
+        let switched = tokio::task::spawn_blocking(move || match store.switch(&version) {
+            Err(helium_packages::store::Error::Absent { .. }) => Ok(()),
+            switched => switched,
+        });
+        let switched = switched.await;
         switched.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use helium_crds::{
-    instance::{Assignment, InstancePhase, Role},
+    instance::{Assignment, InstancePhase},
     package::{Package, Templates},
 };
 use helium_packages::manifest::{Manifest, PLACES};
@@ -76,7 +76,7 @@ impl Preparation {
             service,
             version,
             package,
-            current: self.assignment.role == Role::Stable,
+            current: self.shared.table.current_version(service).as_ref() == Some(version),
             in_use: self.shared.table.versions_of(service),
         };
         // The hook is of the version and not of the instance: what is of this one alone would make no sense to the next.

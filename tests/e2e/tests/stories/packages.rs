@@ -117,7 +117,8 @@ fn a_package_with_another_sha256_is_told_and_changes_nothing_of_what_runs() {
     let package = Package::new(&fleet, "hello");
     fleet.apply(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), "")).ok();
     let before = fleet.pids();
-    let wrong = format!("{{url: \"{}\", sha256: \"{}\"}}", package.url(), "0".repeat(64));
+    let digits = "0".repeat(64);
+    let wrong = format!("{{url: \"{}\", sha256: \"{digits}\"}}", package.url());
     let outcome = fleet.apply(&deployment("2", 1, &wrong, "")).expect_code(6);
     assert!(outcome.says("the package was not installed: verify"), "{outcome}");
     assert!(outcome.says("has the sha256"), "{outcome}");
