@@ -172,6 +172,7 @@ impl<'a> Crew<'a> {
             pid: None,
             restarts: 0,
             failing: BTreeMap::new(),
+            checks: Vec::new(),
             since: self.shared.began.0,
         }
     }

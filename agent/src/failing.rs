@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use consul_client::{AgentCheck, CheckStatus};
 use helium_crds::{
-    ids::InstanceId,
-    instance::{NOBODY_LISTENS, check_id},
-    template::{Check, Template},
+    instance::{Assignment, NOBODY_LISTENS, check_id},
+    template::Check,
 };
+
+use crate::instance::record::Record;
 
 /// How many characters of words that are not understood are kept.
 const LONGEST: usize = 120;
@@ -27,15 +28,34 @@ const CAUSES: [(&str, &str); 8] = [
 ];
 
 /// The checks of an instance that have run and are not passing, by name, with their words.
-pub(crate) fn failing(
-    id: &InstanceId,
-    template: &Template,
-    checks: &BTreeMap<String, AgentCheck>,
-) -> BTreeMap<String, String> {
-    let seen = template.checks.iter().filter_map(|check| Some((check, checks.get(&check_id(id, &check.name))?)));
-    seen.filter(|(_, seen)| seen.status != CheckStatus::Passing && !seen.output.trim().is_empty())
-        .map(|(check, seen)| (check.name.clone(), format!("{} -> {}", question(check), answer(&seen.output))))
-        .collect()
+pub(crate) fn failing(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> BTreeMap<String, String> {
+    let Assignment { id, template, .. } = &record.assignment;
+    let seen = |name: &str| {
+        let seen = checks.get(&check_id(id, name))?;
+        (seen.status != CheckStatus::Passing && !seen.output.trim().is_empty()).then_some(&seen.output)
+    };
+    let own = template.checks.iter().filter_map(|check| {
+        Some((check.name.clone(), format!("{} -> {}", question(check), answer(seen(&check.name)?))))
+    });
+    let packaged = record.checks.iter().filter_map(|check| {
+        let answer = if check.is_script() { without_numbers } else { answer };
+        Some((check.name.clone(), format!("{} -> {}", check.question(), answer(seen(&check.name)?))))
+    });
+    own.chain(packaged).collect()
+}
+
+/// The first line of what a script printed, with `#` for each number: a measure that differs from run to run would be a report at each.
+fn without_numbers(output: &str) -> String {
+    let line = output.lines().next().unwrap_or_default().trim();
+    let mut shown = String::new();
+    for c in line.chars().take(LONGEST) {
+        match c {
+            _ if !c.is_ascii_digit() => shown.push(c),
+            _ if !shown.ends_with('#') => shown.push('#'),
+            _ => {}
+        }
+    }
+    shown
 }
 
 fn question(check: &Check) -> String {
@@ -69,10 +89,10 @@ mod tests {
     use crate::testing;
 
     fn said(status: CheckStatus, output: &str) -> BTreeMap<String, String> {
-        let assignment = testing::assignment("hello-0");
-        let id = check_id(&assignment.id, "up");
+        let record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        let id = check_id(&record.assignment.id, "up");
         let check = AgentCheck { check_id: id.clone(), status, output: output.to_owned(), ..AgentCheck::default() };
-        failing(&assignment.id, &assignment.template, &BTreeMap::from([(id, check)]))
+        failing(&record, &BTreeMap::from([(id, check)]))
     }
 
     #[test]
@@ -95,6 +115,11 @@ mod tests {
         ] {
             assert_eq!(said(CheckStatus::Critical, output)["up"], words);
         }
+    }
+
+    #[test]
+    fn the_numbers_of_a_script_make_no_new_report() {
+        assert_eq!(without_numbers("disk 91% full, 3.5 GB\nmore"), "disk #% full, #.# GB");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! by `reporter.rs`. [`logs`] reads the log files of a machine, with or without a running agent.
 
 mod agent;
+mod checks;
 mod config;
 mod data;
 mod driver;

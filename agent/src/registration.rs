@@ -46,7 +46,9 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     let mut meta = assignment.service.meta.clone();
     meta.insert(NODE_META.to_owned(), config.node.to_string());
     let standby = assignment.role.is_standby().then(|| standby_check(&assignment.id));
-    let checks = template.checks.iter().map(|check| definition(config, record, check)).chain(standby).collect();
+    let checks = template.checks.iter().map(|check| definition(config, record, check));
+    let packaged = record.checks.iter().map(|check| check.definition(&assignment.id));
+    let checks = checks.chain(packaged).chain(standby).collect();
     ServiceDefinition {
         id: service_id(&assignment.id),
         name: assignment.service.name.clone(),

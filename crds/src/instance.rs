@@ -187,6 +187,9 @@ pub struct Report {
     /// Consul syncs a check's output late, its agent knows it at once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub failing: BTreeMap<String, String>,
+    /// The names of the checks that its package brings, beside those of the template.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
     /// When the phase was entered.
     pub since: Timestamp,
 }

@@ -115,10 +115,10 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
 
 fn note_work(next: &mut Record, work: Work, outcome: Outcome, now: Timestamp, random: u64) {
     match (work, outcome) {
-        (Work::Prepare, Ok(hooks)) => {
+        (Work::Prepare, Ok(found)) => {
             next.prepared = true;
             next.initialised = true;
-            next.hooks = hooks;
+            (next.hooks, next.checks) = (found.hooks, found.checks);
         }
         (Work::Prepare, Err(trouble)) => note_vain_start(next, trouble, now, random),
         (Work::PostStart, Ok(_)) => {

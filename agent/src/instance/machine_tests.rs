@@ -12,7 +12,7 @@ use crate::{
         apply::{after_restart, apply, wait_after},
         record::Stopping,
         stopping::DRAIN_LIMIT,
-        work::Trouble,
+        work::{Prepared, Trouble},
     },
     testing::{assignment, instant},
 };
@@ -220,7 +220,7 @@ impl World {
         agent.work = match failed {
             _ if self.hangs == Some(work) => Working::Busy(work, None),
             Some(trouble) => Working::Done(work, Err(trouble)),
-            None => Working::Done(work, Ok(self.hooks.clone())),
+            None => Working::Done(work, Ok(Prepared { hooks: self.hooks.clone(), checks: Vec::new() })),
         };
         Ok(())
     }

@@ -14,7 +14,7 @@ use helium_crds::instance::{Assignment, InstancePhase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::hooks::Hook;
+use crate::{checks::PackageCheck, hooks::Hook};
 
 use helium_processes::ProcessIdentity;
 
@@ -54,6 +54,9 @@ pub(crate) struct Record {
     /// The hooks that the package has.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) hooks: BTreeSet<Hook>,
+    /// The checks that the package brings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) checks: Vec<PackageCheck>,
     /// When the hook `post-start` is due, until it has run.
     #[serde(default)]
     pub(crate) post_start_at: Option<Timestamp>,
@@ -114,6 +117,7 @@ impl Record {
             prepared: false,
             initialised: false,
             hooks: BTreeSet::new(),
+            checks: Vec::new(),
             post_start_at: None,
             post_stop_due: false,
             phase: InstancePhase::Starting,

@@ -40,6 +40,7 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
         pid: record.process.as_ref().map(|process| process.pid),
         restarts: record.restarts,
         failing: if alive { failing } else { BTreeMap::new() },
+        checks: record.checks.iter().map(|check| check.name.clone()).collect(),
         since: record.since,
     }
 }

@@ -19,6 +19,7 @@ use super::{
     work::{Trouble, Work},
 };
 use crate::{
+    checks::{Around, PackageCheck, Scripts},
     config::StopMode,
     driver::{
         environment::{self, Resolved},
@@ -50,6 +51,7 @@ pub(crate) struct Runner {
     record: Record,
     process: Option<Supervised>,
     work: WorkTask,
+    scripts: Scripts,
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
@@ -68,7 +70,18 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        Self { shared, id, dir, record, process, work: WorkTask::default(), standing, cells, stop }
+        Self {
+            shared,
+            id,
+            dir,
+            record,
+            process,
+            work: WorkTask::default(),
+            scripts: Scripts::default(),
+            standing,
+            cells,
+            stop,
+        }
     }
 
     /// Runs until the instance is forgotten or the agent stops.
@@ -85,6 +98,7 @@ impl Runner {
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
             self.work.look().await;
+            self.follow_scripts();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
@@ -244,6 +258,23 @@ impl Runner {
                 }
             }
             Err(words) => drop(self.note(Event::Worked(work, Err(Trouble::lasting(words)))).await),
+        }
+    }
+
+    /// The scripts that look at the instance run while its process does.
+    fn follow_scripts(&mut self) {
+        let pid = self.record.process.as_ref().map(|process| process.pid);
+        let pid = pid.filter(|_| self.record.checks.iter().any(PackageCheck::is_script));
+        if self.scripts.are_of(pid) {
+            return;
+        }
+        let Some(pid) = pid else { return self.scripts.end() };
+        match self.resolve() {
+            Ok(Resolved { command, .. }) => {
+                let (shared, dir, instance) = (Arc::clone(&self.shared), self.dir.clone(), self.id.clone());
+                self.scripts.begin(pid, &self.record.checks, Around { shared, dir, instance, env: command.env });
+            }
+            Err(words) => tracing::error!(instance = %self.id, words, "its scripts cannot be run"),
         }
     }
 

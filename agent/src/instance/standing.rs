@@ -77,7 +77,7 @@ impl Standing {
             None => Known::Absent,
             Some(service) => Known::Present(Box::new(service.clone()), checks),
         });
-        self.failing = failing(&record.assignment.id, &record.assignment.template, &seen.checks);
+        self.failing = failing(record, &seen.checks);
     }
 
     fn know(&mut self, known: Known) {

@@ -5,7 +5,7 @@ use std::future::Future;
 use helium_crds::instance::InstancePhase;
 use tokio::{sync::watch, task::JoinHandle};
 
-use super::work::{Outcome, Trouble, Work, Working};
+use super::work::{Outcome, Prepared, Trouble, Work, Working};
 use crate::{hooks::HookRun, package::preparation::Preparation};
 
 /// The work of one instance. Dropping it ends the work, and with it the processes that it has started.
@@ -39,7 +39,10 @@ impl WorkTask {
 
     /// Begins a hook.
     pub(crate) fn begin_hook(&mut self, work: Work, hook: HookRun) {
-        self.begin(work, async move { hook.to_success().await.map(|_| <_>::default()).map_err(Trouble::may_heal) });
+        self.begin(
+            work,
+            async move { hook.to_success().await.map(|_| Prepared::default()).map_err(Trouble::may_heal) },
+        );
     }
 
     fn begin(&mut self, work: Work, doing: impl Future<Output = Outcome> + Send + 'static) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use helium_crds::instance::InstancePhase;
 
 use super::machine::{Facts, Step};
-use crate::hooks::Hook;
+use crate::{checks::PackageCheck, hooks::Hook};
 
 /// A piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +59,17 @@ impl Trouble {
     }
 }
 
-/// What has become of work. A preparation tells which hooks the package has.
-pub(crate) type Outcome = Result<BTreeSet<Hook>, Trouble>;
+/// What has become of work.
+pub(crate) type Outcome = Result<Prepared, Trouble>;
+
+/// What a preparation has found in the package; other work finds nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    /// The hooks that it has.
+    pub(crate) hooks: BTreeSet<Hook>,
+    /// The checks that it brings.
+    pub(crate) checks: Vec<PackageCheck>,
+}
 
 /// What is being done.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,10 +30,11 @@ use super::{
     values, view,
 };
 use crate::{
+    checks,
     hooks::{Hook, HookRun},
     instance::{
         record::InstanceDir,
-        work::{Outcome, Trouble},
+        work::{Outcome, Prepared, Trouble},
     },
     shared::Shared,
 };
@@ -56,16 +57,16 @@ pub(crate) struct Preparation {
 impl Preparation {
     /// Prepares a start.
     pub(crate) async fn run(self) -> Outcome {
-        let Some(package) = &self.assignment.template.package else { return Ok(BTreeSet::new()) };
+        let Some(package) = &self.assignment.template.package else { return Ok(Prepared::default()) };
         std::fs::create_dir_all(self.dir.state()).map_err(|error| self.disk(&error))?;
         let folder = self.install(package).await?;
         self.progress.send_replace(Some(InstancePhase::Starting));
-        let hooks = self.render(&folder).await?;
+        let found = self.render(&folder).await?;
         if self.first {
             self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
         }
         self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
-        Ok(hooks)
+        Ok(found)
     }
 
     async fn install(&self, package: &Package) -> Result<PathBuf, Trouble> {
@@ -91,7 +92,7 @@ impl Preparation {
         self.shared.packages.install(&wanted, gate).await
     }
 
-    /// Makes the view with its rendered files, and tells which hooks there are.
+    /// Makes the view with its rendered files, and tells what is in it.
     async fn render(&self, folder: &Path) -> Outcome {
         let (view, state) = (self.dir.view(), self.dir.state());
         let templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
@@ -140,14 +141,22 @@ impl Preparation {
                 rendered => drop(rendered?),
             }
         }
-        let found = |hook: &Hook| hook.find(&view).map(|found| found.is_some());
+        self.look(&view)
+    }
+
+    /// What Helium knows by its name in a package.
+    fn look(&self, view: &Path) -> Outcome {
         let mut hooks = BTreeSet::new();
         for hook in Hook::ALL {
-            if found(&hook).map_err(|error| self.disk(&error))? {
+            if hook.find(view).map_err(|error| self.disk(&error))?.is_some() {
                 hooks.insert(hook);
             }
         }
-        Ok(hooks)
+        let health = hooks.contains(&Hook::Health).then(|| checks::of_health(limit_of(Hook::Health, view)));
+        let own = self.assignment.template.checks.iter().map(|check| check.name.clone());
+        let taken: Vec<String> = own.chain(health.iter().map(|health| health.name.clone())).collect();
+        let read = checks::read(view, &taken).map_err(Trouble::lasting)?;
+        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect() })
     }
 
     async fn values(&self, folder: &Path) -> Result<Values, Trouble> {

@@ -68,6 +68,7 @@ fn instance(id: &str, revision: &str, healthy: bool, failing: Option<&str>) -> I
         pid: None,
         restarts: 0,
         failing: failing.iter().map(|said| ("up".to_owned(), (*said).to_owned())).collect(),
+        checks: Vec::new(),
         since: created_at,
     };
     InstanceView { instance, report: Some(report) }

@@ -234,21 +234,22 @@ fn checked_state(fleet: &Fleet, stored: &Instance, report: &Report, entry: &Cata
         return State::Unhealthy(reason.clone());
     }
     let checks = fleet.assignments.get(&stored.id).map(|assignment| assignment.template.checks.as_slice());
+    let own = checks.unwrap_or_default().iter().map(|check| &check.name);
     let mut all = State::Healthy;
-    for check in checks.unwrap_or_default() {
-        let failing = report.failing.get(&check.name);
-        match entry.checks.get(&check.name) {
+    for check in own.chain(&report.checks) {
+        let failing = report.failing.get(check);
+        match entry.checks.get(check) {
             Some(CheckState::Passing) => {}
-            Some(CheckState::Warning) => return unhealthy(&check.name, failing, "warning"),
+            Some(CheckState::Warning) => return unhealthy(check, failing, "warning"),
             Some(CheckState::Critical | CheckState::Unasked)
                 if failing.is_some_and(|said| stored.has_been_healthy || !nobody_listens(said)) =>
             {
-                return unhealthy(&check.name, failing, "critical");
+                return unhealthy(check, failing, "critical");
             }
-            Some(CheckState::Critical) if stored.has_been_healthy => return unhealthy(&check.name, None, "critical"),
+            Some(CheckState::Critical) if stored.has_been_healthy => return unhealthy(check, None, "critical"),
             Some(CheckState::Unasked) if stored.has_been_healthy => all = State::Unknown,
             Some(CheckState::Critical | CheckState::Unasked) => all = State::Starting,
-            None => return State::Unhealthy(format!("check `{}` is not registered", check.name)),
+            None => return State::Unhealthy(format!("check `{check}` is not registered")),
         }
     }
     all

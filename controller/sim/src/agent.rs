@@ -356,6 +356,7 @@ impl Agent {
             pid: None,
             restarts,
             failing: BTreeMap::new(),
+            checks: Vec::new(),
             since: Timestamp::UNIX_EPOCH,
         }
     }

@@ -191,6 +191,7 @@ fn report(node: &NodeName, assignment: &Assignment, phase: InstancePhase, now: T
         pid: (phase == InstancePhase::Running).then_some(1),
         restarts: 0,
         failing: BTreeMap::new(),
+        checks: Vec::new(),
         since: now,
     }
 }

@@ -195,6 +195,7 @@ impl Hand {
             pid: None,
             restarts: 0,
             failing: BTreeMap::new(),
+            checks: Vec::new(),
             since: self.ports.now(),
         };
         let value = serde_json::to_vec(&report).unwrap();

@@ -502,6 +502,7 @@ impl Model {
             pid: Some(1),
             restarts: 0,
             failing: BTreeMap::new(),
+            checks: Vec::new(),
             since: now,
         });
         report.phase = phase;

@@ -192,6 +192,7 @@ impl Machines {
             pid: None,
             restarts: 0,
             failing,
+            checks: Vec::new(),
             since: self.ports.now(),
         };
         self.reported.insert(instance.id.clone(), instance.node.clone());

@@ -224,3 +224,44 @@ fn the_hooks_of_an_instance_run_in_their_order_and_a_stop_waits_for_them() {
         _ => Err(format!("{:?}", hooks())),
     });
 }
+
+#[test]
+fn a_package_s_script_is_run_by_the_agent_and_its_failure_is_told_at_once() {
+    let fleet = Fleet::of(1);
+    let package = Package::new(&fleet, "hello");
+    let ill = fleet.helium.folder().join("ill");
+    package.file(
+        "helium/checks/disk.json.tera",
+        r#"{"check": {"name": "disk", "args": ["helium/checks/look", "{{ ill }}"], "interval": "1s"}}"#,
+    );
+    package.program("helium/checks/look", "#!/bin/sh\n[ -e \"$1\" ] || exit 0\necho \"no room for $PORT\"; exit 2\n");
+    package.hook("health", "exit 0");
+    let env = format!("env: {{ill: \"{}\"}}", ill.display());
+    fleet.apply(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), &env)).ok();
+    let id = fleet.instances()[0].id.clone();
+    let disk = || {
+        fleet
+            .consul
+            .http()
+            .json("/v1/health/checks/hello")
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|check| check["CheckID"] == format!("helium-{id}:disk"))
+            .cloned()
+            .unwrap()
+    };
+    assert_eq!(disk()["Status"], "passing");
+    fs::write(&ill, "").unwrap();
+    let told = eventually("Consul knows", Duration::from_secs(5), || {
+        Some(disk()).filter(|check| check["Status"] == "critical")
+    });
+    assert!(told["Output"].as_str().unwrap().starts_with("no room for 2"), "{told}");
+    let status = eventually("it is degraded", ROLLOUT, || {
+        Some(fleet.status("hello")).filter(|status| status["phase"] == "Degraded")
+    });
+    assert_eq!(status["versions"][0]["healthy"], 0);
+    fleet.helium.run(&["describe", "deployment", "hello"]).ok().expect("script disk -> no room for #");
+    fs::remove_file(&ill).unwrap();
+    fleet.await_phase("hello", "Healthy");
+}
