@@ -10,7 +10,11 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
+
+/// How long a listener may take to have room for another word.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whom to tell.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +52,8 @@ impl Notifier {
     fn tell(&self, words: &str) {
         let Some(address) = &self.0 else { return };
         let told = UnixDatagram::unbound().and_then(|socket| {
-            // A listener that does not read must hold up nobody.
-            socket.set_nonblocking(true)?;
+            // A listener that does not read must not hold us up for long.
+            socket.set_write_timeout(Some(PATIENCE))?;
             socket.send_to_addr(words.as_bytes(), address)
         });
         if let Err(error) = told {
@@ -70,7 +74,7 @@ mod tests {
         let notifier = Notifier::to(Some(path.as_os_str())).unwrap();
         notifier.ready();
         notifier.status("two\nlines");
-        let mut hear = || {
+        let hear = || {
             let mut bytes = [0; 64];
             let length = heard.recv(&mut bytes).unwrap();
             String::from_utf8_lossy(&bytes[..length]).into_owned()

@@ -1,0 +1,351 @@
+//! The stories.
+
+use std::{fs, path::Path, time::Duration};
+
+use helium_nix::{
+    Hail, Options, Outcome,
+    options::Error,
+    people::{self, Granted},
+    record::{Record, Way, Why},
+    status::About,
+};
+use helium_runtime::{ports::Ports, shutdown::Shutdown};
+
+use crate::{
+    hydra::{Build, Server},
+    nix::{Nix, is_there},
+};
+
+async fn once(options: Options) -> Outcome {
+    Hail::open(options, Ports::real()).unwrap().once().await.unwrap()
+}
+
+/// Waits for what another task brings about.
+async fn until(mut holds: impl FnMut() -> bool) {
+    let looked = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looked).await.expect("it has not come about within 30 s");
+}
+
+#[tokio::test]
+async fn a_new_build_is_switched_to_and_activated_and_the_same_one_does_nothing() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    hydra.builds(&nix.web("one"));
+    assert_eq!(once(options.clone()).await, Outcome::Updated);
+    assert_eq!(once(options.clone()).await, Outcome::UpToDate);
+    assert_eq!((nix.said(), nix.generations()), (vec!["one".to_owned()], vec![1]));
+    hydra.builds(&nix.web("two"));
+    assert_eq!(once(options.clone()).await, Outcome::Updated);
+    assert_eq!((nix.said().len(), nix.generations()), (2, vec![1, 2]));
+    let status = nix.status();
+    assert_eq!((status.build, status.generation.unwrap().number), (Some(2), 2));
+    assert!([About::Fetched, About::Active, About::Newest].iter().all(|about| status.conditions[about].holds));
+    assert!(hydra.heard.lock().unwrap()[0].to_lowercase().contains("accept: application/json"));
+}
+
+#[tokio::test]
+async fn an_answer_that_has_not_changed_is_not_sent_again() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    hydra.builds(&nix.web("one"));
+    let mut hail = Hail::open(nix.options(&hydra.job()), Ports::real()).unwrap();
+    assert_eq!(hail.once().await.unwrap(), Outcome::Updated);
+    assert_eq!(hail.once().await.unwrap(), Outcome::UpToDate);
+    let heard = hydra.heard.lock().unwrap().clone();
+    assert!(heard.last().unwrap().to_lowercase().contains("if-none-match: \"build-1\""), "{heard:?}");
+}
+
+#[tokio::test]
+async fn an_activation_that_fails_is_tried_again_and_then_taken_back_for_good() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let (one, two) = (nix.web("one"), nix.broken("two"));
+    hydra.builds(&one);
+    once(options.clone()).await;
+    hydra.builds(&two);
+    assert_eq!(once(options.clone()).await, Outcome::RolledBack);
+    assert_eq!(nix.said(), ["one", "two", "two", "two", "one"]);
+    assert_eq!((nix.at(), nix.generations()), (one, vec![1, 2]), "it goes back to the generation that there is");
+    assert_eq!(once(options.clone()).await, Outcome::RolledBack, "whoever looks is told again");
+    assert_eq!(nix.said().len(), 5);
+    let status = nix.status();
+    assert_eq!((status.refused[0].target.path.as_str(), status.refused[0].why), (two.as_str(), Why::Failed));
+    assert!(status.refused[0].words.contains("no two"), "{:?}", status.refused);
+    assert_eq!(status.last_error.unwrap().name, "ActivationFailed");
+    let log = fs::read_to_string(options.state().with_extension("json.log")).unwrap();
+    assert_eq!(log.matches("no two").count(), 3);
+    let three = nix.web("three");
+    hydra.builds(&three);
+    assert_eq!(once(options).await, Outcome::Updated);
+    assert_eq!(nix.at(), three);
+}
+
+#[tokio::test]
+async fn the_way_back_leads_to_what_was_good_and_not_to_the_number_before() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let one = nix.web("one");
+    for path in [&one, &nix.broken("two"), &nix.broken("three")] {
+        hydra.builds(path);
+        once(options.clone()).await;
+    }
+    assert_eq!((nix.at(), nix.generations()), (one, vec![1, 2, 3]));
+}
+
+#[tokio::test]
+async fn a_first_build_that_fails_has_no_way_back_until_a_person_asks_again() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let fails_without = format!("test -e {}", nix.file("leave").display());
+    hydra.builds(&nix.path("one", &[("activate", &fails_without)]));
+    assert_eq!(once(options.clone()).await, Outcome::NoWayBack);
+    fs::write(nix.file("leave"), "").unwrap();
+    assert_eq!(once(options.clone()).await, Outcome::NoWayBack);
+    let granted = people::retry(options.clone(), Ports::real()).await.unwrap();
+    assert_eq!(granted, Granted::Now(Outcome::Updated));
+}
+
+#[tokio::test]
+async fn an_activation_that_hangs_is_killed_with_all_it_started_at_its_limit() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = Options { activate_limit: Duration::from_millis(300), tries: 1, ..nix.options(&hydra.job()) };
+    let one = nix.web("one");
+    hydra.builds(&one);
+    once(options.clone()).await;
+    hydra.builds(&nix.path("two", &[("activate", "sleep 600 & echo $! > $SAID.pid; wait")]));
+    assert_eq!(once(options).await, Outcome::RolledBack);
+    assert_eq!(nix.at(), one);
+    let child = fs::read_to_string(nix.file("said.pid")).unwrap();
+    until(|| !is_there(&Path::new("/proc").join(child.trim()))).await;
+    let words = nix.status().last_error.unwrap().words;
+    assert!(words.contains("was ended after 0.3 s"), "{words}");
+}
+
+#[tokio::test]
+async fn a_kill_between_set_and_activate_is_made_good_by_the_next_start() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let go = nix.file("go").display().to_string();
+    let waits = format!("echo begun >> $SAID; test -e {go} || sleep 600; echo done >> $SAID");
+    let two = nix.path("two", &[("activate", &waits)]);
+    hydra.builds(&nix.web("one"));
+    once(options.clone()).await;
+    hydra.builds(&two);
+    let mut hail = Hail::open(options.clone(), Ports::real()).unwrap();
+    tokio::select! {
+        biased;
+        _ = hail.once() => panic!("it does not end by itself"),
+        () = until(|| nix.said().contains(&"begun".to_owned())) => {}
+    }
+    drop(hail);
+    let attempt = Record::load(&options.state()).unwrap().attempt.unwrap();
+    assert_eq!((attempt.way, attempt.target.path.as_str(), nix.at()), (Way::Forward, two.as_str(), two.clone()));
+    fs::write(&go, "").unwrap();
+    // Hydra is away, and that is no reason not to go on.
+    hydra.set(|has| has.builds.clear());
+    assert_eq!(once(options.clone()).await, Outcome::FetchFailed);
+    assert_eq!(nix.said(), ["one", "begun", "begun", "done"]);
+    assert_eq!(nix.generations(), [1, 2]);
+    assert!(Record::load(&options.state()).unwrap().settled.unwrap().well);
+}
+
+#[tokio::test]
+async fn a_profile_that_was_there_before_is_activated_at_the_start_and_once() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let profile = nix.profile().display().to_string();
+    fs::create_dir_all(nix.profile().parent().unwrap()).unwrap();
+    nix.run("nix-env", &["--profile", &profile, "--set", &nix.web("old")]);
+    assert_eq!(once(options.clone()).await, Outcome::FetchFailed);
+    assert_eq!(once(options.clone()).await, Outcome::FetchFailed);
+    assert_eq!(nix.said(), ["old"]);
+    once(Options { activate_always: true, ..options }).await;
+    assert_eq!(nix.said(), ["old", "old"]);
+}
+
+#[tokio::test]
+async fn a_login_that_is_wrong_is_told_and_one_that_is_right_is_sent() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    hydra.builds(&nix.web("one"));
+    hydra.set(|has| has.wants = Some("Basic bWU6cmlnaHQ=".to_owned()));
+    let netrc = nix.file("netrc");
+    let options = Options { netrc_file: Some(netrc.clone()), ..nix.options(&hydra.job()) };
+    let missing = Hail::open(options.clone(), Ports::real()).err().unwrap();
+    assert!(missing.is_usage() && missing.to_string().contains("netrc"), "{missing}");
+    fs::write(&netrc, "machine 127.0.0.1 login me password wrong").unwrap();
+    let outcome = once(options.clone()).await;
+    assert_eq!((outcome, outcome.code()), (Outcome::FetchFailed, 1));
+    let error = nix.status().last_error.unwrap();
+    assert_eq!(error.name, "Login");
+    assert!(error.words.contains("401") && error.words.contains("netrc") && !error.words.contains("wrong,"));
+    assert!(!is_there(&nix.profile()));
+    fs::write(&netrc, "machine 127.0.0.1 login me password right").unwrap();
+    assert_eq!(once(options).await, Outcome::Updated);
+}
+
+#[tokio::test]
+async fn what_hydra_answers_otherwise_is_told_by_name_and_touches_nothing() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let told = async || {
+        assert_eq!(once(options.clone()).await, Outcome::FetchFailed);
+        nix.status().last_error.unwrap().name
+    };
+    assert_eq!(told().await, "Nothing");
+    hydra.builds(&nix.web("one"));
+    hydra.set(|has| has.builds[0].outputs = [("doc", "/x".to_owned())].into());
+    assert_eq!(told().await, "NoOutput");
+    hydra.set(|has| has.says = Some("<html>a page for people</html>".to_owned()));
+    assert_eq!(told().await, "NotJson");
+    assert!(!is_there(&nix.profile()));
+    let (closed, gone) = (tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap(), nix.options(""));
+    let job = format!("http://{}/job/p/main/web", closed.local_addr().unwrap());
+    drop(closed);
+    assert_eq!(once(Options { job_uri: Some(job), ..gone }).await, Outcome::FetchFailed);
+    assert_eq!(nix.status().last_error.unwrap().name, "Lost");
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_had_leaves_the_profile_where_it_is() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let one = nix.web("one");
+    hydra.builds(&one);
+    once(options.clone()).await;
+    hydra.builds(&one.replace("-one", "-two"));
+    let outcome = once(options.clone()).await;
+    assert_eq!((outcome, outcome.code(), nix.at()), (Outcome::SwitchFailed, 3, one));
+    assert!(Record::load(&options.state()).unwrap().refused.is_empty(), "it may come yet");
+    let nowhere = Options { nix_env: "/no/nix-env".to_owned(), ..options };
+    assert_eq!(once(nowhere).await, Outcome::SwitchFailed);
+    assert!(nix.status().last_error.unwrap().words.contains("cannot be started: no program `/no/nix-env`"));
+}
+
+#[tokio::test]
+async fn the_whole_jobset_is_waited_for() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = Options { whole_jobset: true, ..nix.options(&hydra.job()) };
+    hydra.builds(&nix.web("one"));
+    let other = |status| Build { id: 2, job: "tests", status, outputs: [].into() };
+    hydra.set(|has| {
+        has.evaluation = 9;
+        has.builds.push(other(None));
+    });
+    for status in [None, Some(1)] {
+        hydra.set(|has| has.builds[1] = other(status));
+        assert_eq!(once(options.clone()).await, Outcome::FetchFailed);
+        let error = nix.status().last_error.unwrap();
+        assert!(error.name == "NotWhole" && error.words.contains("evaluation 9"), "{error:?}");
+        assert!(!is_there(&nix.profile()));
+    }
+    hydra.set(|has| has.builds[1] = other(Some(0)));
+    assert_eq!(once(options).await, Outcome::Updated);
+    let wanted = nix.status().wanted.unwrap();
+    assert_eq!((wanted.build, wanted.evaluation), (Some(1), Some(9)));
+}
+
+#[tokio::test]
+async fn a_person_goes_back_and_hydra_s_build_is_left_alone_until_there_is_another() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let (one, two, three) = (nix.web("one"), nix.web("two"), nix.web("three"));
+    hydra.builds(&one);
+    once(options.clone()).await;
+    let nothing = people::roll_back(options.clone(), Ports::real()).await.unwrap_err();
+    assert!(matches!(nothing, Error::NothingGood));
+    hydra.builds(&two);
+    once(options.clone()).await;
+    let to = people::roll_back(Options { job_uri: None, ..options.clone() }, Ports::real()).await.unwrap();
+    assert_eq!((to, nix.at()), (Granted::Now(Outcome::Updated), one.clone()));
+    assert_eq!(once(options.clone()).await, Outcome::UpToDate);
+    assert_eq!(nix.at(), one);
+    hydra.builds(&three);
+    once(options.clone()).await;
+    assert_eq!(nix.at(), three);
+}
+
+#[tokio::test]
+async fn a_rollback_of_nix_itself_is_followed() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let one = nix.web("one");
+    for path in [&one, &nix.web("two")] {
+        hydra.builds(path);
+        once(options.clone()).await;
+    }
+    nix.run("nix-env", &["--profile", &nix.profile().display().to_string(), "--rollback"]);
+    once(options.clone()).await;
+    assert_eq!((nix.at(), nix.said()), (one, ["one", "two", "one"].map(str::to_owned).to_vec()));
+}
+
+#[tokio::test]
+async fn who_follows_obeys_a_person_and_takes_what_comes() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let (socket, heard) = (nix.file("notify"), std::os::unix::net::UnixDatagram::bind(nix.file("notify")).unwrap());
+    let options = Options {
+        poll_period: Duration::from_millis(50),
+        notify_socket: Some(socket.into_os_string()),
+        ..nix.options(&hydra.job())
+    };
+    let listening = std::thread::spawn(move || hear(&heard));
+    let (one, two) = (nix.web("one"), nix.web("two"));
+    hydra.builds(&one);
+    let (stop, shutdown) = Shutdown::new();
+    let running = tokio::spawn(Hail::open(options.clone(), Ports::real()).unwrap().run(shutdown));
+    until(|| nix.said() == ["one"]).await;
+    assert!(matches!(Hail::open(options.clone(), Ports::real()), Err(Error::Locked { .. })));
+    assert!(matches!(people::remove(&options).await, Err(Error::Locked { .. })));
+    hydra.builds(&two);
+    until(|| nix.said() == ["one", "two"]).await;
+    until(|| Record::load(&options.state()).unwrap().settled.is_some_and(|settled| settled.generation.path == two))
+        .await;
+    let left = people::roll_back(options.clone(), Ports::real()).await.unwrap();
+    assert_eq!(left, Granted::Left);
+    until(|| nix.said() == ["one", "two", "one"]).await;
+    stop.trigger();
+    running.await.unwrap();
+    let words = listening.join().unwrap();
+    assert!(words.contains(&"READY=1".to_owned()) && words.contains(&"STATUS=up to date".to_owned()), "{words:?}");
+}
+
+/// What systemd would hear, up to the end.
+fn hear(socket: &std::os::unix::net::UnixDatagram) -> Vec<String> {
+    let (mut words, mut bytes) = (Vec::new(), [0; 256]);
+    while words.last().is_none_or(|last| last != "STOPPING=1") {
+        let length = socket.recv(&mut bytes).unwrap();
+        words.push(String::from_utf8_lossy(&bytes[..length]).into_owned());
+    }
+    words
+}
+
+#[tokio::test]
+async fn a_profile_without_activation_is_set_and_that_is_all() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let data = nix.path("data", &[]);
+    hydra.builds(&data);
+    assert_eq!(once(nix.options(&hydra.job())).await, Outcome::Updated);
+    assert_eq!(nix.at(), data);
+}
+
+#[tokio::test]
+async fn what_is_removed_is_deactivated_first_and_leaves_nothing_behind() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let allowed = nix.file("allowed").display().to_string();
+    let deactivate = format!("test -e {allowed} && echo gone >> $SAID");
+    for name in ["one", "two"] {
+        hydra.builds(&nix.path(name, &[("activate", "echo here >> $SAID"), ("deactivate", &deactivate)]));
+        once(options.clone()).await;
+    }
+    let refused = people::remove(&options).await.unwrap_err();
+    assert!(matches!(refused, Error::Deactivation { .. }) && nix.generations() == [1, 2], "{refused}");
+    fs::write(&allowed, "").unwrap();
+    people::remove(&options).await.unwrap();
+    assert_eq!(nix.said(), ["here", "here", "gone"]);
+    let left = fs::read_dir(nix.profile().parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["web.hail.json.lock"]);
+    people::remove(&options).await.unwrap();
+}
