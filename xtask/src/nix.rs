@@ -68,7 +68,7 @@ const PACKAGES: &[&str] = &[
 /// Runs the unpacked program of its own name with the libraries beside it, and nothing of a Nix of this machine.
 const WRAPPER: &str = "#!/bin/sh
 here=$(dirname \"$(dirname \"$(readlink -f \"$0\")\")\")
-for folder in \"$here\"/usr/lib/*-linux-* \"$here\"/lib/*-linux-*; do
+for folder in \"$here\"/usr/lib/nix \"$here\"/usr/lib/*-linux-* \"$here\"/lib/*-linux-*; do
     LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 done
 export LD_LIBRARY_PATH
