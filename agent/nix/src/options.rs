@@ -95,7 +95,8 @@ impl Options {
             link: self.profile.clone(),
             nix_env: self.nix_env.clone(),
             env: self.env.clone(),
-            netrc: self.netrc_file.clone(),
+            // It is started in another folder.
+            netrc: self.netrc_file.as_ref().map(|file| std::path::absolute(file).unwrap_or_else(|_| file.clone())),
             limit: self.switch_limit,
             note: beside(&self.state(), ".note"),
         }

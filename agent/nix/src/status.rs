@@ -1,6 +1,6 @@
 //! What can be watched from outside: one JSON file, replaced as a whole whenever something has changed.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fmt, fs, path::Path};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,38 @@ impl Status {
     }
 }
 
+/// For people, a line each.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "profile     {}", self.profile)?;
+        writeln!(f, "job         {}", self.job)?;
+        match &self.generation {
+            Some(at) => writeln!(f, "generation  {}: {}{}", at.number, at.path, of_build(self.build))?,
+            None => writeln!(f, "generation  none")?,
+        }
+        if let Some(wanted) = &self.wanted {
+            writeln!(f, "wanted      {}{}", wanted.path, of_build(wanted.build))?;
+        }
+        writeln!(f, "doing       {}", self.doing)?;
+        for (about, Condition { holds, since, why }) in &self.conditions {
+            let about = format!("{about:?}").to_lowercase();
+            writeln!(f, "{about:<11} {} since {since:.0} ({why})", if *holds { "yes" } else { "no" })?;
+        }
+        for refused in &self.refused {
+            writeln!(f, "not taken   {}{}: {}", refused.target.path, of_build(refused.target.build), refused.words)?;
+        }
+        if let Some(fault) = &self.last_error {
+            writeln!(f, "last error  {:.0} {}: {}", fault.at, fault.name, fault.words)?;
+        }
+        let success = self.last_success.map_or_else(|| "never".to_owned(), |at| format!("{at:.0}"));
+        writeln!(f, "last well   {success}")
+    }
+}
+
+fn of_build(build: Option<u64>) -> String {
+    build.map(|build| format!(" (build {build})")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +147,35 @@ mod tests {
         assert_eq!((condition.since, condition.why.as_str()), (at(1), "b"));
         status.say(About::Active, false, "c", at(3));
         assert_eq!(status.conditions[&About::Active].since, at(3));
+    }
+
+    #[test]
+    fn people_read_where_it_is_and_what_stands_in_the_way() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let target = |path: &str| Target { path: path.to_owned(), build: Some(8), evaluation: None };
+        let mut status = Status {
+            profile: "/p/web".to_owned(),
+            job: "https://h/job/a/b/c".to_owned(),
+            doing: "up to date".to_owned(),
+            generation: Some(Generation { number: 3, path: "/s/x".to_owned() }),
+            build: Some(7),
+            wanted: Some(target("/s/y")),
+            last_error: Some(Fault { name: "Lost".to_owned(), words: "h broke off".to_owned(), at: at(5) }),
+            ..Status::default()
+        };
+        let words = "bin/activate: exit status 3".to_owned();
+        status.refused = vec![Refused { target: target("/s/y"), why: record::Why::Failed, words, at: at(4) }];
+        status.say(About::Newest, false, "it has failed", at(4));
+        insta::assert_snapshot!(status.to_string(), @"
+        profile     /p/web
+        job         https://h/job/a/b/c
+        generation  3: /s/x (build 7)
+        wanted      /s/y (build 8)
+        doing       up to date
+        newest      no since 1970-01-01T00:00:04Z (it has failed)
+        not taken   /s/y (build 8): bin/activate: exit status 3
+        last error  1970-01-01T00:00:05Z Lost: h broke off
+        last well   never
+        ");
     }
 }

@@ -152,6 +152,43 @@ async fn a_kill_between_set_and_activate_is_made_good_by_the_next_start() {
     assert!(Record::load(&options.state()).unwrap().settled.unwrap().well);
 }
 
+/// The program that is killed is this one again, in another process.
+#[tokio::test]
+async fn what_a_killed_program_has_left_running_is_ended_before_it_is_run_again() {
+    let (nix, hydra) = (Nix::new(), Server::start().await);
+    let options = nix.options(&hydra.job());
+    let go = nix.file("go");
+    let waits = format!("echo $$ >> $SAID; test -e {} || sleep 600; echo done >> $SAID", go.display());
+    let one = nix.path("one", &[("activate", &waits)]);
+    hydra.builds(&one);
+    let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "real_nix::inside", "--ignored"]).env_clear().envs(&options.env);
+    again.envs([("JOB", hydra.job()), ("NIX_ENV", options.nix_env.clone())]).env("PROFILE", nix.profile());
+    let mut program = again.kill_on_drop(true).stdout(std::process::Stdio::null()).spawn().unwrap();
+    until(|| nix.said().len() == 1).await;
+    program.kill().await.unwrap();
+    let left = Path::new("/proc").join(nix.said().remove(0));
+    assert!(is_there(&left), "the activation outlives the program");
+    fs::write(&go, "").unwrap();
+    assert_eq!(once(options).await, Outcome::Updated);
+    let said = nix.said();
+    assert_eq!((said.len(), said[2].as_str(), nix.at(), is_there(&left)), (3, "done", one, false));
+}
+
+#[tokio::test]
+#[ignore = "runs in the process that the test above starts"]
+async fn inside() {
+    let Ok(job) = std::env::var("JOB") else { return };
+    let env = |name: &str| std::env::var(name).unwrap();
+    let options = Options {
+        job_uri: Some(job),
+        nix_env: env("NIX_ENV"),
+        env: std::env::vars().collect(),
+        ..Options::new(env("PROFILE"))
+    };
+    once(options).await;
+}
+
 #[tokio::test]
 async fn a_profile_that_was_there_before_is_activated_at_the_start_and_once() {
     let (nix, hydra) = (Nix::new(), Server::start().await);
