@@ -15,8 +15,15 @@ use crate::{
     record::{self, beside},
 };
 
+/// Where profiles are that are named without a path.
+const PROFILES: &str = "/nix/var/nix/profiles";
 /// The login file unless another one is named.
 pub const NETRC: &str = "/etc/netrc";
+
+/// The profile that a person means: a path, or a name of one below `/nix/var/nix/profiles`.
+pub fn profile_of(text: &str) -> PathBuf {
+    if text.contains('/') { PathBuf::from(text) } else { Path::new(PROFILES).join(text) }
+}
 
 /// What is followed, and how.
 #[derive(Clone, Debug)]
