@@ -4,7 +4,7 @@
 //! At its start, before it asks Hydra, it finishes what was under way, and activates the profile if that is at a generation whose activation
 //! is not known to have succeeded. Dropping what runs kills the script that runs, with all that it started; the next start runs it again.
 
-use std::{fs, fs::File, time::Duration};
+use std::{fs, mem, time::Duration};
 
 use helium_packages::fetch::{Config, Fetcher};
 use helium_runtime::{
@@ -16,10 +16,10 @@ use jiff::SignedDuration;
 
 use crate::{
     activate::{Ran, Scripts},
-    hydra::{Hydra, Job},
+    hydra::{self, Hydra, Job},
     machine::{Ask, Event, Facts, Step, apply, decide},
     notify::Notifier,
-    options::{Error, Options},
+    options::{Error, Lock, Options},
     outcome::Outcome,
     profile::{self, Profile},
     record::{Attempt, Generation, Record, Target, Way, Why},
@@ -41,6 +41,8 @@ pub struct Hail {
     profile: Profile,
     scripts: Scripts,
     hydra: Option<Hydra>,
+    /// The login was refused the last time, and may have been put right in its file since.
+    login_refused: bool,
     notifier: Notifier,
     record: Record,
     status: Status,
@@ -51,7 +53,7 @@ pub struct Hail {
     is_ready: bool,
     /// The path that has no `bin/activate`, which was told.
     told: Option<String>,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What has happened in one look at Hydra.
@@ -77,7 +79,7 @@ impl Hail {
     /// The options are wrong, somebody else holds the lock, or the state cannot be read.
     pub fn open(options: Options, ports: Ports) -> Result<Self, Error> {
         options.check()?;
-        let hydra = options.job_uri.as_deref().map(|job| hydra(&options, job, &ports)).transpose()?;
+        let hydra = options.job_uri.as_deref().map(|job| asker(&options, job, &ports)).transpose()?;
         let notifier = Notifier::to(options.notify_socket.as_deref()).map_err(|source| Error::Socket { source })?;
         let lock = options.lock()?;
         let record = Record::load(&options.state())?;
@@ -96,6 +98,7 @@ impl Hail {
             profile,
             scripts,
             hydra,
+            login_refused: false,
             notifier,
             record,
             status,
@@ -137,7 +140,7 @@ impl Hail {
                 Ok(Outcome::FetchFailed) => self.seen.may_heal,
                 Ok(outcome) => *outcome == Outcome::SwitchFailed,
                 Err(error) => {
-                    tracing::error!(%error, "what is to be remembered cannot be written");
+                    tracing::error!(%error, "this look at Hydra has not come to its end");
                     true
                 }
             };
@@ -176,8 +179,7 @@ impl Hail {
             return Ok(before);
         }
         self.doing("asking Hydra");
-        let hydra = self.hydra.as_ref().ok_or(Error::NoJob)?;
-        let latest = hydra.latest().await;
+        let latest = self.asked()?.latest().await;
         let now = self.ports.now();
         self.status.last_poll = Some(now);
         match latest {
@@ -188,11 +190,22 @@ impl Hail {
             }
             Err(error) => {
                 self.seen.may_heal = error.may_heal();
+                self.login_refused = matches!(error, hydra::Error::Login { .. } | hydra::Error::Rights { .. });
                 self.fault(error.name(), &error.to_string());
                 self.status.say(About::Fetched, false, error.name(), now);
                 Ok(before.max(Outcome::FetchFailed))
             }
         }
+    }
+
+    /// Whom to ask, with the logins as they are now.
+    fn asked(&mut self) -> Result<&Hydra, Error> {
+        if mem::take(&mut self.login_refused)
+            && let Some(job) = &self.options.job_uri
+        {
+            self.hydra = Some(asker(&self.options, job, &self.ports)?);
+        }
+        self.hydra.as_ref().ok_or(Error::NoJob)
     }
 
     /// Does one step after the other until there is none.
@@ -388,7 +401,7 @@ impl Hail {
     }
 }
 
-fn hydra(options: &Options, job: &str, ports: &Ports) -> Result<Hydra, Error> {
+fn asker(options: &Options, job: &str, ports: &Ports) -> Result<Hydra, Error> {
     let job = Job::parse(job)?;
     let fetcher = Fetcher::new(Config { netrc: options.netrc()?, ..Config::default() }, ports.clone())?;
     Ok(Hydra::new(fetcher, job, options.whole_jobset)?)

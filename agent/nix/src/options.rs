@@ -130,17 +130,28 @@ impl Options {
     }
 
     /// Takes the lock of the state; whoever holds it is the only one who changes anything.
-    pub(crate) fn lock(&self) -> Result<File, Error> {
+    pub(crate) fn lock(&self) -> Result<Lock, Error> {
         let path = beside(&self.state(), ".lock");
         let folder = path.parent().unwrap_or(Path::new("/"));
         let opened = fs::create_dir_all(folder)
             .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path));
         let lock = opened.map_err(record::disk(&path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(lock),
+            Ok(()) => Ok(Lock(lock)),
             Err(TryLockError::WouldBlock) => Err(Error::Locked { state: self.state() }),
             Err(TryLockError::Error(source)) => Err(record::disk(&path)(source).into()),
         }
+    }
+}
+
+/// The lock of a state, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file would not do: a child that has just been forked and has not become its program yet holds it too.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
 }
 

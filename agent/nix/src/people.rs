@@ -43,26 +43,30 @@ pub async fn roll_back(options: Options, ports: Ports) -> Result<Granted, Error>
     }
 }
 
-/// Refuses nothing any more, and looks at Hydra.
+/// Refuses nothing any more, and looks at Hydra if its job is named.
 ///
 /// # Errors
 /// As [`Hail::open`] and [`Hail::once`].
 pub async fn retry(options: Options, ports: Ports) -> Result<Granted, Error> {
     options.check()?;
+    let asks_hydra = options.job_uri.is_some();
     match wish(options, ports, Wish::Retry)? {
-        Some(mut hail) => Ok(Granted::Now(hail.once().await?)),
+        Some(mut hail) if asks_hydra => Ok(Granted::Now(hail.once().await?)),
+        Some(mut hail) => Ok(Granted::Now(hail.obey().await?)),
         None => Ok(Granted::Left),
     }
 }
 
 /// Notes a wish, and gives who is to grant it, if that is nobody else.
 fn wish(options: Options, ports: Ports, wish: Wish) -> Result<Option<Hail>, Error> {
-    record::replace(&options.ask(), &Ask { id: ports.random_hex(ID), wish })?;
-    match Hail::open(options, ports) {
-        Ok(hail) => Ok(Some(hail)),
-        Err(Error::Locked { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
+    let (file, ask) = (options.ask(), Ask { id: ports.random_hex(ID), wish });
+    let granting = match Hail::open(options, ports) {
+        Ok(hail) => Some(hail),
+        Err(Error::Locked { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    record::replace(&file, &ask)?;
+    Ok(granting)
 }
 
 /// Deactivates the profile by its `bin/deactivate`, if it has one, and removes it with all its generations and all that is remembered of it.

@@ -39,13 +39,14 @@ Examples:
 
 /// Options of `helium hail`.
 #[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = AFTER_HELP, group = ArgGroup::new("action"))]
 pub(crate) struct HailArgs {
     /// The profile: a path, or a name below /nix/var/nix/profiles
     #[arg(long, value_name = "PROFILE", value_parser = |text: &str| Ok::<_, String>(profile_of(text)))]
     profile: PathBuf,
     /// The address of Hydra's job
-    #[arg(long, value_name = "URI", required_unless_present_any = ["rollback", "remove", "status"])]
+    #[arg(long, value_name = "URI", required_unless_present_any = ["rollback", "retry", "remove", "status"])]
     job_uri: Option<String>,
     /// The file with logins for Hydra and for what Nix fetches [default: /etc/netrc]
     #[arg(long, value_name = "FILE")]
@@ -161,7 +162,7 @@ fn show(options: &Options, json: bool, console: &mut Console) -> Outcome {
     }
     let status = Status::load(&file);
     if json {
-        console.data(to_json(&status)?)?;
+        console.data(to_json(&serde_json::to_value(&status)?)?)?;
     } else {
         console.data(status.to_string())?;
     }
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn what_asks_hydra_for_nothing_needs_no_job_and_only_one_thing_is_done_at_a_time() {
-        for action in ["--rollback", "--remove", "--status"] {
+        for action in ["--rollback", "--retry", "--remove", "--status"] {
             assert!(!read(&format!("--profile web {action}")).unwrap().stays(), "{action}");
         }
         assert!(read("--profile web --rollback --remove").is_err());

@@ -220,14 +220,15 @@ async fn a_login_that_is_wrong_is_told_and_one_that_is_right_is_sent() {
     let missing = Hail::open(options.clone(), Ports::real()).err().unwrap();
     assert!(missing.is_usage() && missing.to_string().contains("netrc"), "{missing}");
     fs::write(&netrc, "machine 127.0.0.1 login me password wrong").unwrap();
-    let outcome = once(options.clone()).await;
+    let mut hail = Hail::open(options, Ports::real()).unwrap();
+    let outcome = hail.once().await.unwrap();
     assert_eq!((outcome, outcome.code()), (Outcome::FetchFailed, 1));
     let error = nix.status().last_error.unwrap();
     assert_eq!(error.name, "Login");
     assert!(error.words.contains("401") && error.words.contains("netrc") && !error.words.contains("wrong,"));
     assert!(!is_there(&nix.profile()));
     fs::write(&netrc, "machine 127.0.0.1 login me password right").unwrap();
-    assert_eq!(once(options).await, Outcome::Updated);
+    assert_eq!(hail.once().await.unwrap(), Outcome::Updated, "the file is read again");
 }
 
 #[tokio::test]
@@ -352,7 +353,7 @@ async fn who_follows_obeys_a_person_and_takes_what_comes() {
     stop.trigger();
     running.await.unwrap();
     let words = listening.join().unwrap();
-    assert!(words.contains(&"READY=1".to_owned()) && words.contains(&"STATUS=up to date".to_owned()), "{words:?}");
+    assert!(words.contains(&"READY=1".to_owned()) && words.contains(&"STATUS=updated".to_owned()), "{words:?}");
 }
 
 /// What systemd would hear, up to the end.
