@@ -255,4 +255,17 @@ mod tests {
         assert_eq!(Choice::parse(&["--without-nginx"]), Err("--without-nginx".to_owned()));
         assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
     }
+
+    #[test]
+    fn what_needs_a_server_that_is_not_there_is_left_out() {
+        let found = || Some(Found { path: PathBuf::from("/bin"), version: String::new() });
+        let arguments = |rig: &Rig| {
+            let command = rig.equip(Command::new("cargo"));
+            command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let none = "-- --skip real_haproxy:: --skip traffic:: --skip real_nix::";
+        assert_eq!(arguments(&Rig::default()), none);
+        assert_eq!(arguments(&Rig { haproxy: found(), ..Rig::default() }), "-- --skip real_nix::");
+        assert_eq!(arguments(&Rig { haproxy: found(), nix: found(), ..Rig::default() }), "");
+    }
 }

@@ -88,7 +88,7 @@ pub(crate) struct HailArgs {
     #[arg(long, group = "action")]
     status: bool,
     /// Print the status as one JSON document
-    #[arg(long, requires = "status")]
+    #[arg(long, requires = "status", conflicts_with_all = ["oneshot", "rollback", "retry", "remove"])]
     json: bool,
 }
 
