@@ -7,18 +7,22 @@
 use std::{
     collections::BTreeMap,
     fs, io,
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use helium_processes::{Command, Finished, Run, StartError};
 
-use crate::record::Generation;
+use crate::record::{Generation, beside};
 
 /// How long `nix-env` may take to end once it was asked to.
 const GRACE: Duration = Duration::from_secs(10);
 /// How many bytes of what it says are kept.
 const KEEP: usize = 4096;
+
+/// How many good paths stay in the store: the present one, and the way back from it.
+pub const KEPT: usize = 2;
 
 /// One profile.
 #[derive(Clone, Debug)]
@@ -89,6 +93,28 @@ impl Profile {
         self.nix_env(&["--switch-generation", &number.to_string()]).await
     }
 
+    /// Has these paths stay in the store, the first [`KEPT`] of them, even if somebody deletes the generations that lead to them: by links beside
+    /// the profile, since Nix keeps what a link below its folder of profiles leads to.
+    ///
+    /// # Errors
+    /// A link cannot be made or removed.
+    pub fn keep(&self, paths: &[&str]) -> Result<(), Error> {
+        for (number, link) in self.kept().enumerate() {
+            let unusable = |source| self.unreadable(&link, source);
+            match (paths.get(number), fs::read_link(&link)) {
+                (Some(path), Ok(there)) if there == Path::new(path) => {}
+                (Some(path), _) => replace_link(path, &link).map_err(unusable)?,
+                (None, Ok(_)) => fs::remove_file(&link).map_err(unusable)?,
+                (None, Err(_)) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> impl Iterator<Item = PathBuf> {
+        (1..=KEPT).map(|number| beside(&self.link, &format!(".hail-good-{number}")))
+    }
+
     /// Removes the profile with all its generations. What they lead to stays in the store until it is collected.
     ///
     /// # Errors
@@ -98,7 +124,7 @@ impl Profile {
         // The profile first: a profile without some of its generations could be taken for one that is in use.
         let generations = self.generations()?;
         let links = generations.iter().map(|generation| self.place(generation.number));
-        for link in [self.link.clone()].into_iter().chain(links) {
+        for link in [self.link.clone()].into_iter().chain(links).chain(self.kept()) {
             match fs::remove_file(&link) {
                 Err(error) if !absent(&error) => return Err(self.unreadable(&link, error)),
                 _ => {}
@@ -145,6 +171,17 @@ impl Profile {
     fn unreadable(&self, path: &Path, source: io::Error) -> Error {
         Error::Unusable { profile: self.link.clone(), path: path.to_owned(), source }
     }
+}
+
+/// Makes a link, in place of what is there.
+fn replace_link(target: &str, link: &Path) -> io::Result<()> {
+    let fresh = beside(link, ".fresh");
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    symlink(target, &fresh)?;
+    fs::rename(&fresh, link)
 }
 
 /// How a command failed, for people.
@@ -194,8 +231,6 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
-
     use super::*;
 
     fn profile(link: PathBuf) -> Profile {

@@ -87,7 +87,7 @@ impl Nix {
     }
 
     pub(crate) fn profile(&self) -> PathBuf {
-        self.folder.path().join("profiles/web")
+        self.folder.path().join("state/profiles/web")
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
