@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs,
-    node, package, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, hail, haproxy,
+    logs, node, package, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -115,6 +115,8 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     /// Keep an HAProxy in step with the catalog
     Haproxy(haproxy::HaproxyArgs),
+    /// Let a Nix profile follow a job of Hydra
+    Hail(hail::HailArgs),
     /// Make packages, look into them, and check them
     #[command(subcommand)]
     Package(package::PackageCommand),

@@ -1,4 +1,4 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | moto`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | moto | nix`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
@@ -6,6 +6,7 @@ mod bench;
 mod haproxy;
 mod metadata;
 mod moto;
+mod nix;
 mod project;
 mod schema;
 mod servers;
@@ -19,7 +20,7 @@ use project::Project;
 use servers::{CONSUL, PROMETHEUS};
 
 const USAGE: &str = "\
-cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy|-moto]
+cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy|-moto|-nix]
                                                 everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
@@ -28,7 +29,8 @@ cargo xtask bench react [ROUNDS]                how soon a canary that fails is 
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
 cargo xtask haproxy                             the same of the HAProxy
-cargo xtask moto                                the same of moto's server, which stands in for S3";
+cargo xtask moto                                the same of moto's server, which stands in for S3
+cargo xtask nix                                 the same of the folder with Nix's programs";
 
 /// The exit code for arguments that mean nothing.
 const BAD_USAGE: u8 = 2;
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["prometheus"] => finish(PROMETHEUS.path(&project)),
         ["haproxy"] => finish(haproxy::path(&project)),
         ["moto"] => finish(moto::path(&project)),
+        ["nix"] => finish(nix::path(&project)),
         ["schema"] => finish(schema::write(&project)),
         ["bench", "converge", size @ ..] => finish(bench::run(&project, size)),
         ["bench", "react", rounds @ ..] => finish(bench::run(&project, &[&["react"], rounds].concat())),

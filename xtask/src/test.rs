@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    haproxy, moto,
+    haproxy, moto, nix,
     project::Project,
     servers::{CONSUL, Found, PROMETHEUS},
     step::{self, Outcome, Steps},
@@ -33,7 +33,7 @@ pub(crate) struct Choice {
 }
 
 /// The servers that tests run against.
-const SERVERS: [&str; 4] = ["consul", "prometheus", "haproxy", "moto"];
+const SERVERS: [&str; 5] = ["consul", "prometheus", "haproxy", "moto", "nix"];
 
 impl Choice {
     /// Reads the flags; the error is the one that means nothing.
@@ -60,6 +60,7 @@ pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     steps.run("haproxy", || search(haproxy::find(project), "haproxy", &mut rig.haproxy, choice));
     if !choice.quick {
         steps.run("moto", || search(moto::find(project), "moto", &mut rig.moto, choice));
+        steps.run("nix", || search(nix::find(project), "nix", &mut rig.nix, choice));
         steps.run("prometheus", || search(PROMETHEUS.find(project), "prometheus", &mut rig.prometheus, choice));
     }
     steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
@@ -207,17 +208,19 @@ struct Rig {
     prometheus: Option<Found>,
     haproxy: Option<Found>,
     moto: Option<Found>,
+    nix: Option<Found>,
 }
 
 impl Rig {
-    /// Tells tests where the servers are, and how many may run at once. What needs a HAProxy that is not there is left out; it is in
-    /// modules of these names.
+    /// Tells tests where the servers are, and how many may run at once. What needs a HAProxy or a Nix that is not there is left
+    /// out; it is in modules of these names.
     fn equip(&self, mut command: Command) -> Command {
         let servers = [
             (CONSUL.variable, &self.consul),
             (PROMETHEUS.variable, &self.prometheus),
             (haproxy::VARIABLE, &self.haproxy),
             (moto::VARIABLE, &self.moto),
+            (nix::VARIABLE, &self.nix),
         ];
         for (variable, server) in servers {
             match server {
@@ -228,8 +231,11 @@ impl Rig {
         if env::var_os("RUST_TEST_THREADS").is_none() {
             command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
         }
-        if self.haproxy.is_none() {
-            command.args(["--", "--skip", "real_haproxy::", "--skip", "traffic::"]);
+        let haproxy = ["--skip", "real_haproxy::", "--skip", "traffic::"];
+        let left_out = [(&self.haproxy, &haproxy[..]), (&self.nix, &["--skip", "real_nix::"])];
+        let mut left_out = left_out.iter().filter(|(server, _)| server.is_none()).map(|(_, skip)| skip).peekable();
+        if left_out.peek().is_some() {
+            command.arg("--").args(left_out.copied().flatten());
         }
         command
     }
@@ -245,7 +251,21 @@ mod tests {
         assert_eq!(Choice::parse(&["--quick"]), Ok(Choice { quick: true, ..Choice::default() }));
         let without = |server| Ok(Choice { without: vec![server], ..Choice::default() });
         assert_eq!(Choice::parse(&["--without-haproxy"]), without("haproxy"));
+        assert_eq!(Choice::parse(&["--without-nix"]), without("nix"));
         assert_eq!(Choice::parse(&["--without-nginx"]), Err("--without-nginx".to_owned()));
         assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
+    }
+
+    #[test]
+    fn what_needs_a_server_that_is_not_there_is_left_out() {
+        let found = || Some(Found { path: PathBuf::from("/bin"), version: String::new() });
+        let arguments = |rig: &Rig| {
+            let command = rig.equip(Command::new("cargo"));
+            command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        let none = "-- --skip real_haproxy:: --skip traffic:: --skip real_nix::";
+        assert_eq!(arguments(&Rig::default()), none);
+        assert_eq!(arguments(&Rig { haproxy: found(), ..Rig::default() }), "-- --skip real_nix::");
+        assert_eq!(arguments(&Rig { haproxy: found(), nix: found(), ..Rig::default() }), "");
     }
 }

@@ -139,9 +139,9 @@ impl Written {
         let ttl = duration("ttl", &self.ttl)?;
         let mut kinds = Vec::new();
         kinds.extend((!self.script.is_empty()).then(|| shell(self.script)));
-        kinds.extend((!args.is_empty()).then(|| CheckKind::Script(args)));
+        kinds.extend((!args.is_empty()).then_some(CheckKind::Script(args)));
         kinds.extend((!self.http.is_empty()).then(|| http(self.http)));
-        kinds.extend((!self.tcp.is_empty()).then(|| CheckKind::Tcp(self.tcp)));
+        kinds.extend((!self.tcp.is_empty()).then_some(CheckKind::Tcp(self.tcp)));
         kinds.extend(ttl.map(CheckKind::Ttl));
         let what = "exactly one of `script`, `args`, `http`, `tcp` and `ttl` says what it does";
         let (Some(kind), true) = (kinds.pop(), kinds.is_empty()) else { return Err(what.to_owned()) };

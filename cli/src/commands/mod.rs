@@ -16,6 +16,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod get;
 mod get_watch;
+pub(crate) mod hail;
 pub(crate) mod haproxy;
 pub(crate) mod logs;
 pub(crate) mod node;
@@ -47,7 +48,7 @@ use crate::{
 /// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
-        Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) => "info",
+        Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) | Command::Hail(_) => "info",
         Command::Dev(_) => "warn",
         _ => "error",
     }
@@ -58,6 +59,7 @@ fn is_server(command: &Command) -> bool {
     match command {
         Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_) => true,
         Command::Haproxy(args) => !args.once,
+        Command::Hail(args) => args.stays(),
         _ => false,
     }
 }
@@ -129,6 +131,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Controller(args) => controller::run(args, session, console).await,
         Command::Agent(args) => agent::run(args, session, console).await,
         Command::Haproxy(args) => haproxy::run(args, session, console).await,
+        Command::Hail(args) => Box::pin(hail::run(args, session, console)).await,
         Command::Package(command) => package::run(&command, console),
         Command::Node(command) => node::run(command, session, console).await,
         Command::Acl(command) => acl::run(&command, session, console),

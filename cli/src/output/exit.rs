@@ -4,38 +4,61 @@ use std::process::ExitCode;
 
 use helium_engine::people::PeopleError;
 
-/// How a command ended. The numbers are a promise and never change their meaning.
+/// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All is well.
-    Ok = 0,
+    Ok,
     /// `diff` or `plan` found something that would change.
-    Different = 1,
+    Different,
     /// The command line, or a document, is wrong.
-    Usage = 2,
+    Usage,
     /// Somebody else changed the object, or it stands in the way of another.
-    Conflict = 3,
+    Conflict,
     /// There is no such thing.
-    NotFound = 4,
+    NotFound,
     /// It did not happen in time.
-    Timeout = 5,
+    Timeout,
     /// The rollout failed.
-    RolloutFailed = 6,
+    RolloutFailed,
     /// A lock, a window or a guard forbids it.
-    Refused = 7,
+    Refused,
     /// Consul does not answer.
-    Unreachable = 8,
+    Unreachable,
     /// The token has no right to it.
-    NotAuthorised = 9,
+    NotAuthorised,
     /// A fault of Helium, or of the machine.
-    Internal = 10,
+    Internal,
     /// Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
+    /// `helium hail` has codes of its own, which are those that its outcomes have.
+    Hail(helium_nix::Outcome),
+}
+
+impl Exit {
+    /// Its number. The numbers are a promise and never change their meaning.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Different => 1,
+            Self::Usage => 2,
+            Self::Conflict => 3,
+            Self::NotFound => 4,
+            Self::Timeout => 5,
+            Self::RolloutFailed => 6,
+            Self::Refused => 7,
+            Self::Unreachable => 8,
+            Self::NotAuthorised => 9,
+            Self::Internal => 10,
+            Self::Interrupted => 130,
+            Self::Hail(outcome) => outcome.code(),
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

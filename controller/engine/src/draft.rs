@@ -94,7 +94,7 @@ impl Draft {
         match action {
             Action::RecordRevision(revision) => {
                 let slot = Slot::Revision(revision.id.clone());
-                self.head.extend(change(slot, revision, held.revisions.get(&revision.id))?);
+                self.head.extend(change(slot, revision.as_ref(), held.revisions.get(&revision.id))?);
             }
             Action::ForgetRevision(id) => {
                 self.head.extend(removal(Slot::Revision(id.clone()), held.revisions.get(id)));

@@ -15,13 +15,13 @@ pub(crate) fn record(draft: &mut Draft<'_>, came_back: bool) -> Option<Action> {
     }
     let number = draft.status.next_revision;
     draft.status.next_revision += 1;
-    Some(Action::RecordRevision(Revision {
+    Some(Action::RecordRevision(Box::new(Revision {
         id: draft.target.revision.clone(),
         number,
         formerly: known.map(numbers_until_now).unwrap_or_default(),
         template: draft.spec().template.clone(),
         created_at: draft.now(),
-    }))
+    })))
 }
 
 /// The numbers of a revision that comes back, so that whoever asks for one of them can be told of the new one.

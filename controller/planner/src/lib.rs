@@ -136,7 +136,7 @@ fn decide(draft: &mut Draft<'_>, recorded: &[Action]) -> (Option<Wanted>, Option
         let mut revisions = draft.world.revisions.clone();
         for action in recorded {
             if let Action::RecordRevision(revision) = action {
-                revisions.insert(revision.id.clone(), revision.clone());
+                revisions.insert(revision.id.clone(), revision.as_ref().clone());
             }
         }
         let (wanted, reason) = match manual::resolve(versions, &revisions) {

@@ -55,7 +55,7 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Keep this template in the history.
-    RecordRevision(Revision),
+    RecordRevision(Box<Revision>),
     /// Drop this template from the history.
     ForgetRevision(RevisionId),
     /// Make an instance: its record and its assignment, together.

@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// There is too much of it.
-    #[error("{place} is larger than {most} bytes, which is the most a package may be")]
+    #[error("{place} is larger than {most} bytes, which is the most that is taken")]
     TooLarge {
         /// Where.
         place: String,

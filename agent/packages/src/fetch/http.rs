@@ -58,7 +58,7 @@ pub(super) enum Target<'a> {
 
 impl Target<'_> {
     /// As it is told.
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         match self {
             Self::Plain { uri, .. } => Place::Http((*uri).clone()).to_string(),
             #[cfg(feature = "s3")]
@@ -137,7 +137,8 @@ impl Http {
         came: &mut u64,
     ) -> Result<(), Error> {
         let resumable = part.resumable(place);
-        let answer = self.ask(target, place, resumable.as_ref()).await?;
+        let rest = resumable.as_ref().map(rest).unwrap_or_default();
+        let answer = self.ask(target, place, &rest).await?;
         let status = answer.status();
         let there = match (status, &resumable) {
             (StatusCode::OK, _) => {
@@ -187,21 +188,18 @@ impl Http {
         }
     }
 
-    /// The answer behind all redirects.
-    async fn ask(
+    /// The answer behind all redirects; each request bears `more`.
+    pub(super) async fn ask(
         &self,
         target: &Target<'_>,
         place: &str,
-        rest: Option<&(u64, Note)>,
+        more: &HeaderMap,
     ) -> Result<Response<Incoming>, Error> {
         let (mut uri, mut headers) = target.request().await?;
         for _ in 0..=REDIRECTS {
-            let mut request = Request::get(uri.clone()).header(header::USER_AGENT, AGENT);
-            if let Some((there, note)) = rest {
-                request =
-                    request.header(header::RANGE, format!("bytes={there}-")).header(header::IF_RANGE, &note.validator);
-            }
+            let request = Request::get(uri.clone()).header(header::USER_AGENT, AGENT);
             let mut request = request.body(Empty::new()).map_err(|error| lost(place, &error))?;
+            request.headers_mut().extend(more.clone());
             request.headers_mut().extend(headers);
             let answer = timeout(self.silence, self.client.request(request)).await.map_err(|_| self.silent(place))?;
             let answer = answer.map_err(|error| lost(place, &error))?;
@@ -247,12 +245,20 @@ fn begins(headers: &HeaderMap) -> Option<u64> {
     range.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// The headers that ask for what comes behind the bytes that are there, if they are still the same.
+fn rest((there, note): &(u64, Note)) -> HeaderMap {
+    let range = HeaderValue::try_from(format!("bytes={there}-")).ok();
+    let same = HeaderValue::from_str(&note.validator).ok();
+    let both = range.zip(same).map(|(range, same)| [(header::RANGE, range), (header::IF_RANGE, same)]);
+    both.into_iter().flatten().collect()
+}
+
 /// A lost connection in the words of its deepest cause: the first one of hyper says only that there was an error.
-fn lost(place: &str, error: &(dyn std::error::Error + 'static)) -> Error {
+pub(super) fn lost(place: &str, error: &(dyn std::error::Error + 'static)) -> Error {
     let (mut reason, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
         reason = error.to_string();

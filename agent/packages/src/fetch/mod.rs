@@ -14,6 +14,7 @@ use helium_runtime::ports::Ports;
 use crate::source::Place;
 
 mod error;
+mod get;
 mod http;
 mod netrc;
 mod part;
@@ -22,6 +23,7 @@ mod s3;
 mod tls;
 
 pub use error::Error;
+pub use get::{Answer, Get};
 pub use netrc::Netrc;
 
 /// The longest signature that is fetched.

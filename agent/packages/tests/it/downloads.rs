@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use helium_packages::{
-    fetch::{Config, Error, Fetcher, Netrc},
+    fetch::{Answer, Config, Error, Fetcher, Get, Netrc},
     source::Source,
 };
 use helium_runtime::ports::Ports;
@@ -90,4 +90,22 @@ async fn more_than_agreed_is_not_taken() {
     let few = fetcher(Config { most: 1000, ..Config::default() });
     let error = fetch(&few, &server.url("p.tgz"), &scratch.path().join("p")).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { most: 1000, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_small_answer_comes_into_memory_with_its_tag_and_within_its_bounds() {
+    let serving = Serving { bytes: b"{}".to_vec(), etag: "\"7\"".to_owned(), ..Serving::default() };
+    let server = Server::start(serving).await;
+    let fetcher = Fetcher::new(Config::default(), Ports::real()).unwrap();
+    let uri = server.url("latest").parse().unwrap();
+    let get =
+        Get { uri: &uri, accept: "application/json", etag: None, most: 10, limit: std::time::Duration::from_mins(1) };
+    let expected = Answer::New { bytes: b"{}".to_vec(), etag: Some("\"7\"".to_owned()) };
+    assert_eq!(fetcher.get(&get).await.unwrap(), expected);
+    assert!(server.heard()[0].to_lowercase().contains("accept: application/json"), "{:?}", server.heard());
+    let error = fetcher.get(&Get { most: 1, ..get }).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { most: 1, .. }), "{error}");
+    server.serving.lock().unwrap().wants = Some("Basic x".to_owned());
+    let error = fetcher.get(&get).await.unwrap_err();
+    assert!(error.to_string().contains("401"), "{error}");
 }

@@ -399,7 +399,7 @@ impl Model {
         for action in &plan.actions {
             match action.clone() {
                 Action::RecordRevision(revision) => {
-                    self.world.revisions.insert(revision.id.clone(), revision);
+                    self.world.revisions.insert(revision.id.clone(), *revision);
                 }
                 Action::ForgetRevision(id) => {
                     self.world.revisions.remove(&id);
