@@ -261,7 +261,10 @@ fn a_package_s_script_is_run_by_the_agent_and_its_failure_is_told_at_once() {
         Some(fleet.status("hello")).filter(|status| status["phase"] == "Degraded")
     });
     assert_eq!(status["versions"][0]["healthy"], 0);
-    fleet.helium.run(&["describe", "deployment", "hello"]).ok().expect("script disk -> no room for #");
+    eventually("what it printed is told", ROLLOUT, || {
+        let described = fleet.helium.run(&["describe", "deployment", "hello"]).ok();
+        described.says("script disk -> no room for #").then_some(())
+    });
     fs::remove_file(&ill).unwrap();
     fleet.await_phase("hello", "Healthy");
 }
