@@ -44,6 +44,11 @@ const HOUSE: &[Room] = &[
         &["consul-client", "helium-analysis", "helium-crds", "helium-notify", "helium-planner", "helium-runtime"],
         &["consul-embedded", "helium-sim"],
     ),
+    room(
+        "helium-lookups",
+        &["consul-client", "helium-processes", "helium-runtime", "helium-templates"],
+        &["consul-embedded"],
+    ),
     room("helium-notify", &["helium-analysis", "helium-crds", "helium-runtime"], &["consul-client", "consul-embedded"]),
     room("helium-packages", &["helium-runtime"], &[]),
     room("helium-planner", &["helium-crds"], &[]),
