@@ -136,24 +136,25 @@ impl Answers {
         found.map(|(_, since, trouble)| format!("{trouble} (since {since:.0})"))
     }
 
-    /// What is known of a key: none if nobody has looked, and then none if there is no such key.
-    fn row(&self, key: &str) -> Option<Option<&Row>> {
+    /// What is known of a key.
+    fn row(&self, key: &str) -> Answer<Option<&Row>> {
         let key = key_of(key);
-        let rows = |source: &'_ Source| match source.data.as_deref() {
-            Some(Data::Keys(rows)) => Some(rows.get(key).cloned()),
-            _ => None,
-        };
-        // A reference is given, so look again in the one that was found.
         let alone = self.sources.get(&Query::Key(key.to_owned()));
-        let below = self
-            .sources
-            .iter()
-            .filter(|(query, _)| matches!(query, Query::Keys(prefix) if key.starts_with(prefix.as_str())));
-        let source = alone.into_iter().chain(below.map(|(_, source)| source)).find(|source| rows(source).is_some())?;
-        match source.data.as_deref() {
-            Some(Data::Keys(rows)) => Some(rows.get(key)),
+        let is_above = |query: &Query| matches!(query, Query::Keys(prefix) if key.starts_with(prefix.as_str()));
+        let above = self.sources.iter().filter(|(query, _)| is_above(query)).map(|(_, source)| source);
+        let mut rows = alone.into_iter().chain(above).filter_map(|source| match source.data.as_deref() {
+            Some(Data::Keys(rows)) => Some(rows),
             _ => None,
-        }
+        });
+        known(rows.next().map(|rows| rows.get(key)))
+    }
+}
+
+/// The same answer, with what is known changed.
+fn map<T, U>(answer: Answer<T>, change: impl FnOnce(T) -> U) -> Answer<U> {
+    match answer {
+        Answer::Known(found) => Answer::Known(change(found)),
+        Answer::NotYet => Answer::NotYet,
     }
 }
 
@@ -172,7 +173,7 @@ impl Lookup for Answers {
     }
 
     fn key(&self, key: &str) -> Answer<Option<String>> {
-        known(self.row(key).map(|row| row.map(|row| row.value.clone())))
+        map(self.row(key), |row| row.map(|row| row.value.clone()))
     }
 
     fn keys(&self, prefix: &str) -> Answer<BTreeMap<String, String>> {
@@ -192,7 +193,7 @@ impl Lookup for Answers {
 
     fn leader(&self, service: &str) -> Answer<Option<String>> {
         let row = self.row(&(self.leader_key)(service));
-        known(row.map(|row| row.filter(|row| row.leads).map(|row| row.value.clone())))
+        map(row, |row| row.filter(|row| row.leads).map(|row| row.value.clone()))
     }
 
     fn address(&self) -> Answer<Option<String>> {

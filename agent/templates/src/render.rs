@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    engine::{self, Failure, Missing, Strictness},
+    engine::{self, Bounds, Failure, Job, Missing, Strictness},
     hidden::Hidden,
     lookup::{Asked, Lookup, Recorder},
     output::Output,
@@ -58,14 +58,26 @@ impl fmt::Display for RenderError {
     }
 }
 
-/// Renders all templates of a service.
+/// Renders all templates of a service, within the usual bounds.
 pub fn render(templates: &[Template], values: &Values, lookup: &Arc<dyn Lookup>, strictness: Strictness) -> Render {
+    render_within(templates, values, lookup, strictness, &Bounds::default())
+}
+
+/// Renders all templates of a service. Those that are [parts](Template::is_part) make no file.
+pub fn render_within(
+    templates: &[Template],
+    values: &Values,
+    lookup: &Arc<dyn Lookup>,
+    strictness: Strictness,
+    bounds: &Bounds,
+) -> Render {
     let recorder = Recorder::new(Arc::clone(lookup));
     let mut error = RenderError::default();
     let mut made = Vec::new();
     let mut certain = false;
-    for template in templates {
-        match engine::engine(template.language).render(template, values, &recorder, strictness) {
+    for template in templates.iter().filter(|template| !template.is_part()) {
+        let job = Job { template, set: templates, values, lookup: &recorder, strictness, bounds };
+        match engine::engine(template.language).render(&job) {
             Ok(text) => made.push((template, text)),
             Err(Failure::Missing(missing)) => error.missing.extend(missing),
             Err(Failure::Syntax(report)) => {

@@ -48,8 +48,8 @@ async fn a_thousand_keys_need_at_most_ten_connections_and_a_change_of_one_is_one
     knows(&mut follower, |answers| names.iter().all(|name| is(answers, name, "1"))).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(world.under_way() <= 10, "{}", world.under_way());
-    let (followed, swept) = (follower.plan().follow.len(), follower.plan().sweep.len());
-    assert_eq!((followed, swept), (8, 12), "twenty folders below one of a single segment");
+    let plan = follower.plan();
+    assert_eq!((plan.follow.len(), plan.sweep.len()), (8, 12), "twenty folders below one of a single segment");
     world.take_requests();
     world.put("config/app0/0", "2").await;
     knows(&mut follower, |answers| is(answers, "config/app0/0", "2")).await;
@@ -91,7 +91,7 @@ async fn while_consul_is_away_for_ten_minutes_all_stays_known_and_later_changes_
     let troubles = answers.troubles();
     let (_, since, trouble) = &troubles[0];
     assert!(trouble.to_string().contains("the road is broken"), "{trouble}");
-    assert!(since.to_string() < "2026-01-01T00:01:00Z".to_owned(), "{since}");
+    assert!(*since < "2026-01-01T00:01:00Z".parse().unwrap(), "{since}");
     let tries = world.take_requests().len();
     assert!((60..1200).contains(&tries), "{tries} tries in ten minutes");
     world.put("a/b/c", "2").await;
@@ -113,8 +113,8 @@ async fn a_prefix_that_is_wiped_is_believed_only_after_a_while() {
     assert!(is(&follower.answers(), "app/a", "1"));
     assert!(follower.answers().troubles()[0].2.to_string().contains("is empty now"));
     knows(&mut follower, empty).await;
-    let after = world.ports.monotonic() - begun;
-    assert!((Duration::from_secs(60)..Duration::from_secs(62)).contains(&after), "{after:?}");
+    let after = world.ports.monotonic().saturating_sub(begun);
+    assert!((Duration::from_mins(1)..Duration::from_secs(62)).contains(&after), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,7 +117,6 @@ pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(120), waiting)
-        .await
-        .unwrap_or_else(|_| panic!("it never came to this: {what}"));
+    let came = tokio::time::timeout(Duration::from_mins(2), waiting).await;
+    assert!(came.is_ok(), "it never came to this: {what}");
 }

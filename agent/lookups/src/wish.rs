@@ -1,0 +1,131 @@
+//! How people write down a template: `in:out:command`, as consul-template takes it.
+//!
+//! `app.conf.tera:/etc/app.conf:systemctl reload app`. Without a command nothing is run for it; without `out`, or with a folder, the file has
+//! the name of the template without its ending, beside it or in that folder. What begins with `_` is there to be included by others.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use helium_templates::template::{Form, Language, Template};
+
+/// A template that somebody wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// The file of the template.
+    pub source: PathBuf,
+    /// The file, or folder, that is wanted.
+    pub target: Option<PathBuf>,
+    /// What is run when the file has changed.
+    pub command: Option<String>,
+}
+
+/// Why a wish is none.
+#[derive(Debug, thiserror::Error)]
+pub enum WishError {
+    /// There is no template in it.
+    #[error("`{0}` names no template: write `in:out` or `in:out:command`")]
+    Empty(String),
+    /// The file is in no language that is known.
+    #[error("{}: its ending says no template language: name it `.tera` or `.mustache`", .0.display())]
+    Language(PathBuf),
+    /// It cannot be read.
+    #[error("{}: cannot read the template: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file would be written over its own template.
+    #[error("{}: the template would make itself: name another file", .0.display())]
+    Itself(PathBuf),
+}
+
+impl FromStr for Wish {
+    type Err = WishError;
+
+    fn from_str(text: &str) -> Result<Self, WishError> {
+        let mut parts = text.splitn(3, ':');
+        let mut part = || parts.next().map(str::trim).filter(|part| !part.is_empty());
+        let source = part().map(PathBuf::from).ok_or_else(|| WishError::Empty(text.to_owned()))?;
+        Ok(Self { source, target: part().map(PathBuf::from), command: part().map(str::to_owned) })
+    }
+}
+
+impl Wish {
+    /// Reads the template.
+    pub fn read(&self, form: &Form) -> Result<Template, WishError> {
+        let language = Language::of(&self.source).ok_or_else(|| WishError::Language(self.source.clone()))?;
+        let read = |source| WishError::Read { path: self.source.clone(), source };
+        let text = fs::read_to_string(&self.source).map_err(read)?;
+        let target = std::path::absolute(self.target_of(&self.source)).map_err(read)?;
+        if target == std::path::absolute(&self.source).map_err(read)? {
+            return Err(WishError::Itself(self.source.clone()));
+        }
+        Ok(Template { name: self.source.clone(), text, language, target, form: form.clone() })
+    }
+
+    fn target_of(&self, source: &Path) -> PathBuf {
+        let name = source.file_stem().unwrap_or_default();
+        match &self.target {
+            None => source.with_file_name(name),
+            Some(target) if target.is_dir() || target.to_string_lossy().ends_with('/') => target.join(name),
+            Some(target) => target.clone(),
+        }
+    }
+}
+
+/// The templates that are wanted, and the commands by the files they are for.
+pub fn read(wishes: &[Wish], form: &Form) -> Result<(Vec<Template>, BTreeMap<PathBuf, String>), WishError> {
+    let mut templates = Vec::new();
+    let mut commands = BTreeMap::new();
+    for wish in wishes {
+        let template = wish.read(form)?;
+        if let Some(command) = &wish.command {
+            commands.insert(template.target.clone(), command.clone());
+        }
+        templates.push(template);
+    }
+    Ok((templates, commands))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(text: &str) -> (String, Option<String>, Option<String>) {
+        let Wish { source, target, command } = text.parse().unwrap();
+        (source.display().to_string(), target.map(|target| target.display().to_string()), command)
+    }
+
+    #[test]
+    fn a_wish_is_a_template_a_file_and_a_command_that_may_hold_colons() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(wish("a.tera"), ("a.tera".into(), None, None));
+        assert_eq!(wish("a.tera:/etc/a"), ("a.tera".into(), some("/etc/a"), None));
+        assert_eq!(wish("a.tera:/etc/a:curl http://b:1/"), ("a.tera".into(), some("/etc/a"), some("curl http://b:1/")));
+        assert_eq!(wish("a.tera::true"), ("a.tera".into(), None, some("true")));
+        assert!(":x".parse::<Wish>().is_err());
+    }
+
+    #[test]
+    fn the_file_is_named_by_its_template_unless_it_has_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a.conf.tera");
+        fs::write(&source, "x").unwrap();
+        let target = |target: &str| {
+            let wish: Wish = format!("{}:{target}", source.display()).parse().unwrap();
+            wish.read(&Form::default()).map(|template| template.target).map_err(|error| error.to_string())
+        };
+        assert_eq!(target(""), Ok(folder.path().join("a.conf")));
+        assert_eq!(target("/etc/x/"), Ok("/etc/x/a.conf".into()));
+        assert_eq!(target("/etc/b"), Ok("/etc/b".into()));
+        assert!(target(&source.display().to_string()).unwrap_err().contains("would make itself"));
+        let other: Wish = "a.ctmpl:b".parse().unwrap();
+        assert!(other.read(&Form::default()).unwrap_err().to_string().contains("`.tera` or `.mustache`"));
+    }
+}
