@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs,
-    node, package, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, haproxy,
+    logs, node, package, plan, render, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -115,6 +115,10 @@ pub(crate) enum Command {
     Agent(agent::AgentArgs),
     /// Keep an HAProxy in step with the catalog
     Haproxy(haproxy::HaproxyArgs),
+    /// Keep files as Consul has them: templates, again with each change
+    Render(render::RenderArgs),
+    /// Run a program with keys of Consul as its variables, again with each change
+    Env(env::EnvArgs),
     /// Make packages, look into them, and check them
     #[command(subcommand)]
     Package(package::PackageCommand),

@@ -93,6 +93,14 @@ pub fn read(wishes: &[Wish], form: &Form) -> Result<(Vec<Template>, BTreeMap<Pat
     Ok((templates, commands))
 }
 
+/// Where the state of a set is kept unless it is said: in a hidden folder beside the first file that it makes, named after that. None if it
+/// makes none.
+pub fn state_beside(templates: &[Template]) -> Option<PathBuf> {
+    let first = templates.iter().find(|template| !template.is_part())?;
+    let name = first.target.file_name()?.to_string_lossy();
+    Some(first.target.with_file_name(format!(".{name}.helium-state")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,13 @@ pub struct RenderError {
 
 impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words("in the package's defaults, in config/ or in the Deployment"))
+    }
+}
+
+impl RenderError {
+    /// All of it for people; `place` says where values are given.
+    pub fn words(&self, place: &str) -> String {
         let mut parts = self.wrong.clone();
         if !self.missing.is_empty() {
             let names: Vec<String> = self.missing.iter().map(|missing| format!("\n  {missing}")).collect();
@@ -51,10 +58,9 @@ impl fmt::Display for RenderError {
                 1 => "1 value is missing; give it".to_owned(),
                 count => format!("{count} values are missing; give them"),
             };
-            let where_to = "in the package's defaults, in config/ or in the Deployment";
-            parts.push(format!("error: {what} {where_to}:{}", names.concat()));
+            parts.push(format!("error: {what} {place}:{}", names.concat()));
         }
-        f.write_str(&parts.join("\n\n"))
+        parts.join("\n\n")
     }
 }
 

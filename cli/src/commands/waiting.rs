@@ -60,7 +60,7 @@ pub(super) async fn wait_for(
         Verdict::Superseded | Verdict::Deleting => Exit::Conflict,
         Verdict::Pending | Verdict::Done => Exit::Ok,
     });
-    Ok(worst.max_by_key(|exit| *exit as u8).unwrap_or(Exit::Ok))
+    Ok(worst.max_by_key(|exit| exit.code()).unwrap_or(Exit::Ok))
 }
 
 async fn follow(waited: &mut [Waited], people: &People, console: &mut Console) -> Result<(), Failure> {

@@ -8,34 +8,57 @@ use helium_engine::people::PeopleError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
     /// All is well.
-    Ok = 0,
+    Ok,
     /// `diff` or `plan` found something that would change.
-    Different = 1,
+    Different,
     /// The command line, or a document, is wrong.
-    Usage = 2,
+    Usage,
     /// Somebody else changed the object, or it stands in the way of another.
-    Conflict = 3,
+    Conflict,
     /// There is no such thing.
-    NotFound = 4,
+    NotFound,
     /// It did not happen in time.
-    Timeout = 5,
+    Timeout,
     /// The rollout failed.
-    RolloutFailed = 6,
+    RolloutFailed,
     /// A lock, a window or a guard forbids it.
-    Refused = 7,
+    Refused,
     /// Consul does not answer.
-    Unreachable = 8,
+    Unreachable,
     /// The token has no right to it.
-    NotAuthorised = 9,
+    NotAuthorised,
     /// A fault of Helium, or of the machine.
-    Internal = 10,
+    Internal,
     /// Ctrl-C.
-    Interrupted = 130,
+    Interrupted,
+    /// What the program that was run in this one's place ended with.
+    Child(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Exit::Ok => 0,
+            Exit::Different => 1,
+            Exit::Usage => 2,
+            Exit::Conflict => 3,
+            Exit::NotFound => 4,
+            Exit::Timeout => 5,
+            Exit::RolloutFailed => 6,
+            Exit::Refused => 7,
+            Exit::Unreachable => 8,
+            Exit::NotAuthorised => 9,
+            Exit::Internal => 10,
+            Exit::Interrupted => 130,
+            Exit::Child(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Work {
     pub commands: BTreeMap<PathBuf, String>,
     /// Lines that are run when any file has changed, after those.
     pub reload: Vec<String>,
+    /// Where people give values, for whoever is told of missing ones: `in the Deployment's config`.
+    pub values_from: String,
 }
 
 /// How a watcher works.
@@ -257,7 +259,7 @@ impl Watcher {
         let seen = match &made.result {
             Rendered::Ready(_) => Seen::Ready,
             Rendered::Pending => Seen::Pending,
-            Rendered::Failed(error) => Seen::Failed(error.to_string()),
+            Rendered::Failed(error) => Seen::Failed(error.words(&self.work.values_from)),
         };
         self.render = Some(made);
         seen

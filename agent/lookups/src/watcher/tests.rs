@@ -17,7 +17,13 @@ fn work() -> Work {
     let commands = [("/etc/a", "reload web"), ("/etc/b", "reload web"), ("/etc/c", "reload db")];
     let commands: BTreeMap<PathBuf, String> =
         commands.iter().map(|(target, line)| (PathBuf::from(target), (*line).to_owned())).collect();
-    Work { set: Arc::new(Set { templates, ..Set::default() }), checks: vec![], commands, reload: vec!["all".into()] }
+    Work {
+        set: Arc::new(Set { templates, ..Set::default() }),
+        checks: vec![],
+        commands,
+        reload: vec!["all".into()],
+        values_from: String::new(),
+    }
 }
 
 fn run(before: &[&str], changed: &[&str]) -> Vec<String> {

@@ -65,7 +65,13 @@ impl Bench {
             remove_left: true,
             child: None,
         };
-        let work = Work { set: Arc::default(), checks: vec![], commands: BTreeMap::new(), reload: vec![] };
+        let work = Work {
+            set: Arc::default(),
+            checks: vec![],
+            commands: BTreeMap::new(),
+            reload: vec![],
+            values_from: String::new(),
+        };
         let mut bench = Self { world: World::new(), folder, work, config };
         bench.work.set = bench.set(templates);
         bench
