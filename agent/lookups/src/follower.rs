@@ -28,8 +28,6 @@ use crate::{
     poll::{Ask, Meaning, Poll},
 };
 
-/// The least time from one question of a query to the next: a folder in which somebody writes without end is read fifty times a second.
-const SPACING: Duration = Duration::from_millis(20);
 /// How long the sweep rests after it has read all it has to, before jitter.
 const SWEEP: Duration = Duration::from_secs(5);
 /// An answer of a server that has not heard of a leader for this long is none.
@@ -276,8 +274,9 @@ impl Shared {
                 let meaning = poll.page(now, reply.meta.index, reply.value);
                 self.state().believed.insert(query.to_string(), poll.believed());
                 self.answered(query);
+                let pause = poll.rest(&meaning, now.saturating_sub(begun));
                 self.publish(query, meaning);
-                Asked { pause: SPACING.saturating_sub(now.saturating_sub(begun)), away: false }
+                Asked { pause, away: false }
             }
             Err(error) => {
                 self.unanswered(query, &error);

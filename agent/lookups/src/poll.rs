@@ -15,6 +15,10 @@ use crate::answers::Data;
 pub(crate) const WAIT: Duration = Duration::from_secs(25);
 /// The shortest: a doubt that ends at once is not asked for in a circle.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The least time from one question to the next: a folder in which somebody writes without end is read fifty times a second.
+const SPACING: Duration = Duration::from_millis(20);
+/// The same where answers come at once and say nothing new: Consul wakes whoever waits for a key that is not there at every write.
+const LONGEST_SPACING: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failure, before jitter.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 
@@ -44,6 +48,8 @@ pub(crate) struct Poll {
     /// The index of the last answer; 0 if the next question must not block.
     index: u64,
     failures: u32,
+    /// How many answers in a row came soon and said nothing new.
+    idle: u32,
     patience: Duration,
     allow_empty: bool,
     guard: Guard,
@@ -55,7 +61,7 @@ pub(crate) struct Poll {
 impl Poll {
     pub(crate) fn new(patience: Duration, allow_empty: bool, believed: Believed, known: Option<Arc<Data>>) -> Self {
         let guard = Guard::new(patience, allow_empty, believed);
-        Self { index: 0, failures: 0, patience, allow_empty, guard, known, until: None }
+        Self { index: 0, failures: 0, idle: 0, patience, allow_empty, guard, known, until: None }
     }
 
     pub(crate) fn believed(&self) -> Believed {
@@ -96,6 +102,13 @@ impl Poll {
                 Meaning::Doubtful(doubt)
             }
         }
+    }
+
+    /// How long to rest after an answer that took so long.
+    pub(crate) fn rest(&mut self, meaning: &Meaning, took: Duration) -> Duration {
+        let says_nothing = *meaning == Meaning::Same && took < LONGEST_SPACING;
+        self.idle = if says_nothing { self.idle.saturating_add(1) } else { 0 };
+        backoff::ceiling_after(self.idle + 1, SPACING, LONGEST_SPACING).saturating_sub(took)
     }
 
     /// Takes that there was no answer, and says how long to pause.
@@ -176,6 +189,18 @@ mod tests {
     fn what_is_remembered_guards_the_first_answer_too() {
         let mut poll = Poll::new(s(60), false, Believed { index: 5, held_something: true }, None);
         assert_eq!(poll.page(s(0), 8, data(&[])), Meaning::Doubtful(Doubt::Emptied));
+    }
+
+    #[test]
+    fn answers_that_come_at_once_and_say_nothing_new_are_asked_for_less_and_less_often() {
+        let mut poll = poll();
+        let mut rest = |meaning: &Meaning| poll.rest(meaning, Duration::from_millis(1)).as_millis();
+        let news = Meaning::Changed(Arc::new(data(&["a"])));
+        assert_eq!(rest(&news), 19);
+        let rests: Vec<u128> = (0..8).map(|_| rest(&Meaning::Same)).collect();
+        assert_eq!(rests, [39, 79, 159, 319, 639, 999, 999, 999]);
+        assert_eq!(rest(&news), 19);
+        assert_eq!(poll.rest(&Meaning::Same, s(25)), Duration::ZERO, "a poll that waited to its end needs no rest");
     }
 
     #[test]

@@ -243,6 +243,9 @@ impl From<WatchError> for Failure {
     fn from(error: WatchError) -> Self {
         match &error {
             WatchError::Child(_) => Failure::new(Exit::Child(127), error.to_string()),
+            WatchError::Taken { .. } => {
+                Failure::new(Exit::Conflict, error.to_string()).hint("`--state` names a folder")
+            }
             _ => Failure::internal(error.to_string()),
         }
     }

@@ -16,6 +16,7 @@ use crate::{memory::Memory, shell::Checks};
 impl Watcher {
     /// Puts the files of the last render in place, and gives those that changed.
     pub(super) async fn apply(&mut self, shutdown: &Shutdown) -> Result<Vec<PathBuf>, String> {
+        self.hold().map_err(|error| error.to_string())?;
         let outputs = self.outputs().to_vec();
         let hidden = self.hidden();
         let targets: BTreeSet<PathBuf> = outputs.iter().map(|output| output.target.clone()).collect();
@@ -27,6 +28,9 @@ impl Watcher {
             let passed = |staged: &[Staged]| {
                 let changed: BTreeSet<PathBuf> = staged.iter().map(|staged| staged.target.clone()).collect();
                 let owed = owed(&before.owed, &work, &changed);
+                if owed == before.owed {
+                    return Ok(());
+                }
                 let note = Memory { owed, ..before.clone() };
                 note.save(&RealFiles, &config.state)
                     .map_err(|error| format!("what has to be run cannot be noted: {error}"))
@@ -80,7 +84,7 @@ impl Watcher {
     /// Runs what is owed, each line to its end, and tells the child if that is wanted. What came to a good end is owed no more.
     pub(super) async fn react(&mut self, tell_child: bool, shutdown: &Shutdown) -> Result<(), String> {
         let hidden = self.hidden();
-        let mut failed = Vec::new();
+        let (before, mut failed) = (self.memory.clone(), Vec::new());
         for line in self.memory.owed.clone() {
             let run = shutdown.unless_cancelled(self.config.surroundings.run(&line, &hidden));
             match run.await {
@@ -89,7 +93,9 @@ impl Watcher {
                 Some(Err(words)) => failed.push(words),
             }
         }
-        if let Err(error) = self.memory.save(&self.files, &self.config.state) {
+        if self.memory.differs(&before)
+            && let Err(error) = self.memory.save(&self.files, &self.config.state)
+        {
             tracing::warn!(%error, "that everything was told of the change cannot be noted");
         }
         if tell_child

@@ -12,6 +12,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::{File, TryLockError},
     io,
     path::PathBuf,
     sync::Arc,
@@ -21,7 +22,7 @@ use std::{
 use helium_processes::{Exit, StartError};
 use helium_runtime::{ports::Ports, shutdown::Shutdown};
 use helium_templates::{
-    files::RealFiles,
+    files::{Files as _, RealFiles},
     lookup::Question,
     output::Output,
     quiet::Wait,
@@ -109,6 +110,20 @@ pub enum WatchError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no folder for the state.
+    #[error("{}: cannot keep the state there: {source}", .folder.display())]
+    State {
+        /// The folder of the state.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Somebody else works with this state.
+    #[error("{}: somebody else keeps the files of this state: end that one, or name another folder for the state", .folder.display())]
+    Taken {
+        /// The folder of the state.
+        folder: PathBuf,
+    },
     /// The child cannot be started.
     #[error("the command cannot be started: {0}")]
     Child(#[from] StartError),
@@ -143,20 +158,37 @@ pub struct Watcher {
     render: Option<Render>,
     read: BTreeMap<PathBuf, Option<(SystemTime, u64)>>,
     status: watch::Sender<Status>,
+    /// Held for as long as this lives, once there is something to be held.
+    lock: Option<File>,
 }
 
 impl Watcher {
     /// A watcher that goes on where an earlier one has ended, in whatever way. [`Memory::load`] gives what the follower has to be made with.
+    /// Nothing is written yet.
     pub fn open(work: Work, config: WatcherConfig, follower: Follower, ports: Ports) -> Result<Self, WatchError> {
         let files = RealFiles;
-        recover(&files, &config.state)?;
         let memory = Memory::load(&files, &config.state)
             .map_err(|source| WatchError::Memory { folder: config.state.clone(), source })?;
         let core = Core::new(config.wait, !memory.owed.is_empty());
         let renderer = Renderer::new(config.render_limit);
         let child = config.child.clone().map(Child::new);
         let (is_told, render, read, status) = (false, None, BTreeMap::new(), watch::Sender::default());
-        Ok(Self { work, config, follower, ports, files, core, renderer, memory, child, is_told, render, read, status })
+        Ok(Self {
+            work,
+            config,
+            follower,
+            ports,
+            files,
+            core,
+            renderer,
+            memory,
+            child,
+            is_told,
+            render,
+            read,
+            status,
+            lock: None,
+        })
     }
 
     /// How it is doing.
@@ -169,6 +201,7 @@ impl Watcher {
     /// # Errors
     /// The child could not be started the first time.
     pub async fn run(&mut self, orders: &mut mpsc::Receiver<Order>, shutdown: &Shutdown) -> Result<Ended, WatchError> {
+        self.begin()?;
         let mut next = Some(Event::Changed);
         loop {
             if let Some(event) = next.take() {
@@ -191,6 +224,32 @@ impl Watcher {
             None => None,
         };
         Ok(Ended::Stopped(exit))
+    }
+
+    /// Ends what an earlier run has left half done, whether or not Consul is there.
+    fn begin(&mut self) -> Result<(), WatchError> {
+        if self.config.state.is_dir() {
+            self.hold()?;
+            recover(&self.files, &self.config.state)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that nobody else works with this state.
+    fn hold(&mut self) -> Result<(), WatchError> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        let (folder, path) = (self.config.state.clone(), self.config.state.join("lock"));
+        let state = |source| WatchError::State { folder: folder.clone(), source };
+        self.files.create_folders(&folder).map_err(state)?;
+        let file = File::options().create(true).append(true).open(path).map_err(state)?;
+        match file.try_lock() {
+            Ok(()) => self.lock = Some(file),
+            Err(TryLockError::WouldBlock) => return Err(WatchError::Taken { folder }),
+            Err(TryLockError::Error(error)) => return Err(state(error)),
+        }
+        Ok(())
     }
 
     fn obey(&mut self, order: Order) -> Option<Event> {

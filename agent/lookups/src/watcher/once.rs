@@ -54,6 +54,7 @@ fn list(lacking: &[String]) -> String {
 impl Watcher {
     /// Puts the files in place once, and gives those that changed. No child is started.
     pub async fn once(&mut self, limit: Duration, shutdown: &Shutdown) -> Result<Vec<PathBuf>, OnceError> {
+        self.begin().map_err(|error| OnceError::NotApplied(error.to_string()))?;
         self.complete(limit, shutdown).await?;
         let changed = self.apply(shutdown).await.map_err(OnceError::NotApplied)?;
         if !self.memory.owed.is_empty() {

@@ -313,6 +313,19 @@ async fn a_preview_shows_what_would_change_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn two_watchers_do_not_share_a_state_and_a_preview_disturbs_nobody() {
+    let bench = Bench::new(&[("a.tera", "{{ key(path=\"app/a\") }}")]);
+    bench.world.put("app/a", "1").await;
+    let running = bench.run();
+    until("the file is there", || bench.text("a") == "1").await;
+    let error = bench.once().await.unwrap_err().to_string();
+    assert!(error.contains("somebody else keeps the files of this state"), "{error}");
+    assert_eq!(bench.watcher().preview(LONG, &Shutdown::never()).await.unwrap(), "");
+    running.stop().await;
+    assert_eq!(bench.once().await, Ok(vec![]));
+}
+
+#[tokio::test]
 async fn a_template_that_does_not_end_hangs_nobody_and_is_told() {
     let loops = format!("{}{}", "{% for a in range(end=100000) %}".repeat(3), "x{% endfor %}".repeat(3));
     let mut bench = Bench::new(&[("a.tera", &loops)]);
