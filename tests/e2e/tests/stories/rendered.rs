@@ -53,8 +53,8 @@ fn a_thousand_keys_cost_at_most_ten_connections_and_other_clients_notice_nothing
     for at in 0..1000 {
         desk.put(&format!("bench/keys/{at}"), "0");
     }
-    let lines: String = (0..1000).map(|at| format!("{{{{ key(path=\"bench/keys/{at}\") }}}}\n")).collect();
-    desk.helium.write("a.tera", &lines);
+    let lines: Vec<String> = (0..1000).map(|at| format!("{{{{ key(path=\"bench/keys/{at}\") }}}}\n")).collect();
+    desk.helium.write("a.tera", &lines.concat());
     let mut daemon = desk.start(&["-t", "a.tera:a", "--wait", "0ms"]);
     eventually("the file is there", SOON, || (desk.text("a").lines().count() == 1000).then_some(()));
     for at in 0..20 {

@@ -38,7 +38,7 @@ impl Desk {
     }
 
     fn starts(&self) -> usize {
-        (0..).take_while(|start| self.helium.folder().join(format!("log.{start}")).exists()).count()
+        (0..100).take_while(|start| self.helium.folder().join(format!("log.{start}")).exists()).count()
     }
 }
 
