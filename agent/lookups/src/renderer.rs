@@ -1,6 +1,13 @@
 //! Renders a set on a thread of its own, within a time limit, so that a template that does not end hangs nobody.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+    time::Duration,
+};
 
 use helium_templates::{
     Bounds, Strictness,
@@ -25,16 +32,21 @@ pub struct Set {
     pub strictness: Strictness,
 }
 
-/// Renders sets.
+/// One render, with all that it needs.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Renders sets, one at a time.
 pub(crate) struct Renderer {
     limit: Duration,
+    /// The thread, once there is one. It is no thread of the runtime's: one that never ends would keep the runtime from ending.
+    thread: Option<SyncSender<Job>>,
     /// The set that did not end in time, and what was said of it: it is not rendered again.
     refused: Option<(Arc<Set>, String)>,
 }
 
 impl Renderer {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, refused: None }
+        Self { limit, thread: None, refused: None }
     }
 
     /// Renders a set. The error says that it took too long; the same set is then not tried again.
@@ -47,14 +59,17 @@ impl Renderer {
         let bounds = Bounds::default();
         let (sender, mut made) = oneshot::channel();
         let (of, within) = (Arc::clone(set), bounds.clone());
-        // No thread of the runtime's: one that never ends would keep the runtime from ending.
-        let begun = thread::Builder::new().name("render".to_owned()).spawn(move || {
+        self.begin(Box::new(move || {
             let _ = sender.send(render_within(&of.templates, &of.values, &lookup, of.strictness, &within));
-        });
-        begun.map_err(|error| format!("there is no thread to render on: {error}"))?;
+        }))?;
         if let Ok(made) = timeout(self.limit, &mut made).await {
-            return made.map_err(|_| "the render ended without a word".to_owned());
+            return made.map_err(|_| {
+                self.thread = None;
+                "the render ended without a word".to_owned()
+            });
         }
+        // Whatever becomes of this thread, the next render has another.
+        self.thread = None;
         bounds.stop();
         let ended = timeout(LAST, made).await.is_ok();
         let words = format!(
@@ -64,6 +79,22 @@ impl Renderer {
         );
         self.refused = Some((Arc::clone(set), words.clone()));
         Err(words)
+    }
+
+    /// Gives a render to the thread, which waits for it.
+    fn begin(&mut self, job: Job) -> Result<(), String> {
+        let none = |error: &dyn std::fmt::Display| format!("there is no thread to render on: {error}");
+        if self.thread.is_none() {
+            let (sender, jobs) = sync_channel::<Job>(1);
+            let run = move || jobs.iter().for_each(|job| job());
+            thread::Builder::new().name("render".to_owned()).spawn(run).map_err(|error| none(&error))?;
+            self.thread = Some(sender);
+        }
+        let sent = self.thread.as_ref().map_or(Ok(()), |thread| thread.try_send(job));
+        sent.map_err(|error| {
+            self.thread = None;
+            none(&error)
+        })
     }
 }
 
