@@ -116,7 +116,7 @@ pub(crate) enum Command {
     /// Keep an HAProxy in step with the catalog
     Haproxy(haproxy::HaproxyArgs),
     /// Keep files as Consul has them: templates, again with each change
-    Render(render::RenderArgs),
+    Render(Box<render::RenderArgs>),
     /// Run a program with keys of Consul as its variables, again with each change
     Env(env::EnvArgs),
     /// Make packages, look into them, and check them

@@ -136,7 +136,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Controller(args) => controller::run(args, session, console).await,
         Command::Agent(args) => agent::run(args, session, console).await,
         Command::Haproxy(args) => haproxy::run(args, session, console).await,
-        Command::Render(args) => render::run(args, session, console).await,
+        Command::Render(args) => render::run(*args, session, console).await,
         Command::Env(args) => env::run(args, session, console).await,
         Command::Package(command) => package::run(&command, console),
         Command::Node(command) => node::run(command, session, console).await,

@@ -14,15 +14,16 @@ use helium_lookups::{
     memory::Memory,
     shell::Surroundings,
     watcher::{OnceError, WatchError},
-    wish::{self, Wish, WishError},
+    wish::{self, Wish, WishError, Wishes},
 };
 use helium_runtime::shutdown::Shutdown;
 use helium_templates::{
     Strictness,
     files::RealFiles,
     template::Form,
-    values::{Layer, Values},
+    values::{Layer, Origin, Values},
 };
+use serde_json::Value;
 
 use super::{
     following::{self, ChildArgs, FollowArgs, duration},
@@ -56,8 +57,12 @@ Examples:
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct RenderArgs {
     /// A template, the file that it makes, and a command that is run when that has changed; may be given several times
-    #[arg(short, long = "template", value_name = "IN[:OUT[:COMMAND]]", required = true)]
+    #[arg(short, long = "template", value_name = "IN[:OUT[:COMMAND]]", required_unless_present = "config")]
     templates: Vec<Wish>,
+    /// A file of YAML that says the same with room for more: `templates` (each with `in`, `out`, `command`, `mode`, `backup`, `secret`),
+    /// `values`, `check`, `reload`; its paths are as seen from its folder
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Values for the templates, a file of JSON, YAML or TOML; of several the later ones win
     #[arg(long, value_name = "FILE")]
     values: Vec<PathBuf>,
@@ -125,16 +130,11 @@ struct OnceArgs {
 #[derive(Args, Debug)]
 struct FormArgs {
     /// The permission bits of the files [default: those they have, and 0644 for new ones]
-    #[arg(long, value_name = "OCTAL", value_parser = mode)]
+    #[arg(long, value_name = "OCTAL", value_parser = wish::mode)]
     mode: Option<u32>,
     /// Keep the file that is replaced, with `.bak` at its end
     #[arg(long)]
     backup: bool,
-}
-
-fn mode(text: &str) -> Result<u32, String> {
-    let bits = u32::from_str_radix(text, 8).ok().filter(|bits| *bits <= 0o7777);
-    bits.ok_or_else(|| format!("`{text}` are no permission bits: write them as in `0640`"))
 }
 
 impl RenderArgs {
@@ -146,13 +146,19 @@ impl RenderArgs {
     /// Reads templates and values.
     fn work(&self) -> Result<Work, Failure> {
         let form = Form { mode: self.form.mode, backup: self.form.backup, ..Form::default() };
-        let (templates, commands) = wish::read(&self.templates, &form)?;
+        let wishes = self.config.as_deref().map(Wishes::read).transpose()?.unwrap_or_default();
+        let all: Vec<Wish> = wishes.templates.into_iter().chain(self.templates.iter().cloned()).collect();
+        let (templates, commands) = wish::read(&all, &form)?;
+        let origin = Origin::Defaults(self.config.clone().unwrap_or_default());
+        let written = Layer::of_json(Value::Object(wishes.values), &origin);
+        let written = std::iter::once(written.map_err(|error| Failure::usage(error.to_string())));
         let open = self.values.iter().map(|path| layer(path));
         let secret = self.secret_values.iter().map(|path| layer(path).map(Layer::secret));
-        let values = Values::merge(open.chain(secret).collect::<Result<Vec<_>, _>>()?);
+        let values = Values::merge(written.chain(open).chain(secret).collect::<Result<Vec<_>, _>>()?);
         let strictness = if self.lenient { Strictness::Lenient } else { Strictness::Strict };
         let set = Arc::new(Set { templates, values, strictness });
-        let (checks, reload) = (self.checks.clone(), self.reload.clone());
+        let checks = [wishes.check, self.checks.clone()].concat();
+        let reload = [wishes.reload, self.reload.clone()].concat();
         Ok(Work {
             set,
             checks,
@@ -204,7 +210,9 @@ fn layer(path: &Path) -> Result<Layer, Failure> {
 
 /// Runs `helium render`.
 pub(crate) async fn run(args: RenderArgs, session: &Session, console: &mut Console) -> Outcome {
-    let mut watcher = args.watcher(args.work()?, session)?;
+    let work = args.work()?;
+    let count = work.set.templates.len();
+    let mut watcher = args.watcher(work, session)?;
     let (trigger, shutdown) = Shutdown::new();
     if args.once.dry {
         let shown = watcher.preview(duration(args.once.timeout), &shutdown).await?;
@@ -217,7 +225,7 @@ pub(crate) async fn run(args: RenderArgs, session: &Session, console: &mut Conso
         }
         return Ok(Exit::Ok);
     }
-    console.say(format!("helium render: {} templates, Consul at {}", args.templates.len(), session.consul()?.address));
+    console.say(format!("helium render: {count} templates, Consul at {}", session.consul()?.address));
     let mut signals = Signals::listen()?;
     let has_child = !args.command.is_empty();
     let mut orders = following::orders(has_child, move || match args.work() {

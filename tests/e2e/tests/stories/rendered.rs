@@ -197,3 +197,25 @@ fn a_program_is_run_beside_told_of_changes_and_ended_with_its_own_code() {
     let mut none = desk.start(&["-t", "a.tera:a", "--", "no-such-program"]);
     assert_eq!(none.wait(SOON), 127);
 }
+
+#[test]
+fn a_file_says_what_is_wanted_and_is_read_again_too() {
+    let desk = Desk::on(Consul::start());
+    desk.put("app/a", "1");
+    desk.helium.write("a.tera", "{{ key(path=\"app/a\") }} {{ port }}");
+    let config = |port: u16| {
+        let text = format!(
+            "templates: [{{in: a.tera, out: a, mode: \"0600\", command: 'echo ran >> ran'}}]\nvalues: {{port: {port}}}\n"
+        );
+        desk.helium.write("render.yaml", &text);
+    };
+    config(80);
+    let daemon = desk.start(&["--config", "render.yaml"]);
+    desk.shows("a", "1 80");
+    let mode = fs::metadata(desk.path("a")).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    config(81);
+    hang_up(&daemon);
+    desk.shows("a", "1 81");
+    desk.shows("ran", "ran\nran\n");
+}
