@@ -226,7 +226,7 @@ mod tests {
     async fn a_change_restarts_it_or_is_a_signal_to_it_and_its_exit_code_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let script = "echo $$ >> log; trap 'echo hup >> log' HUP; trap 'exit 7' TERM; while :; do sleep 0.01; done";
+        let script = "trap 'echo hup >> log' HUP; trap 'exit 7' TERM; echo $$ >> log; while :; do sleep 0.01; done";
         let mut restarted = child(at, script, OnChange::Restart, LONG);
         restarted.start().unwrap();
         let first = lines(at, 1).await;
@@ -240,8 +240,6 @@ mod tests {
         let mut signalled = child(at, script, OnChange::Signal(Signal::HUP), LONG);
         signalled.start().unwrap();
         lines(at, 1).await;
-        // The line is written before the trap is set.
-        tokio::time::sleep(Duration::from_millis(100)).await;
         signalled.changed().await.unwrap();
         assert_eq!(lines(at, 2).await[1], "hup");
         assert!(signalled.is_running());

@@ -16,7 +16,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use crate::world::{World, until};
 
 /// Writes its variables with zeros between them, and stays.
-const SCRIPT: &str = "env -0 > new; mv new log.$$; echo $$ >> pids; trap 'exit 5' TERM; while :; do sleep 0.01; done";
+const SCRIPT: &str = "trap 'exit 5' TERM; env -0 > new; mv new log.$$; echo $$ >> pids; while :; do sleep 0.01; done";
 
 fn environment(world: &World, folder: &Path, script: &str, patience: Duration) -> Environment {
     let inherited = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
@@ -71,10 +71,11 @@ async fn a_prefix_that_is_wiped_restarts_no_child_with_nothing_until_it_has_stay
     world.put("app/a", "1").await;
     let (task, trigger) = run(environment(&world, folder.path(), SCRIPT, Duration::from_millis(1500)));
     until("it runs", || children(folder.path()).len() == 1).await;
+    let wiped = world.ports.monotonic();
     world.delete("app/a").await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    assert_eq!(children(folder.path()).len(), 1);
     until("it is believed", || children(folder.path()).len() == 2).await;
+    let after = world.ports.monotonic().saturating_sub(wiped);
+    assert!(after >= Duration::from_millis(1500), "{after:?}");
     assert!(!children(folder.path())[1].contains_key("A"));
     trigger.trigger();
     task.await.unwrap();

@@ -178,20 +178,21 @@ async fn unchanged_bytes_are_not_written_and_run_no_command_and_equal_commands_a
 }
 
 #[tokio::test]
-async fn two_hundred_writes_in_a_burst_are_at_most_two_renders() {
+async fn a_burst_of_writes_is_one_render_for_each_longest_wait_and_one_more_at_most() {
     let mut bench = Bench::new(&[("a.tera", "{{ key(path=\"app/a\") }}")]);
     bench.config.wait = Wait::of(Duration::from_millis(100));
     bench.world.put("app/a", "start").await;
     let running = bench.run();
     until("the file is there", || bench.text("a") == "start").await;
-    let before = running.status.borrow().changes;
+    let (before, begun) = (running.status.borrow().changes, bench.world.ports.monotonic());
     for value in 0..200 {
         bench.world.put("app/a", &value.to_string()).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    let waits = bench.world.ports.monotonic().saturating_sub(begun).as_millis().div_ceil(400);
     until("the last value is there", || bench.text("a") == "199").await;
     let renders = running.status.borrow().changes - before;
-    assert!(renders <= 2, "{renders} renders");
+    assert!(u128::from(renders) <= waits + 1, "{renders} renders within {waits} longest waits");
     running.stop().await;
 }
 
@@ -209,7 +210,7 @@ async fn a_key_that_is_deleted_leaves_the_file_and_is_told_and_one_that_comes_ba
     bench.world.put("app/a", "2").await;
     until("it is rendered", || bench.text("a") == "2 1").await;
     until("the command has run", || bench.text("ran") == "ran\nran\n").await;
-    assert_eq!(running.failure(), "");
+    until("nothing is wrong any more", || running.failure().is_empty()).await;
     running.stop().await;
 }
 
@@ -226,7 +227,7 @@ async fn a_template_that_is_wrong_leaves_the_old_file_and_a_new_set_takes_its_pl
     assert_eq!((bench.text("a"), bench.text("b")), ("good 1".to_owned(), "b".to_owned()));
     running.orders.send(order(&[("a.tera", "better {{ key(path=\"app/a\") }}")])).await.unwrap();
     until("it is there", || bench.text("a") == "better 1").await;
-    assert!(!bench.path("b").exists(), "what no template makes any more goes");
+    until("what no template makes any more is gone", || !bench.path("b").exists()).await;
     running.stop().await;
 }
 

@@ -7,7 +7,7 @@ use helium_e2e::{Consul, Daemon, Helium, Options, eventually, holds_for};
 const SOON: Duration = Duration::from_secs(20);
 /// Writes its variables, with zeros between them, under the number of its start.
 const SCRIPT: &str =
-    "n=$(ls log.* 2>/dev/null | wc -l); env -0 > new; mv new log.$n; trap 'exit 5' TERM; while :; do sleep 0.05; done";
+    "trap 'exit 5' TERM; n=$(ls log.* 2>/dev/null | wc -l); env -0 > new; mv new log.$n; while :; do sleep 0.05; done";
 
 struct Desk {
     consul: Consul,
