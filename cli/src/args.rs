@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, hail, haproxy,
-    logs, node, package, plan, request, rollout, sample, scale, schema, set, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, hail, haproxy,
+    logs, node, package, plan, render, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -117,6 +117,10 @@ pub(crate) enum Command {
     Haproxy(haproxy::HaproxyArgs),
     /// Let a Nix profile follow a job of Hydra
     Hail(hail::HailArgs),
+    /// Keep files as Consul has them: templates, again with each change
+    Render(Box<render::RenderArgs>),
+    /// Run a program with keys of Consul as its variables, again with each change
+    Env(env::EnvArgs),
     /// Make packages, look into them, and check them
     #[command(subcommand)]
     Package(package::PackageCommand),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    engine::{self, Failure, Missing, Strictness},
+    engine::{self, Bounds, Failure, Job, Missing, Strictness},
     hidden::Hidden,
     lookup::{Asked, Lookup, Recorder},
     output::Output,
@@ -44,6 +44,13 @@ pub struct RenderError {
 
 impl fmt::Display for RenderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words("in the package's defaults, in config/ or in the Deployment"))
+    }
+}
+
+impl RenderError {
+    /// All of it for people; `place` says where values are given.
+    pub fn words(&self, place: &str) -> String {
         let mut parts = self.wrong.clone();
         if !self.missing.is_empty() {
             let names: Vec<String> = self.missing.iter().map(|missing| format!("\n  {missing}")).collect();
@@ -51,21 +58,32 @@ impl fmt::Display for RenderError {
                 1 => "1 value is missing; give it".to_owned(),
                 count => format!("{count} values are missing; give them"),
             };
-            let where_to = "in the package's defaults, in config/ or in the Deployment";
-            parts.push(format!("error: {what} {where_to}:{}", names.concat()));
+            parts.push(format!("error: {what} {place}:{}", names.concat()));
         }
-        f.write_str(&parts.join("\n\n"))
+        parts.join("\n\n")
     }
 }
 
-/// Renders all templates of a service.
+/// Renders all templates of a service, within the usual bounds.
 pub fn render(templates: &[Template], values: &Values, lookup: &Arc<dyn Lookup>, strictness: Strictness) -> Render {
+    render_within(templates, values, lookup, strictness, &Bounds::default())
+}
+
+/// Renders all templates of a service. Those that are [parts](Template::is_part) make no file.
+pub fn render_within(
+    templates: &[Template],
+    values: &Values,
+    lookup: &Arc<dyn Lookup>,
+    strictness: Strictness,
+    bounds: &Bounds,
+) -> Render {
     let recorder = Recorder::new(Arc::clone(lookup));
     let mut error = RenderError::default();
     let mut made = Vec::new();
     let mut certain = false;
-    for template in templates {
-        match engine::engine(template.language).render(template, values, &recorder, strictness) {
+    for template in templates.iter().filter(|template| !template.is_part()) {
+        let job = Job { template, set: templates, values, lookup: &recorder, strictness, bounds };
+        match engine::engine(template.language).render(&job) {
             Ok(text) => made.push((template, text)),
             Err(Failure::Missing(missing)) => error.missing.extend(missing),
             Err(Failure::Syntax(report)) => {

@@ -58,4 +58,9 @@ impl Template {
         let target = folder.join(name.file_stem()?);
         Some(Self { name: name.to_owned(), text: text.into(), language, target, form: Form::default() })
     }
+
+    /// Whether it is there to be included by others and makes no file of its own: its name begins with `_`.
+    pub fn is_part(&self) -> bool {
+        self.name.file_name().is_some_and(|name| name.to_string_lossy().starts_with('_'))
+    }
 }

@@ -12,8 +12,10 @@ pub(crate) mod dev;
 mod dev_screen;
 pub(crate) mod diff;
 pub(crate) mod doctor;
+pub(crate) mod env;
 pub(crate) mod events;
 pub(crate) mod explain;
+mod following;
 pub(crate) mod get;
 mod get_watch;
 pub(crate) mod hail;
@@ -24,6 +26,7 @@ mod notifying;
 mod others;
 pub(crate) mod package;
 pub(crate) mod plan;
+pub(crate) mod render;
 pub(crate) mod request;
 pub(crate) mod rollout;
 pub(crate) mod sample;
@@ -49,6 +52,8 @@ use crate::{
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
         Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) | Command::Hail(_) => "info",
+        Command::Render(args) if args.stays() => "info",
+        Command::Env(args) if !args.once => "info",
         Command::Dev(_) => "warn",
         _ => "error",
     }
@@ -60,6 +65,8 @@ fn is_server(command: &Command) -> bool {
         Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_) => true,
         Command::Haproxy(args) => !args.once,
         Command::Hail(args) => args.stays(),
+        Command::Render(args) => args.stays(),
+        Command::Env(args) => !args.once,
         _ => false,
     }
 }
@@ -132,6 +139,8 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Agent(args) => agent::run(args, session, console).await,
         Command::Haproxy(args) => haproxy::run(args, session, console).await,
         Command::Hail(args) => Box::pin(hail::run(args, session, console)).await,
+        Command::Render(args) => render::run(*args, session, console).await,
+        Command::Env(args) => env::run(args, session, console).await,
         Command::Package(command) => package::run(&command, console),
         Command::Node(command) => node::run(command, session, console).await,
         Command::Acl(command) => acl::run(&command, session, console),

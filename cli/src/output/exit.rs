@@ -33,6 +33,8 @@ pub(crate) enum Exit {
     Interrupted,
     /// `helium hail` has codes of its own, which are those that its outcomes have.
     Hail(helium_nix::Outcome),
+    /// What the program that was run in this one's place ended with.
+    Child(u8),
 }
 
 impl Exit {
@@ -52,6 +54,7 @@ impl Exit {
             Self::Internal => 10,
             Self::Interrupted => 130,
             Self::Hail(outcome) => outcome.code(),
+            Self::Child(code) => code,
         }
     }
 }

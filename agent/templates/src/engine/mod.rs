@@ -3,11 +3,14 @@
 //! Strict rendering finds *all* names that are missing, not only the first, so that nobody has to apply five times to learn five
 //! names. Lenient rendering leaves nothing in the place of what is missing, as Mustache does by its book.
 
+mod bounds;
 mod mustache;
 mod tags;
 mod tera;
 
 use std::fmt;
+
+pub use bounds::Bounds;
 
 use crate::{
     lookup::Recorder,
@@ -63,16 +66,22 @@ pub(crate) enum Failure {
     Fault(String),
 }
 
+/// What one render is of.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) template: &'a Template,
+    /// All templates of the set, which may include one another.
+    pub(crate) set: &'a [Template],
+    pub(crate) values: &'a Values,
+    pub(crate) lookup: &'a Recorder,
+    pub(crate) strictness: Strictness,
+    pub(crate) bounds: &'a Bounds,
+}
+
 /// A template language.
 pub(crate) trait Engine {
     /// What the template makes of the values.
-    fn render(
-        &self,
-        template: &Template,
-        values: &Values,
-        lookup: &Recorder,
-        strictness: Strictness,
-    ) -> Result<String, Failure>;
+    fn render(&self, job: &Job<'_>) -> Result<String, Failure>;
 }
 
 /// The engine of a language.

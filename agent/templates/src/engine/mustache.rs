@@ -20,14 +20,13 @@ use mustache2::{
 use serde_json::{Map, Value};
 
 use super::{
-    Engine, Failure, Missing, Strictness,
+    Engine, Failure, Job, Missing, Strictness,
     tags::{self, Kind, Tag},
 };
 use crate::{
     lookup::{Answer, Question, Recorder},
     snippet::{Place, Snippet},
     template::Template,
-    values::Values,
 };
 
 /// The name below which the world is asked.
@@ -36,13 +35,8 @@ const WORLD: &str = "helium";
 pub(super) struct MustacheEngine;
 
 impl Engine for MustacheEngine {
-    fn render(
-        &self,
-        template: &Template,
-        values: &Values,
-        lookup: &Recorder,
-        strictness: Strictness,
-    ) -> Result<String, Failure> {
+    fn render(&self, job: &Job<'_>) -> Result<String, Failure> {
+        let Job { template, values, lookup, strictness, .. } = *job;
         let tags =
             tags::scan(&template.text).map_err(|(message, span)| wrong(template, message, Place::Bytes(span)))?;
         let mut json = values.to_json();

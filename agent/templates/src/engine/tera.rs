@@ -12,12 +12,14 @@
 //!
 //! Those that give one text take `default="..."` for the case that there is none.
 //!
+//! Templates of one set include and extend one another by the names of their files: `{% include "_header.tera" %}`.
+//!
 //! Tera stops at the first name that is not there. To find all of them, each one that stopped it is given a stand-in and the template is
 //! rendered again; what comes out is only looked at if nothing was missing, or missing names are welcome. A fault that shows only behind
 //! a stand-in may be of the stand-in's making and is not told.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -25,12 +27,11 @@ use std::{
 use serde_json::{Map, Value as Json};
 use tera::{Context, ErrorKind, Kwargs, ReportError, State, Tera, TeraResult, Value};
 
-use super::{Engine, Failure, Missing, Strictness};
+use super::{Engine, Failure, Job, Missing, Strictness};
 use crate::{
     lookup::{Answer, Question, Recorder},
     snippet::{Place, Snippet},
-    template::Template,
-    values::Values,
+    template::{Language, Template},
 };
 
 /// More names than this are not looked for; a template with so many of them missing has the wrong values altogether.
@@ -39,47 +40,52 @@ const MOST: usize = 200;
 pub(super) struct TeraEngine;
 
 impl Engine for TeraEngine {
-    fn render(
-        &self,
-        template: &Template,
-        values: &Values,
-        lookup: &Recorder,
-        strictness: Strictness,
-    ) -> Result<String, Failure> {
+    fn render(&self, job: &Job<'_>) -> Result<String, Failure> {
+        let Job { template, values, lookup, strictness, bounds, .. } = *job;
         let name = template.name.display().to_string();
+        let called = called(job);
         let absent = Absent::default();
         let mut tera = Tera::new();
         // What is made is configuration: escapes of HTML would be faults in it.
         tera.autoescape_on(Vec::<&str>::new());
         register(&mut tera, lookup, &absent);
-        tera.add_raw_template(&name, &template.text)
-            .map_err(|error| Failure::Syntax(wrong(template, &error, lookup)))?;
+        let texts = called.iter().map(|(name, template)| (name.as_str(), template.text.as_str()));
+        tera.add_raw_templates(texts)
+            .map_err(|error| Failure::Syntax(wrong(of(&called, job, &error), &error, lookup)))?;
 
         let mut json = values.to_json();
         let mut missing = BTreeSet::new();
         loop {
-            let rendered = Context::from_serialize(&json).and_then(|context| tera.render(&name, &context));
+            let mut page = bounds.page();
+            let rendered =
+                Context::from_serialize(&json).and_then(|context| tera.render_to(&name, &context, &mut page));
             let error = match rendered {
-                Ok(text) => {
+                Ok(()) => {
                     missing.extend(absent.take(template));
                     return match strictness {
                         Strictness::Strict if !missing.is_empty() => {
                             Err(Failure::Missing(missing.into_iter().collect()))
                         }
-                        _ => Ok(text),
+                        _ => Ok(page.text()),
                     };
                 }
                 Err(error) => error,
             };
-            let found = undefined(template, &error).filter(|_| missing.len() < MOST);
+            if let Some(message) = page.refused() {
+                let place = Place::Nowhere;
+                let report = Snippet { name: &name, text: &template.text, message, place, help: None };
+                return Err(Failure::Fault(report.render()));
+            }
+            let at = of(&called, job, &error);
+            let found = undefined(at, &error).filter(|_| missing.len() < MOST);
             match found {
                 Some((byte, path)) if stand_in(&mut json, &path) => {
-                    missing.insert(Missing::at(template, byte, path));
+                    missing.insert(Missing::at(at, byte, path));
                 }
                 _ => {
                     missing.extend(absent.take(template));
                     return Err(if missing.is_empty() {
-                        Failure::Fault(wrong(template, &error, lookup))
+                        Failure::Fault(wrong(at, &error, lookup))
                     } else {
                         Failure::Missing(missing.into_iter().collect())
                     });
@@ -87,6 +93,32 @@ impl Engine for TeraEngine {
             }
         }
     }
+}
+
+/// The template, and those that it includes or extends, directly or not, each by the name it is called by. Only these, so that what is
+/// wrong with another one is told there and nowhere else.
+fn called<'a>(job: &Job<'a>) -> BTreeMap<String, &'a Template> {
+    let mut found = BTreeMap::from([(job.template.name.display().to_string(), job.template)]);
+    let mut left = vec![job.template];
+    while let Some(template) = left.pop() {
+        for other in job.set.iter().filter(|other| other.language == Language::Tera) {
+            let name = other.name.file_name().unwrap_or_default().to_string_lossy();
+            let quoted = ['"', '\'', '`'].iter().any(|quote| template.text.contains(&format!("{quote}{name}{quote}")));
+            if quoted && !found.contains_key(name.as_ref()) {
+                found.insert(name.into_owned(), other);
+                left.push(other);
+            }
+        }
+    }
+    found
+}
+
+/// The template that an error is about.
+fn of<'a>(called: &BTreeMap<String, &'a Template>, job: &Job<'a>, error: &tera::Error) -> &'a Template {
+    let (ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report)) = error.kind() else {
+        return job.template;
+    };
+    called.get(report.filename()).copied().unwrap_or(job.template)
 }
 
 /// The dotted name at the place where Tera met something undefined, and its first byte.

@@ -36,6 +36,9 @@ pub(super) struct Entry {
     /// What the old file is called in the end, if it is wanted then.
     #[serde(default)]
     pub(super) backup: Option<PathBuf>,
+    /// Whether the target goes, in place of getting a new file.
+    #[serde(default)]
+    pub(super) removed: bool,
 }
 
 /// A transaction that has begun.

@@ -7,6 +7,8 @@
 //!    note on the new set is decided: a crash leaves it to [`recover`], which completes it. If a rename fails in a living process, the journal
 //!    notes `undoing` first and then the old files are renamed back.
 //!
+//! A file that left the set goes in the same way: its second name is kept until the end, so that it can come back.
+//!
 //! The journal is removed last. Every step may be done twice, so a crash within [`recover`] is nothing special.
 
 mod error;
@@ -16,6 +18,7 @@ mod tests;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -83,6 +86,23 @@ pub fn command(arguments: &[String], outputs: &[Output], staged: &[Staged]) -> V
     arguments.iter().map(fill).collect()
 }
 
+/// The same for a line of the shell: what stands for a file is quoted, whatever its name holds.
+pub fn command_line(line: &str, outputs: &[Output], staged: &[Staged]) -> String {
+    let quoted = |path: &Path| PathBuf::from(format!("'{}'", path.display().to_string().replace('\'', r"'\''")));
+    // Every file counts as staged, if only at its own place, so that each is named by a quoted name.
+    let all: Vec<Staged> = outputs
+        .iter()
+        .map(|output| {
+            let found = staged.iter().find(|staged| staged.target == output.target);
+            Staged {
+                target: output.target.clone(),
+                staged: quoted(found.map_or(&output.target, |found| &found.staged)),
+            }
+        })
+        .collect();
+    command(&[line.to_owned()], outputs, &all).concat()
+}
+
 /// Puts a set of files in place, all or none. `state` is the folder of the service's journal; a transaction that has not ended is ended first.
 pub fn apply(
     files: &dyn Files,
@@ -90,17 +110,31 @@ pub fn apply(
     outputs: &[Output],
     check: &dyn Check,
 ) -> Result<Applied, TransactionError> {
+    replace(files, state, outputs, &[], check)
+}
+
+/// The same, and files that an earlier set made and this one does not, `gone`, are removed with it. What is there in their place and is no
+/// file is left alone.
+pub fn replace(
+    files: &dyn Files,
+    state: &Path,
+    outputs: &[Output],
+    gone: &[PathBuf],
+    check: &dyn Check,
+) -> Result<Applied, TransactionError> {
     recover(files, state)?;
-    let changes = changes(files, outputs)?;
+    let mut changes = changes(files, outputs)?;
+    changes.extend(removals(files, outputs, gone)?);
     if changes.is_empty() {
         return Ok(Applied::Unchanged);
     }
     let mut journal =
         Journal { phase: Phase::Staging, entries: changes.iter().map(|change| change.entry.clone()).collect() };
     let ready = stage(files, state, &journal, &changes).and_then(|()| {
-        let staged =
-            |change: &Change<'_>| Staged { target: change.output.target.clone(), staged: change.entry.staged.clone() };
-        let staged: Vec<Staged> = changes.iter().map(staged).collect();
+        let staged = |change: &Change<'_>| {
+            Some(Staged { target: change.output?.target.clone(), staged: change.entry.staged.clone() })
+        };
+        let staged: Vec<Staged> = changes.iter().filter_map(staged).collect();
         check.check(&staged).map_err(TransactionError::Refused)?;
         keep_old(files, &journal.entries)
     });
@@ -123,7 +157,8 @@ pub fn apply(
     }
     // What is left of it now is only litter, and the journal says which: the next start takes it away if this fails.
     let _ = finish(files, state, &journal.entries);
-    Ok(Applied::Changed(changes.into_iter().map(|change| change.output.target.clone()).collect()))
+    let target = |change: Change<'_>| change.output.map_or(change.entry.target, |output| output.target.clone());
+    Ok(Applied::Changed(changes.into_iter().map(target).collect()))
 }
 
 /// Ends a transaction that a crash has left: completes it if that was decided, and undoes it otherwise. True if there was one.
@@ -143,9 +178,10 @@ pub fn recover(files: &dyn Files, state: &Path) -> Result<bool, TransactionError
     Ok(true)
 }
 
-/// A file that has to be written.
+/// A file that has to be written, or removed.
 struct Change<'a> {
-    output: &'a Output,
+    /// What it becomes; none if it goes.
+    output: Option<&'a Output>,
     entry: Entry,
     existing: Option<Stat>,
 }
@@ -169,17 +205,49 @@ fn changes<'a>(files: &dyn Files, outputs: &'a [Output]) -> Result<Vec<Change<'a
         if is_right(files, output, &target, existing)? {
             continue;
         }
-        let beside = |ending: &str| folder.join(format!(".{}.helium-{ending}", name.to_string_lossy()));
+        let beside = |ending: &str| beside(folder, name, ending);
         let backup = output.backup.then(|| folder.join(format!("{}.bak", name.to_string_lossy())));
         let entry = Entry {
             staged: beside("new"),
             kept: existing.map(|_| beside("old")),
             backup: backup.filter(|_| existing.is_some()),
             target: target.clone(),
+            removed: false,
         };
-        changes.push(Change { output, entry, existing });
+        changes.push(Change { output: Some(output), entry, existing });
     }
     Ok(changes)
+}
+
+/// The name of a file of the transaction's own beside a target.
+fn beside(folder: &Path, name: &OsStr, ending: &str) -> PathBuf {
+    folder.join(format!(".{}.helium-{ending}", name.to_string_lossy()))
+}
+
+fn removals<'a>(files: &dyn Files, outputs: &[Output], gone: &[PathBuf]) -> Result<Vec<Change<'a>>, TransactionError> {
+    let mut removals = Vec::new();
+    let kept: BTreeSet<PathBuf> = outputs
+        .iter()
+        .map(|output| files.resolve(&output.target).map_err(failed("follow the link", &output.target)))
+        .collect::<Result<_, _>>()?;
+    for target in gone.iter().collect::<BTreeSet<_>>() {
+        let target = files.resolve(target).map_err(failed("follow the link", target))?;
+        let existing = files.stat(&target).map_err(failed("look at it", &target))?.filter(|found| found.regular);
+        let (Some(folder), Some(name), Some(existing), false) =
+            (target.parent(), target.file_name(), existing, kept.contains(&target))
+        else {
+            continue;
+        };
+        let entry = Entry {
+            staged: beside(folder, name, "new"),
+            kept: Some(beside(folder, name, "old")),
+            backup: None,
+            target: target.clone(),
+            removed: true,
+        };
+        removals.push(Change { output: None, entry, existing: Some(existing) });
+    }
+    Ok(removals)
 }
 
 fn is_right(
@@ -198,11 +266,12 @@ fn stage(files: &dyn Files, state: &Path, journal: &Journal, changes: &[Change<'
     files.create_folders(state).map_err(failed("make the folder", state))?;
     journal.save(files, state).map_err(failed("note", state))?;
     for change in changes {
+        let Some(output) = change.output else { continue };
         let (staged, folder) = (&change.entry.staged, folder(&change.entry.target));
         files.create_folders(folder).map_err(failed("make the folder", folder))?;
-        let mode = change.output.mode_over(change.existing.map(|existing| existing.mode));
-        files.write(staged, &change.output.bytes, mode).map_err(failed("write", staged))?;
-        let wanted = change.output.owner.or(change.existing.map(|existing| existing.owner));
+        let mode = output.mode_over(change.existing.map(|existing| existing.mode));
+        files.write(staged, &output.bytes, mode).map_err(failed("write", staged))?;
+        let wanted = output.owner.or(change.existing.map(|existing| existing.owner));
         let has = files.stat(staged).map_err(failed("look at it", staged))?.map(|stat| stat.owner);
         if let Some(owner) = wanted.filter(|wanted| has != Some(*wanted)) {
             files.give(staged, owner).map_err(failed("change the owner", staged))?;
@@ -222,10 +291,13 @@ fn keep_old(files: &dyn Files, entries: &[Entry]) -> Result<(), TransactionError
     Ok(())
 }
 
-/// Renames what is still staged.
+/// Renames what is still staged, and removes what goes.
 fn rename(files: &dyn Files, entries: &[Entry]) -> Result<(), TransactionError> {
     for entry in entries {
-        if files.stat(&entry.staged).map_err(failed("look at it", &entry.staged))?.is_some() {
+        if entry.removed {
+            files.remove(&entry.target).map_err(failed("remove", &entry.target))?;
+            files.sync_folder(folder(&entry.target)).map_err(failed("sync the folder", folder(&entry.target)))?;
+        } else if files.stat(&entry.staged).map_err(failed("look at it", &entry.staged))?.is_some() {
             files.rename(&entry.staged, &entry.target).map_err(failed("put the new file", &entry.target))?;
             files.sync_folder(folder(&entry.target)).map_err(failed("sync the folder", folder(&entry.target)))?;
         }

@@ -326,3 +326,61 @@ fn a_backup_is_the_file_before_this_one_and_there_is_only_one() {
     }
     assert_eq!(world.files(), texts(&[("a", "second"), ("a.bak", "first"), ("b", "old b")]));
 }
+
+/// Refuses the one file that there is.
+struct No;
+
+impl Check for No {
+    fn check(&self, staged: &[Staged]) -> Result<(), String> {
+        assert_eq!(staged.len(), 1, "what goes is not looked at");
+        Err("no".to_owned())
+    }
+}
+
+#[test]
+fn a_file_that_left_the_set_goes_with_it_and_stays_if_the_set_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let output = |name: &str, text: &str| Output {
+        target: path(name),
+        bytes: text.into(),
+        mode: None,
+        owner: None,
+        secrecy: Secrecy::Open,
+        backup: false,
+    };
+    let state = path("state");
+    apply(&RealFiles, &state, &[output("a", "1"), output("b", "1")], &NoCheck).unwrap();
+    let gone = [path("b"), path("never-was"), path("state")];
+    replace(&RealFiles, &state, &[output("a", "2")], &gone, &No).unwrap_err();
+    assert_eq!(fs::read_to_string(path("b")).unwrap(), "1");
+    for at in 0..40 {
+        // Whichever call fails, or the machine with it, the set is whole afterwards.
+        for dead in [false, true] {
+            apply(&RealFiles, &state, &[output("a", "1"), output("b", "1")], &NoCheck).unwrap();
+            let _ = replace(&Failing::at(at, dead), &state, &[output("a", "2")], &gone, &NoCheck);
+            recover(&RealFiles, &state).unwrap();
+            let new = fs::read_to_string(path("a")).unwrap() == "2";
+            assert_eq!(path("b").exists(), !new, "call {at}");
+        }
+    }
+    let applied = replace(&RealFiles, &state, &[output("a", "2")], &gone, &NoCheck).unwrap();
+    assert!(matches!(applied, Applied::Changed(_) | Applied::Unchanged) && !path("b").exists());
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[test]
+fn a_line_of_the_shell_names_files_in_quotes() {
+    let output = |name: &str| Output {
+        target: PathBuf::from(format!("/etc/{name}")),
+        bytes: vec![],
+        mode: None,
+        owner: None,
+        secrecy: Secrecy::Open,
+        backup: false,
+    };
+    let staged = [Staged { target: "/etc/it's".into(), staged: "/etc/.it's.new".into() }];
+    assert_eq!(command_line("check {}", &[output("it's")], &staged), r"check '/etc/.it'\''s.new'");
+    assert_eq!(command_line("check {b} {it's}", &[output("it's"), output("b")], &[]), r"check '/etc/b' '/etc/it'\''s'");
+}

@@ -140,3 +140,44 @@ fn a_syntax_error_is_told_at_once_and_does_not_wait_for_answers() {
     assert!(matches!(made.result, Rendered::Failed(_)));
     assert_eq!(made.asked.lacking, BTreeSet::from([Question::Key("a".into())]));
 }
+
+#[test]
+fn templates_of_a_set_include_one_another_and_parts_make_no_file() {
+    let part = Template::read_from(Path::new("in/_header.tera"), "# {{ app }}{{ nowhere }}\n", Path::new("/etc/app"));
+    let page = Template::read_from(
+        Path::new("in/a.conf.tera"),
+        "{% include \"_header.tera\" %}x = 1\n",
+        Path::new("/etc/app"),
+    );
+    let broken = Template::read_from(Path::new("in/b.conf.tera"), "{% if %}", Path::new("/etc/app"));
+    let set = [part.unwrap(), page.unwrap()];
+    let render = |set: &[Template], json| render_in(&World::default(), set, &values(json), Strictness::Strict);
+    let outputs = ready(render(&set, json!({"app": "web", "nowhere": "!"})));
+    assert_eq!(outputs.len(), 1);
+    assert_eq!(String::from_utf8_lossy(&outputs[0].bytes), "# web!\nx = 1\n");
+    let Rendered::Failed(error) = render(&set, json!({"app": "web"})).result else { panic!() };
+    assert!(error.to_string().contains("in/_header.tera:1:"), "{error}");
+    let with_broken = [set[0].clone(), set[1].clone(), broken.unwrap()];
+    let Rendered::Failed(error) = render(&with_broken, json!({"app": "web", "nowhere": ""})).result else { panic!() };
+    assert_eq!(error.wrong.len(), 1, "what is wrong with one template is told once: {error}");
+}
+
+#[test]
+fn a_template_that_makes_too_much_or_takes_too_long_is_ended() {
+    let text = "{% for a in range(end=100000) %}{% for b in range(end=100000) %}x{% endfor %}{% endfor %}";
+    let set = [Template::read_from(Path::new("a.tera"), text, Path::new("/etc/app")).unwrap()];
+    let lookup: std::sync::Arc<dyn helium_templates::lookup::Lookup> = std::sync::Arc::new(World::default());
+    let render = |bounds: &helium_templates::Bounds| {
+        let made =
+            helium_templates::render::render_within(&set, &Values::default(), &lookup, Strictness::Strict, bounds);
+        let Rendered::Failed(error) = made.result else { panic!("{:?}", made.result) };
+        error.to_string()
+    };
+    let small = helium_templates::Bounds::of_bytes(1000);
+    assert!(render(&small).contains("makes more than 1000 bytes"), "{}", render(&small));
+    let stopped = helium_templates::Bounds::of_bytes(usize::MAX);
+    let of_thread = stopped.clone();
+    let thread = std::thread::spawn(move || of_thread.stop());
+    assert!(render(&stopped).contains("took too long"));
+    thread.join().unwrap();
+}
