@@ -84,7 +84,7 @@ impl Agent {
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         let left_alone = loaded.unreadable.iter().map(|(id, _)| id.clone()).collect();
-        let shared = Shared::new(config, client, ports, inherited.collect(), left_alone);
+        let shared = Shared::new(config, client, ports, inherited.collect(), left_alone, data.believed());
         Ok(Self { data, loaded, shared: Arc::new(shared) })
     }
 
@@ -109,6 +109,7 @@ impl Agent {
             () = presence.run() => {}
             () = shared.reporter.run() => {}
             () = observer::run(&shared) => {}
+            () = shared.lookups.run(|believed| data.note_believed(&believed)) => {}
             () = keep_tidy(&data) => {}
         }
         trigger.trigger();

@@ -3,10 +3,12 @@
 //! ```text
 //! agent.lock               held with flock by the agent that owns the folder; holds its process id for people
 //! session                  the heartbeat's session, so that the next agent can end it and take over at once
-//! instances/<id>/          record.json, log, log.1, work/; ended.json in place of record.json once it is forgotten
+//! believed.json            what was known to hold something, so that it is not taken for empty after a restart
+//! instances/<id>/          record.json, log, log.1, work/, package/, state/, hook-*.log; ended.json in place of record.json once it is forgotten
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::DirBuilderExt as _,
@@ -15,9 +17,13 @@ use std::{
 };
 
 use helium_crds::ids::InstanceId;
+use helium_templates::guard::Believed;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::instance::record::{InstanceDir, Record};
+
+/// The note of what is believed of Consul's data.
+const BELIEVED: &str = "believed.json";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +123,22 @@ impl DataDir {
         }
         loaded.records.sort_by(|one, other| one.assignment.id.cmp(&other.assignment.id));
         Ok(loaded)
+    }
+
+    /// What an earlier run knew of the emptiness of what templates ask.
+    pub(crate) fn believed(&self) -> BTreeMap<String, Believed> {
+        let noted = fs::read(self.root.join(BELIEVED)).ok();
+        noted.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
+
+    /// Notes that. It is a precaution: that it cannot be noted stops nothing.
+    pub(crate) fn note_believed(&self, believed: &BTreeMap<String, Believed>) {
+        let (note, fresh) = (self.root.join(BELIEVED), self.root.join("believed.new"));
+        let noted = serde_json::to_vec(believed).map_err(io::Error::other);
+        let noted = noted.and_then(|bytes| fs::write(&fresh, bytes)).and_then(|()| fs::rename(&fresh, &note));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "what is believed of Consul's data cannot be noted");
+        }
     }
 
     /// The session that the last agent here had.

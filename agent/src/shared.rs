@@ -9,10 +9,16 @@ use std::{
 use consul_client::Client;
 use helium_crds::ids::InstanceId;
 use helium_runtime::ports::Ports;
+use helium_templates::guard::Believed;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 
-use crate::{config::AgentConfig, instance::table::Table, package::packages::Packages, reporter::Reporter};
+use crate::{
+    config::AgentConfig,
+    instance::table::Table,
+    package::{lookups::Lookups, packages::Packages},
+    reporter::Reporter,
+};
 
 /// What all instances of an agent share.
 pub(crate) struct Shared {
@@ -22,6 +28,7 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     pub(crate) reporter: Reporter,
     pub(crate) packages: Packages,
+    pub(crate) lookups: Lookups,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Asks for the node record to be compared with the store soon.
@@ -44,10 +51,12 @@ impl Shared {
         ports: Ports,
         inherited: BTreeMap<String, String>,
         left_alone: BTreeSet<InstanceId>,
+        believed: BTreeMap<String, Believed>,
     ) -> Self {
         Self {
             table: Table::default(),
             reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
+            lookups: Lookups::new(client.clone(), ports.clone(), &config, believed),
             packages: Packages::new(config.package_root.clone(), config.netrc.clone(), ports.clone()),
             look: Notify::new(),
             look_at_node: Notify::new(),

@@ -60,6 +60,7 @@ fn template() -> Template {
     Template {
         package: None,
         config: serde_json::Map::new(),
+        config_update: <_>::default(),
         templates: None,
         version: "1.0.0".to_owned(),
         driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None }),

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::deployment::StopSignal;
+
 /// A package: an archive or a folder, which is brought onto a node before an instance starts there. The command finds it in
 /// `${HELIUM_PACKAGE}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -49,9 +51,24 @@ pub struct Templates {
     /// is the new file of that name, `{}` the only one. `${NAME}` is replaced as in the command of `exec`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub check: Vec<String>,
+    /// The signal that tells the process of its new files, while it runs. Default: none; the hook `config` of the package is run if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "none: the package's hook `config` is run, if it has one"))]
+    pub reload: Option<StopSignal>,
     /// What is done about a name that a template uses and nobody gives. Default `fail`.
     #[serde(default, skip_serializing_if = "is_fail")]
     pub missing: Missing,
+}
+
+/// What a change of the values in Consul below `config/` comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ConfigUpdate {
+    /// An instance keeps the values that it was first started with; those that are started later have the new ones.
+    #[default]
+    Rollout,
+    /// Running instances take them over at once.
+    Live,
 }
 
 /// What is done about a name that a template uses and nobody gives.
@@ -63,6 +80,13 @@ pub enum Missing {
     Fail,
     /// It is empty, as Mustache has it.
     Empty,
+}
+
+impl ConfigUpdate {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+    pub(crate) fn is_rollout(&self) -> bool {
+        *self == ConfigUpdate::Rollout
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    package::{Package, Templates},
+    package::{ConfigUpdate, Package, Templates},
     period::Period,
 };
 
@@ -21,6 +21,8 @@ pub struct Template {
     pub package: Option<Package>,
     /// Values for the templates of the package.
     pub config: Map<String, Value>,
+    /// What a change of the values in Consul comes to.
+    pub config_update: ConfigUpdate,
     /// How these templates become files.
     pub templates: Option<Templates>,
     /// How the instance is run.
@@ -59,6 +61,9 @@ struct TemplateFields {
     /// Values for the templates of the package, nested as you like. They stand above the package's own defaults.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     config: Map<String, Value>,
+    /// What a change of the values in Consul, below `config/<namespace>/<deployment>/`, comes to. Default `rollout`.
+    #[serde(default, skip_serializing_if = "ConfigUpdate::is_rollout")]
+    config_update: ConfigUpdate,
     /// How the templates of the package become files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "without a check; a missing name fails"))]
@@ -93,19 +98,19 @@ impl TryFrom<TemplateFields> for Template {
     type Error = NoDriver;
 
     fn try_from(fields: TemplateFields) -> Result<Self, NoDriver> {
-        let TemplateFields { version, package, config, templates, exec, env, ports, checks } = fields;
+        let TemplateFields { version, package, config, config_update, templates, exec, env, ports, checks } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, templates, driver, env, ports, checks })
+        Ok(Self { version, package, config, config_update, templates, driver, env, ports, checks })
     }
 }
 
 impl From<Template> for TemplateFields {
     fn from(template: Template) -> Self {
-        let Template { version, package, config, templates, driver, env, ports, checks } = template;
+        let Template { version, package, config, config_update, templates, driver, env, ports, checks } = template;
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, package, config, templates, exec, env, ports, checks }
+        Self { version, package, config, config_update, templates, exec, env, ports, checks }
     }
 }
 

@@ -120,6 +120,11 @@ fn note_work(next: &mut Record, work: Work, outcome: Outcome, now: Timestamp, ra
             next.initialised = true;
             (next.hooks, next.checks) = (found.hooks, found.checks);
         }
+        (Work::Refresh, Ok(found)) => {
+            (next.hooks, next.checks) = (found.hooks, found.checks);
+            next.message = None;
+        }
+        (Work::Refresh, Err(trouble)) => next.message = Some(trouble.words),
         (Work::Prepare, Err(trouble)) => note_vain_start(next, trouble, now, random),
         (Work::PostStart, Ok(_)) => {
             next.post_start_at = None;

@@ -89,6 +89,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) registered: Registered,
     /// What is being done beside the process.
     pub(crate) work: &'a Working,
+    /// What its templates ask may have other answers than those that its files were made with.
+    pub(crate) stale: bool,
     /// The last call to Consul failed; the next is not to be made before this instant.
     pub(crate) consul_after: Option<Timestamp>,
     /// The agent is stopping, and its instances with it.
@@ -208,7 +210,7 @@ fn decide_run(facts: &Facts<'_>) -> Step {
     if record.process.is_none() {
         return decide_start(facts, consul_waits);
     }
-    if let Some(step) = cancel_unless(facts, &[Work::PostStart]) {
+    if let Some(step) = cancel_unless(facts, &[Work::PostStart, Work::Refresh]) {
         return step;
     }
     let up = facts.now.duration_since(record.started_at.unwrap_or(facts.now));
@@ -217,6 +219,9 @@ fn decide_run(facts: &Facts<'_>) -> Step {
     }
     if record.failures > 0 && up >= STABLE_AFTER {
         return Step::NoteStable;
+    }
+    if facts.stale && *facts.work == Working::Nothing {
+        return Step::Begin(Work::Refresh);
     }
     if record.post_start_at.is_some_and(|at| at <= facts.now) && *facts.work == Working::Nothing {
         return Step::Begin(Work::PostStart);

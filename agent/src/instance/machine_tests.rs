@@ -142,6 +142,7 @@ impl World {
                 process: self.process_of(&agent.record),
                 registered: agent.registered,
                 work: &agent.work,
+                stale: false,
                 consul_after: agent.consul_after,
                 halt,
                 now: self.now(),
@@ -220,7 +221,7 @@ impl World {
         agent.work = match failed {
             _ if self.hangs == Some(work) => Working::Busy(work, None),
             Some(trouble) => Working::Done(work, Err(trouble)),
-            None => Working::Done(work, Ok(Prepared { hooks: self.hooks.clone(), checks: Vec::new() })),
+            None => Working::Done(work, Ok(Prepared { hooks: self.hooks.clone(), ..Prepared::default() })),
         };
         Ok(())
     }
@@ -397,6 +398,7 @@ fn facts<'a>(agent: &'a Agent, assigned: Assigned<'a>, now: Timestamp) -> Facts<
         process: Process::AliveIfAny,
         registered: agent.registered,
         work: &agent.work,
+        stale: false,
         consul_after: agent.consul_after,
         halt: false,
         now,
@@ -642,4 +644,21 @@ fn a_post_start_that_fails_is_told_and_tried_again_until_it_succeeds() {
     assert!(world.run(false).is_ok());
     assert_eq!((world.disk.as_ref().unwrap().post_start_at, world.phase()), (None, InstancePhase::Running));
     assert_eq!(world.disk.as_ref().unwrap().message, None);
+}
+
+#[test]
+fn files_that_may_be_old_are_made_again_beside_the_process_and_trouble_with_them_is_told() {
+    let mut world = World::new().with_package(&[]);
+    assert!(world.run(false).is_ok());
+    let mut agent = world.boot().ok().flatten().unwrap();
+    agent.registered = Registered::Same;
+    let assigned = world.assigned.clone().unwrap();
+    let step = decide(&Facts { stale: true, ..facts(&agent, Assigned::Present(&assigned), world.now()) });
+    assert_eq!(step, Step::Begin(Work::Refresh));
+    let vain = Event::Worked(Work::Refresh, Err(Trouble::lasting("nginx: unknown directive")));
+    let troubled = apply(&agent.record, vain, world.now(), 0);
+    assert_eq!(troubled.message.as_deref(), Some("nginx: unknown directive"));
+    assert_eq!((troubled.phase, &troubled.process), (InstancePhase::Running, &agent.record.process));
+    let mended = apply(&troubled, Event::Worked(Work::Refresh, Ok(Prepared::default())), world.now(), 0);
+    assert_eq!(mended.message, None);
 }

@@ -1,6 +1,7 @@
 //! One instance on this machine: what is remembered of it, what is to be done next, and the task that does it.
 
 pub(crate) mod apply;
+pub(crate) mod freshness;
 pub(crate) mod machine;
 pub(crate) mod numbers;
 pub(crate) mod record;

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{
     apply::apply,
+    freshness::Freshness,
     machine::{Assigned, Event, Facts, KILL_AGAIN, Process, Step, decide},
     numbers,
     record::{InstanceDir, Record},
@@ -25,7 +26,7 @@ use crate::{
         environment::{self, Resolved},
         signal::system_signal,
     },
-    package::preparation::{Preparation, hook_of},
+    package::preparation::{Aim, Preparation, hook_of},
     shared::Shared,
 };
 
@@ -52,6 +53,7 @@ pub(crate) struct Runner {
     process: Option<Supervised>,
     work: WorkTask,
     scripts: Scripts,
+    freshness: Freshness,
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
@@ -70,6 +72,7 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
+        let freshness = Freshness::new(&shared.lookups);
         Self {
             shared,
             id,
@@ -78,6 +81,7 @@ impl Runner {
             process,
             work: WorkTask::default(),
             scripts: Scripts::default(),
+            freshness,
             standing,
             cells,
             stop,
@@ -99,6 +103,7 @@ impl Runner {
             let assigned = self.cells.assigned.borrow_and_update().clone();
             self.work.look().await;
             self.follow_scripts();
+            self.look_at_answers();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
@@ -106,6 +111,8 @@ impl Runner {
             }
             match step {
                 Step::Rest(until) => {
+                    let due = self.freshness.due().filter(|_| self.record.process.is_some());
+                    let until = [until, due].into_iter().flatten().min();
                     self.publish(&assigned);
                     self.wait(until).await;
                 }
@@ -132,6 +139,7 @@ impl Runner {
             process: exit.map_or(Process::AliveIfAny, Process::Ended),
             registered: self.standing.registered(&self.shared, &self.record),
             work: self.work.working(),
+            stale: self.record.assignment.template.package.is_some() && self.freshness.is_stale(self.shared.now()),
             consul_after: self.standing.after,
             halt,
             now: self.shared.now(),
@@ -244,15 +252,22 @@ impl Runner {
         match self.resolve() {
             Ok(resolved) => {
                 let (env, check) = (resolved.command.env, resolved.check);
+                if matches!(work, Work::Prepare | Work::Refresh) {
+                    self.freshness.begun();
+                }
+                let aim = match (work, &self.record.process) {
+                    (Work::Refresh, Some(process)) => Aim::Refresh(process.clone()),
+                    _ => Aim::Start { first: !self.record.initialised },
+                };
                 match work.hook() {
                     Some(hook) => self.work.begin_hook(work, hook_of(&self.dir, hook, env)),
-                    None => self.work.begin_preparation(|progress| Preparation {
+                    None => self.work.begin_preparation(work, |progress| Preparation {
                         shared: Arc::clone(&self.shared),
                         dir: self.dir.clone(),
                         assignment: self.record.assignment.clone(),
                         env,
                         check,
-                        first: !self.record.initialised,
+                        aim,
                         progress,
                     }),
                 }
@@ -278,11 +293,21 @@ impl Runner {
         }
     }
 
+    /// What the templates ask may have other answers now.
+    fn look_at_answers(&mut self) {
+        if !self.freshness.has_news() {
+            return;
+        }
+        let env = self.resolve().map(|resolved| resolved.command.env).unwrap_or_default();
+        self.freshness.look(&self.shared, &self.record.assignment.deployment.namespace, env);
+    }
+
     async fn note_work(&mut self) {
         let Some((work, outcome)) = self.work.done() else { return };
         if let Err(trouble) = &outcome {
             tracing::warn!(instance = %self.id, words = trouble.words, "in vain: {work:?}");
         }
+        self.freshness.ended(work, &outcome, self.shared.now());
         if self.note(Event::Worked(work, outcome)).await {
             self.work.clear();
         }
@@ -350,6 +375,7 @@ impl Runner {
         match self.dir.forget() {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);
+                self.shared.lookups.forget(&self.id);
                 true
             }
             Err(error) => {
@@ -396,6 +422,7 @@ impl Runner {
             _ = self.stop.changed() => {}
             () = ended => {}
             () = self.work.changed() => {}
+            () = self.freshness.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

@@ -27,14 +27,15 @@ impl WorkTask {
         &self.working
     }
 
-    /// Begins a preparation.
+    /// Begins a preparation, of a start or of fresh files.
     pub(crate) fn begin_preparation(
         &mut self,
+        work: Work,
         preparation: impl FnOnce(watch::Sender<Option<InstancePhase>>) -> Preparation,
     ) {
         let (progress, told) = watch::channel(None);
         self.progress = told;
-        self.begin(Work::Prepare, preparation(progress).run());
+        self.begin(work, preparation(progress).run());
     }
 
     /// Begins a hook.

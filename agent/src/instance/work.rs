@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use helium_crds::instance::InstancePhase;
 
 use super::machine::{Facts, Step};
-use crate::{checks::PackageCheck, hooks::Hook};
+use crate::{checks::PackageCheck, hooks::Hook, package::asking::Seen};
 
 /// A piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
     /// The package is brought, its templates are rendered, and the hooks `init` and `pre-start` run.
     Prepare,
+    /// The files of the running instance are made again, and it is told if they have changed.
+    Refresh,
     /// The hook `post-start`.
     PostStart,
     /// The hook `drain`.
@@ -29,7 +31,7 @@ impl Work {
     /// The hook that it is, if it is one.
     pub(crate) fn hook(self) -> Option<Hook> {
         match self {
-            Work::Prepare => None,
+            Work::Prepare | Work::Refresh => None,
             Work::PostStart => Some(Hook::PostStart),
             Work::Drain => Some(Hook::Drain),
             Work::PreStop => Some(Hook::PreStop),
@@ -69,6 +71,8 @@ pub(crate) struct Prepared {
     pub(crate) hooks: BTreeSet<Hook>,
     /// The checks that it brings.
     pub(crate) checks: Vec<PackageCheck>,
+    /// What its templates have asked.
+    pub(crate) seen: Seen,
 }
 
 /// What is being done.

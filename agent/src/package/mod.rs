@@ -5,11 +5,13 @@
 //! | [`packages`] | the packages of this machine, one store a service |
 //! | [`view`] | a package as one instance sees it: links into the store, and its own rendered files |
 //! | [`values`] | the values of its templates, of every place that they come from |
-//! | [`answers`] | what its templates ask Consul |
+//! | [`lookups`] | what all templates of this machine ask Consul, followed once |
+//! | [`asking`] | one instance that asks |
 //! | [`rendering`] | its templates into files |
 //! | [`preparation`] | all of it in order |
 
-mod answers;
+pub(crate) mod asking;
+pub(crate) mod lookups;
 pub(crate) mod packages;
 pub(crate) mod preparation;
 mod rendering;

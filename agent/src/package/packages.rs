@@ -72,6 +72,13 @@ impl Packages {
         }
     }
 
+    /// The folder of a version that is installed.
+    pub(crate) fn folder(&self, service: &str, version: &str) -> Result<PathBuf, Trouble> {
+        let Service { store, .. } = self.service(service)?;
+        let version: Name = version.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
+        Ok(store.folder(&version))
+    }
+
     /// Makes a version the current one. One that is still being installed becomes it by that.
     pub(crate) async fn make_current(&self, service: &str, version: &str) -> Result<(), String> {
         let Service { store, .. } = self.service(service).map_err(|trouble| trouble.words)?;

@@ -2,7 +2,8 @@
 //! instance gets its view of it; `config-pre` tells further values; the templates become files; `init` runs before the first start, and
 //! `pre-start` before every one.
 //!
-//! Each part may be done again, and is, before every start: what is right already is left alone.
+//! Each part may be done again, and is, before every start: what is right already is left alone. While the instance runs, its files alone are
+//! made again when what its templates ask has another answer; then its hook `config` runs, or its process gets the signal that it asks for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,24 +14,29 @@ use std::{
 
 use helium_crds::{
     instance::{Assignment, InstancePhase},
-    package::{Package, Templates},
+    package::{ConfigUpdate, Package},
 };
 use helium_packages::manifest::{Manifest, PLACES};
+use helium_processes::ProcessIdentity;
 use helium_templates::{
     files::RealFiles,
-    transaction,
+    lookup::Question,
+    template::Template,
+    transaction::{self, Applied},
     values::{Layer, Values},
 };
 use tokio::sync::watch;
 
 use super::{
-    answers::Answers,
+    asking::{Asking, Seen},
     packages::Wanted,
     rendering::{self, Rendering},
-    values, view,
+    values::{self, Overrides},
+    view,
 };
 use crate::{
     checks,
+    driver::signal::system_signal,
     hooks::{Hook, HookRun},
     instance::{
         record::InstanceDir,
@@ -39,7 +45,16 @@ use crate::{
     shared::Shared,
 };
 
-/// What the preparation of one start needs to know.
+/// What a preparation is for.
+#[derive(Clone, Debug)]
+pub(crate) enum Aim {
+    /// A start; the very first one, before which the hook `init` runs, or another.
+    Start { first: bool },
+    /// The process that runs shall have its files as they are to be now.
+    Refresh(ProcessIdentity),
+}
+
+/// What a preparation needs to know.
 pub(crate) struct Preparation {
     pub(crate) shared: Arc<Shared>,
     pub(crate) dir: InstanceDir,
@@ -48,25 +63,51 @@ pub(crate) struct Preparation {
     pub(crate) env: BTreeMap<String, String>,
     /// The command that looks at new files, filled in.
     pub(crate) check: Vec<String>,
-    /// Whether the hook `init` has not run yet.
-    pub(crate) first: bool,
+    /// What it is for.
+    pub(crate) aim: Aim,
     /// Where it tells how far it is.
     pub(crate) progress: watch::Sender<Option<InstancePhase>>,
 }
 
 impl Preparation {
-    /// Prepares a start.
+    /// Does it.
     pub(crate) async fn run(self) -> Outcome {
         let Some(package) = &self.assignment.template.package else { return Ok(Prepared::default()) };
         std::fs::create_dir_all(self.dir.state()).map_err(|error| self.disk(&error))?;
-        let folder = self.install(package).await?;
-        self.progress.send_replace(Some(InstancePhase::Starting));
-        let found = self.render(&folder).await?;
-        if self.first {
-            self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
+        match &self.aim {
+            Aim::Start { first } => {
+                let folder = self.install(package).await?;
+                self.progress.send_replace(Some(InstancePhase::Starting));
+                let (found, _) = self.render(&folder).await?;
+                if *first {
+                    self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
+                }
+                self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
+                Ok(found)
+            }
+            Aim::Refresh(process) => {
+                let Assignment { service, template, .. } = &self.assignment;
+                let folder = self.shared.packages.folder(&service.name, &template.version)?;
+                let (found, changed) = self.render(&folder).await?;
+                if changed {
+                    self.tell(&found, process).await?;
+                }
+                Ok(found)
+            }
         }
-        self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
-        Ok(found)
+    }
+
+    /// Tells the process of its new files.
+    async fn tell(&self, found: &Prepared, process: &ProcessIdentity) -> Result<(), Trouble> {
+        tracing::info!(instance = %self.assignment.id, "its files have changed");
+        if found.hooks.contains(&Hook::Config) {
+            return self.hook(Hook::Config).to_success().await.map(drop).map_err(Trouble::may_heal);
+        }
+        let reload = self.assignment.template.templates.as_ref().and_then(|templates| templates.reload);
+        match reload.map(|signal| process.signal(system_signal(signal))) {
+            Some(Err(error)) => Err(Trouble::may_heal(format!("it cannot be told of its new files: {error}"))),
+            Some(Ok(_)) | None => Ok(()),
+        }
     }
 
     async fn install(&self, package: &Package) -> Result<PathBuf, Trouble> {
@@ -92,60 +133,72 @@ impl Preparation {
         self.shared.packages.install(&wanted, gate).await
     }
 
-    /// Makes the view with its rendered files, and tells what is in it.
-    async fn render(&self, folder: &Path) -> Outcome {
+    /// Makes the view with its rendered files, and tells what is in it, and whether a file is another one now.
+    async fn render(&self, folder: &Path) -> Result<(Prepared, bool), Trouble> {
         let (view, state) = (self.dir.view(), self.dir.state());
         let templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
-        let rendered = templates.iter().filter_map(|made| made.target.strip_prefix(&view).ok().map(Path::to_owned));
-        let rendered: BTreeSet<PathBuf> = rendered.collect();
-        let shown = (folder.to_owned(), view.clone(), state.clone());
-        let done = tokio::task::spawn_blocking(move || {
-            view::show(&shown.0, &shown.1, &rendered).map_err(|error| error.to_string())?;
-            transaction::recover(&RealFiles, &shown.2).map_err(|error| error.to_string())
-        });
-        done.await.map_err(|error| Trouble::may_heal(error.to_string()))?.map_err(Trouble::may_heal)?;
-        if !templates.is_empty() {
-            let values = self.values(folder).await?;
-            let lock = self.shared.config.keys.clone();
-            let namespace = self.assignment.deployment.namespace.clone();
-            let answers = Answers::new(
-                self.shared.client.clone(),
-                move |service| lock.service_lock(&namespace, service),
-                self.shared.config.address.clone(),
-                self.env.clone(),
-            );
-            let Templates { missing, .. } = self
-                .assignment
-                .template
-                .templates
-                .clone()
-                .unwrap_or(Templates { check: Vec::new(), missing: <_>::default() });
-            let check = self.check.clone();
-            let rendering = Rendering {
-                templates,
-                values,
-                answers,
-                missing,
-                check,
-                env: self.env.clone(),
-                view: view.clone(),
-                state,
-            };
-            let targets = rendering.targets();
-            match rendering.apply().await {
-                // A machine that starts without Consul goes on with the files that it has.
-                Err(trouble) if trouble.may_heal && targets.iter().all(|target| target.exists()) => {
-                    let instance = &self.assignment.id;
-                    tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
-                }
-                rendered => drop(rendered?),
-            }
+        self.show(folder, &templates).await?;
+        if templates.is_empty() {
+            return Ok((self.look(&view, Seen::default())?, false));
         }
-        self.look(&view)
+        let asking = self.asking();
+        let values = self.values(folder, &asking).await?;
+        let wanted = self.assignment.template.templates.as_ref();
+        let rendering = Rendering {
+            templates: Arc::new(templates),
+            values: Arc::new(values),
+            asking: Arc::clone(&asking),
+            missing: wanted.map(|wanted| wanted.missing).unwrap_or_default(),
+            check: self.check.clone(),
+            env: self.env.clone(),
+            view: view.clone(),
+            state,
+        };
+        let targets = rendering.targets();
+        let changed = match rendering.apply().await {
+            // A machine that starts without Consul goes on with the files that it has.
+            Err(trouble) if trouble.may_heal && self.is_start() && targets.iter().all(|target| target.exists()) => {
+                let instance = &self.assignment.id;
+                tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
+                false
+            }
+            applied => applied? != Applied::Unchanged,
+        };
+        Ok((self.look(&view, asking.seen().unwrap_or_default())?, changed))
+    }
+
+    fn is_start(&self) -> bool {
+        matches!(self.aim, Aim::Start { .. })
+    }
+
+    async fn show(&self, folder: &Path, templates: &[Template]) -> Result<(), Trouble> {
+        let (view, state, folder) = (self.dir.view(), self.dir.state(), folder.to_owned());
+        let made = templates.iter().filter(|template| !template.is_part());
+        let rendered = made.filter_map(|made| made.target.strip_prefix(&view).ok().map(Path::to_owned));
+        let rendered: BTreeSet<PathBuf> = rendered.collect();
+        let done = tokio::task::spawn_blocking(move || {
+            view::show(&folder, &view, &rendered).map_err(|error| error.to_string())?;
+            transaction::recover(&RealFiles, &state).map_err(|error| error.to_string())
+        });
+        done.await.map_err(|error| Trouble::may_heal(error.to_string()))?.map(drop).map_err(Trouble::may_heal)
+    }
+
+    fn asking(&self) -> Arc<Asking> {
+        let always = match self.assignment.template.config_update {
+            ConfigUpdate::Live => BTreeSet::from([Question::Keys(self.overrides_prefix())]),
+            ConfigUpdate::Rollout => BTreeSet::new(),
+        };
+        let namespace = self.assignment.deployment.namespace.clone();
+        let instance = self.assignment.id.clone();
+        Arc::new(Asking::new(Arc::clone(&self.shared), instance, namespace, self.env.clone(), always))
+    }
+
+    fn overrides_prefix(&self) -> String {
+        self.shared.config.keys.overrides(&self.assignment.deployment)
     }
 
     /// What Helium knows by its name in a package.
-    fn look(&self, view: &Path) -> Outcome {
+    fn look(&self, view: &Path, seen: Seen) -> Outcome {
         let mut hooks = BTreeSet::new();
         for hook in Hook::ALL {
             if hook.find(view).map_err(|error| self.disk(&error))?.is_some() {
@@ -156,17 +209,36 @@ impl Preparation {
         let own = self.assignment.template.checks.iter().map(|check| check.name.clone());
         let taken: Vec<String> = own.chain(health.iter().map(|health| health.name.clone())).collect();
         let read = checks::read(view, &taken).map_err(Trouble::lasting)?;
-        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect() })
+        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect(), seen })
     }
 
-    async fn values(&self, folder: &Path) -> Result<Values, Trouble> {
-        let mut layers = values::layers(&self.shared, &self.assignment, folder, &self.dir.state(), &self.env).await?;
+    async fn values(&self, folder: &Path, asking: &Asking) -> Result<Values, Trouble> {
+        let overrides = self.overrides(asking).await?;
+        let mut layers = values::layers(&self.assignment, folder, &overrides, &self.env)?;
         let printed = self.hook(Hook::ConfigPre).to_success().await.map_err(Trouble::may_heal)?;
         if let Some(printed) = printed {
             let layer = Layer::of_hook(Hook::ConfigPre.name(), &printed.stdout);
             layers.push(layer.map_err(|error| Trouble::lasting(error.to_string()))?);
         }
         Ok(Values::merge(layers))
+    }
+
+    /// The overrides as they are, or as they were when the instance was first started.
+    async fn overrides(&self, asking: &Asking) -> Result<Overrides, Trouble> {
+        let (prefix, state) = (self.overrides_prefix(), self.dir.state());
+        let live = self.assignment.template.config_update == ConfigUpdate::Live;
+        let asked = match values::noted(&state).filter(|_| !live) {
+            Some(noted) => return Ok(Overrides { prefix, found: noted }),
+            None => asking.keys(&prefix).await,
+        };
+        match (asked, values::noted(&state)) {
+            (Ok(found), _) => {
+                values::note(&state, &found).map_err(|error| self.disk(&error))?;
+                Ok(Overrides { prefix, found })
+            }
+            (Err(_), Some(noted)) if self.is_start() => Ok(Overrides { prefix, found: noted }),
+            (Err(words), _) => Err(Trouble::may_heal(words)),
+        }
     }
 
     fn hook(&self, hook: Hook) -> HookRun {

@@ -22,11 +22,9 @@ use helium_templates::{
     values::Values,
 };
 
-use super::answers::Answers;
+use super::asking::Asking;
 use crate::instance::work::Trouble;
 
-/// So often answers are fetched that came to be asked for through other answers.
-const ROUNDS: usize = 10;
 /// How long the command that looks at new files may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// The largest template.
@@ -34,9 +32,9 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// What is to be rendered.
 pub(super) struct Rendering {
-    pub(super) templates: Vec<Template>,
-    pub(super) values: Values,
-    pub(super) answers: Arc<Answers>,
+    pub(super) templates: Arc<Vec<Template>>,
+    pub(super) values: Arc<Values>,
+    pub(super) asking: Arc<Asking>,
     pub(super) missing: Missing,
     /// The command that looks at new files; empty if there is none.
     pub(super) check: Vec<String>,
@@ -50,7 +48,7 @@ pub(super) struct Rendering {
 impl Rendering {
     /// The files that it makes.
     pub(super) fn targets(&self) -> Vec<PathBuf> {
-        self.templates.iter().map(|template| template.target.clone()).collect()
+        self.templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect()
     }
 
     /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
@@ -69,16 +67,20 @@ impl Rendering {
             Missing::Fail => Strictness::Strict,
             Missing::Empty => Strictness::Lenient,
         };
-        let lookup: Arc<dyn Lookup> = Arc::clone(&self.answers) as Arc<dyn Lookup>;
-        for _ in 0..ROUNDS {
-            let made = render(&self.templates, &self.values, &lookup, strictness);
+        let mut asking = self.asking.begin();
+        loop {
+            let lookup: Arc<dyn Lookup> = Arc::new(asking.lookup());
+            let (templates, values) = (Arc::clone(&self.templates), Arc::clone(&self.values));
+            // A template may take its time, which is bounded.
+            let made = tokio::task::spawn_blocking(move || render(&templates, &values, &lookup, strictness)).await;
+            let made = made.map_err(|error| Trouble::lasting(format!("the templates: {error}")))?;
+            asking.ask(&made.asked.questions);
             match made.result {
                 Rendered::Ready(outputs) => return Ok((outputs, made.hidden)),
                 Rendered::Failed(error) => return Err(Trouble::lasting(error.to_string())),
-                Rendered::Pending => self.answers.fetch(&made.asked.lacking).await.map_err(Trouble::may_heal)?,
+                Rendered::Pending => asking.wait(&made.asked.lacking).await.map_err(Trouble::may_heal)?,
             }
         }
-        Err(Trouble::lasting(format!("the templates ask for ever more: {ROUNDS} rounds of answers were not enough")))
     }
 }
 

@@ -274,6 +274,7 @@ fn assignment(id: InstanceId) -> Assignment {
         template: Template {
             package: None,
             config: serde_json::Map::new(),
+            config_update: <_>::default(),
             templates: None,
             version: "1.0.0".to_owned(),
             driver: Driver::Exec(Exec { command: roles::command("sample"), cwd: None }),

@@ -46,8 +46,8 @@ fn address(package: &Value, at: &Path, findings: &mut Findings) {
 }
 
 fn only_with_a_package(template: &Value, at: &Path, findings: &mut Findings) {
-    for name in ["config", "templates"] {
-        if template.get(name).is_some_and(Value::is_object) {
+    for name in ["config", "configUpdate", "templates"] {
+        if template.get(name).is_some_and(|value| !value.is_null()) {
             let message = format!("`{name}` is for the templates of a package, and there is none");
             findings.key(
                 at.field(name),

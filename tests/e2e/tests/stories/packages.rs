@@ -268,3 +268,103 @@ fn a_package_s_script_is_run_by_the_agent_and_its_failure_is_told_at_once() {
     fs::remove_file(&ill).unwrap();
     fleet.await_phase("hello", "Healthy");
 }
+
+/// Sends HUP to the page that reads its file again: a program that serves what its file holds, until it is told otherwise.
+const READS_ON_HUP: &str = r#"import http.server, os, signal
+page = b""
+def read(*_):
+    global page
+    page = open(os.environ["HELIUM_PACKAGE"] + "/conf/page", "rb").read()
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(page)
+    def log_message(self, *_):
+        pass
+read()
+signal.signal(signal.SIGHUP, read)
+http.server.ThreadingHTTPServer((os.environ["HELIUM_ADDRESS"], int(os.environ["PORT"])), Page).serve_forever()
+"#;
+
+/// A Deployment `front` of a package whose page comes from `template`.
+fn front(fleet: &Fleet, template: &str, more: &str) -> String {
+    let package = Package(fleet.helium.folder().join("front"));
+    package.file("conf/page.tera", template);
+    package.file("serve.py", READS_ON_HUP);
+    let url = format!("{{url: \"{}\"}}", package.url());
+    let text = deployment("1", 1, &url, more).replace("name: hello", "name: front");
+    text.replace("[\"${HELIUM_PACKAGE}/bin/hello\"]", "[python3, \"${HELIUM_PACKAGE}/serve.py\"]")
+}
+
+fn page_of(fleet: &Fleet, deployment: &str) -> Option<String> {
+    let of = |id: &str| id.strip_prefix(deployment).is_some_and(|rest| rest.starts_with('-'));
+    let instance = fleet.instances().into_iter().find(|instance| of(&instance.id))?;
+    let port = process::variable(instance.pid, "PORT")?.parse().ok()?;
+    Some(Http::on(port).get("/").ok()?.text())
+}
+
+#[test]
+fn files_follow_the_instances_of_another_service_and_the_process_is_told_and_goes_on() {
+    let fleet = Fleet::of(1);
+    let template = "{% for one in services(name=\"back\") %}{{ one.port }} {% endfor %}";
+    let back = crate::specs::deployment("back", "1", 2, "");
+    fleet.apply(&(back + "---\n" + &front(&fleet, template, "templates: {reload: HUP}"))).ok();
+    let ports = || {
+        let backs = fleet.instances().into_iter().filter(|instance| instance.id.starts_with("back-"));
+        let mut ports: Vec<u16> =
+            backs.filter_map(|back| process::variable(back.pid, "PORT_http")?.parse().ok()).collect();
+        ports.sort_unstable();
+        ports.iter().fold(String::new(), |all, port| format!("{all}{port} "))
+    };
+    let shown = || {
+        let page = page_of(&fleet, "front")?;
+        let mut ports: Vec<&str> = page.split_whitespace().collect();
+        ports.sort_unstable();
+        Some(ports.iter().fold(String::new(), |all, port| format!("{all}{port} ")))
+    };
+    eventually("both are on the page", ROLLOUT, || (shown()? == ports() && ports().len() > 10).then_some(()));
+    let pid = fleet.pids().into_iter().find(|(id, _)| id.starts_with("front-")).unwrap();
+    fleet.helium.run(&["scale", "back=4"]).ok();
+    eventually("four are on the page", ROLLOUT, || (shown()? == ports() && ports().len() > 20).then_some(()));
+    assert_eq!(fleet.pids().get(&pid.0), Some(&pid.1), "the process was not started again");
+}
+
+#[test]
+fn live_values_reach_a_running_instance_and_those_of_a_rollout_only_a_new_one() {
+    let fleet = Fleet::of(1);
+    let key = "/v1/kv/helium/v1/config/default/front/motto";
+    fleet.consul.http().put(key, "one");
+    let live = "configUpdate: live\n    templates: {reload: HUP, check: [grep, -v, bad, \"{}\"]}";
+    fleet.apply(&front(&fleet, "{{ motto }}", live)).ok();
+    assert_eq!(page_of(&fleet, "front").as_deref(), Some("one"));
+    fleet.consul.http().put(key, "two");
+    eventually("it has the second", ROLLOUT, || (page_of(&fleet, "front")? == "two").then_some(()));
+
+    // What the check refuses changes nothing, and is told.
+    fleet.consul.http().put(key, "bad");
+    eventually("the refusal is told", ROLLOUT, || {
+        fleet.helium.run(&["describe", "deployment", "front"]).ok().says("exit status 1").then_some(())
+    });
+    assert_eq!(page_of(&fleet, "front").as_deref(), Some("two"));
+    fleet.consul.http().put(key, "three");
+    eventually("it has the third", ROLLOUT, || (page_of(&fleet, "front")? == "three").then_some(()));
+
+    // The whole folder gone looks like a Consul that has lost its data.
+    fleet.consul.http().delete(key);
+    holds_for("it keeps what it has", Duration::from_secs(3), || match page_of(&fleet, "front").as_deref() {
+        Some("three") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+
+    fleet.consul.http().put(key, "four");
+    fleet.apply(&front(&fleet, "{{ motto }}", "").replace("version: \"1\"", "version: \"2\"")).ok();
+    assert_eq!(page_of(&fleet, "front").as_deref(), Some("four"));
+    fleet.consul.http().put(key, "five");
+    holds_for("it keeps the values of its start", Duration::from_secs(3), || {
+        match page_of(&fleet, "front").as_deref() {
+            Some("four") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+}

@@ -1,0 +1,220 @@
+//! What the templates of all instances ask, followed in Consul by one follower, so that an agent has few connections however many they are.
+//!
+//! An instance [asks](Lookups::ask) its questions; the union of all is followed. Whoever prepares a start reads the [latest](Lookups::latest)
+//! answers; who runs is told once a burst of changes is over ([`Lookups::settled`]): after [`QUIET`] without news, at most [`LONGEST`] after the first.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use consul_client::Client;
+use helium_crds::ids::InstanceId;
+use helium_lookups::{Answers, Follower, FollowerConfig, Local};
+use helium_runtime::ports::Ports;
+use helium_templates::{
+    guard::Believed,
+    lookup::{Answer, Instance, Lookup, Question},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep_until},
+};
+
+use crate::config::AgentConfig;
+
+/// A burst is over when nothing has changed for so long.
+const QUIET: Duration = Duration::from_millis(200);
+/// A burst that does not end is acted on after so long all the same.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// What the templates of all instances ask.
+pub(crate) struct Lookups {
+    wanted: Mutex<BTreeMap<InstanceId, BTreeSet<Question>>>,
+    asked: Notify,
+    latest: watch::Sender<Arc<Answers>>,
+    settled: watch::Sender<u64>,
+    follower: Mutex<Option<Follower>>,
+}
+
+impl Lookups {
+    /// Nothing is followed yet. `believed` is what an earlier run of the agent knew of emptiness.
+    pub(crate) fn new(
+        client: Client,
+        ports: Ports,
+        config: &AgentConfig,
+        believed: BTreeMap<String, Believed>,
+    ) -> Self {
+        let keys = config.keys.clone();
+        let local = Local {
+            address: Some(config.address.clone()),
+            environment: BTreeMap::new(),
+            files: true,
+            secret_prefixes: vec![config.keys.secrets()],
+            secret_variables: Vec::new(),
+        };
+        let leader_key = Arc::new(move |service: &str| {
+            // Who asks has put its namespace in front.
+            let (namespace, name) = service.split_once('/').unwrap_or(("default", service));
+            keys.service_lock(namespace, name)
+        });
+        let follower =
+            Follower::new(client, ports, FollowerConfig { believed, leader_key, local, ..FollowerConfig::default() });
+        let (latest, _) = watch::channel(follower.answers());
+        let (settled, _) = watch::channel(0);
+        Self { wanted: Mutex::default(), asked: Notify::new(), latest, settled, follower: Mutex::new(Some(follower)) }
+    }
+
+    /// Follows what an instance asks from now on, in place of what it asked before.
+    pub(crate) fn ask(&self, instance: &InstanceId, questions: BTreeSet<Question>) {
+        let before = self.wanted().insert(instance.clone(), questions.clone());
+        if before.as_ref() != Some(&questions) {
+            self.asked.notify_one();
+        }
+    }
+
+    /// An instance asks nothing any more.
+    pub(crate) fn forget(&self, instance: &InstanceId) {
+        if self.wanted().remove(instance).is_some() {
+            self.asked.notify_one();
+        }
+    }
+
+    /// The answers as they come.
+    pub(crate) fn latest(&self) -> watch::Receiver<Arc<Answers>> {
+        self.latest.subscribe()
+    }
+
+    /// One more whenever a burst of changes is over.
+    pub(crate) fn settled(&self) -> watch::Receiver<u64> {
+        self.settled.subscribe()
+    }
+
+    fn wanted(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, BTreeSet<Question>>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows, until it is dropped. `keep` is told what is to be remembered over a restart of the agent.
+    pub(crate) async fn run(&self, keep: impl Fn(BTreeMap<String, Believed>)) {
+        let taken = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut follower) = taken else { return };
+        let mut burst: Option<(Instant, Instant)> = None;
+        loop {
+            let due = burst.map(|(began, last)| (last + QUIET).min(began + LONGEST));
+            let over = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = self.asked.notified() => {
+                    let all = self.wanted().values().flatten().cloned().collect();
+                    follower.follow(&all);
+                }
+                () = follower.changed() => {
+                    self.latest.send_replace(follower.answers());
+                    let now = Instant::now();
+                    burst = Some((burst.map_or(now, |(began, _)| began), now));
+                }
+                () = over => {
+                    burst = None;
+                    keep(follower.believed());
+                    self.settled.send_modify(|settled| *settled += 1);
+                }
+            }
+        }
+    }
+}
+
+/// The answers as one instance gets them: with its own environment, and leaders by its own namespace.
+#[derive(Clone)]
+pub(crate) struct InstanceLookup {
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) namespace: String,
+    pub(crate) env: Arc<BTreeMap<String, String>>,
+}
+
+impl InstanceLookup {
+    /// A question in the form in which all instances may ask it.
+    pub(crate) fn shared_form(&self, question: &Question) -> Question {
+        match question {
+            Question::Leader(service) => Question::Leader(self.leader_of(service)),
+            other => other.clone(),
+        }
+    }
+
+    fn leader_of(&self, service: &str) -> String {
+        if service.contains('/') { service.to_owned() } else { format!("{}/{service}", self.namespace) }
+    }
+
+    /// What is known of these questions, in words that are the same if and only if the answers are. None while one is not known.
+    pub(crate) fn fingerprint(&self, questions: &BTreeSet<Question>) -> Option<String> {
+        let mut words = String::new();
+        for question in questions {
+            let said = match question {
+                Question::Services { name, tag } => shown(self.services(name, tag.as_deref())),
+                Question::Key(key) => shown(self.key(key)),
+                Question::Keys(prefix) => shown(self.keys(prefix)),
+                Question::Leader(service) => shown(self.leader(service)),
+                Question::Address => shown(self.address()),
+                Question::File(path) => shown(self.file(path)),
+                Question::Environment(name) => shown(self.environment(name)),
+            };
+            words += &said?;
+            words.push('\n');
+        }
+        Some(helium_packages::digest::Digest::of(words.as_bytes()).to_string())
+    }
+}
+
+fn shown<T: serde::Serialize>(answer: Answer<T>) -> Option<String> {
+    match answer {
+        Answer::Known(known) => serde_json::to_string(&known).ok(),
+        Answer::NotYet => None,
+    }
+}
+
+impl Lookup for InstanceLookup {
+    fn services(&self, name: &str, tag: Option<&str>) -> Answer<Vec<Instance>> {
+        match self.answers.services(name, tag) {
+            Answer::Known(mut found) => {
+                // The order of an answer is nobody's wish.
+                found.sort();
+                Answer::Known(found)
+            }
+            Answer::NotYet => Answer::NotYet,
+        }
+    }
+
+    fn key(&self, key: &str) -> Answer<Option<String>> {
+        self.answers.key(key)
+    }
+
+    fn keys(&self, prefix: &str) -> Answer<BTreeMap<String, String>> {
+        self.answers.keys(prefix)
+    }
+
+    fn leader(&self, service: &str) -> Answer<Option<String>> {
+        self.answers.leader(&self.leader_of(service))
+    }
+
+    fn address(&self) -> Answer<Option<String>> {
+        self.answers.address()
+    }
+
+    fn file(&self, path: &Path) -> Answer<Option<String>> {
+        self.answers.file(path)
+    }
+
+    fn environment(&self, name: &str) -> Answer<Option<String>> {
+        Answer::Known(self.env.get(name).cloned())
+    }
+
+    fn is_secret(&self, question: &Question) -> bool {
+        self.answers.is_secret(question)
+    }
+}
