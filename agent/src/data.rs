@@ -71,7 +71,8 @@ impl DataDir {
         };
         let instances = root.join("instances");
         // Records hold what templates hold, and that may be secret.
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&instances).map_err(failed(&instances))?;
+        // Programs that run as other users pass through to their package; what is private in here has its own mode.
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&instances).map_err(failed(&instances))?;
         let root = root.canonicalize().map_err(failed(root))?;
         let path = root.join("agent.lock");
         let mut lock = OpenOptions::new()

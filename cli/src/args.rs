@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, hail, haproxy,
-    logs, node, package, plan, render, request, rollout, sample, scale, schema, set, validate, version, wait,
+    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, hail,
+    haproxy, logs, node, package, plan, render, request, rollout, sample, scale, schema, set, validate, version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.

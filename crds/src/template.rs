@@ -120,7 +120,7 @@ impl From<Template> for TemplateFields {
 pub struct Exec {
     /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
     /// `PORT`, `PORT_<name>`, `VERSION`, `HELIUM_ADDRESS` (where the instance is registered and checked, and so has to listen),
-    /// `HELIUM_PACKAGE` (the folder of the package), `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of `env`, or what an agent passes
+    /// `HELIUM_PACKAGE` (the folder of the package), `HELIUM_WORK` (a folder of the instance's own), `HELIUM_BIN`, `HELIUM_INSTANCE`, `HELIUM_DEPLOYMENT`, `HELIUM_NAMESPACE`, `HELIUM_NODE`, one of `env`, or what an agent passes
     /// on, such as `PATH`. `$${NAME}` is the text `${NAME}`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,

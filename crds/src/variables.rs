@@ -14,6 +14,8 @@ pub const VERSION: &str = "VERSION";
 pub const HELIUM_BIN: &str = "HELIUM_BIN";
 /// The id of the instance.
 pub const HELIUM_INSTANCE: &str = "HELIUM_INSTANCE";
+/// A folder of the instance's own, which stays over restarts: the working directory of a command that names none.
+pub const HELIUM_WORK: &str = "HELIUM_WORK";
 /// The folder of the package, as this instance sees it: with its own rendered files. Set where the template has a package.
 pub const HELIUM_PACKAGE: &str = "HELIUM_PACKAGE";
 /// The address that the instance is registered with and checked at: where it has to listen.
@@ -117,8 +119,16 @@ pub(crate) fn names_for_ports<'a>(ports: impl IntoIterator<Item = &'a str>) -> V
     if !names.is_empty() {
         names.push(PORT.to_owned());
     }
-    let always =
-        [VERSION, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_DEPLOYMENT, HELIUM_INSTANCE, HELIUM_NAMESPACE, HELIUM_NODE];
+    let always = [
+        VERSION,
+        HELIUM_ADDRESS,
+        HELIUM_BIN,
+        HELIUM_DEPLOYMENT,
+        HELIUM_INSTANCE,
+        HELIUM_NAMESPACE,
+        HELIUM_NODE,
+        HELIUM_WORK,
+    ];
     names.extend(always.map(str::to_owned));
     names.sort();
     names

@@ -1,9 +1,8 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | moto | nix`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | nginx | moto | nix`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
 mod bench;
-mod haproxy;
 mod metadata;
 mod moto;
 mod nix;
@@ -13,6 +12,7 @@ mod servers;
 mod step;
 mod test;
 mod tidy;
+mod wrapped;
 
 use std::{env, process::ExitCode};
 
@@ -20,7 +20,7 @@ use project::Project;
 use servers::{CONSUL, PROMETHEUS};
 
 const USAGE: &str = "\
-cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy|-moto|-nix]
+cargo xtask test [--quick] [--without-consul|-prometheus|-haproxy|-nginx|-moto|-nix]
                                                 everything that has to hold; --quick: what to run before a commit
 cargo xtask tidy                                the rules of the house that no compiler checks
 cargo xtask schema                              write crds/schemas and docs/reference
@@ -29,6 +29,7 @@ cargo xtask bench react [ROUNDS]                how soon a canary that fails is 
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
 cargo xtask haproxy                             the same of the HAProxy
+cargo xtask nginx                               the same of the nginx
 cargo xtask moto                                the same of moto's server, which stands in for S3
 cargo xtask nix                                 the same of the folder with Nix's programs";
 
@@ -47,7 +48,8 @@ fn main() -> ExitCode {
         ["tidy"] => finish(tidy::run(&project)),
         ["consul"] => finish(CONSUL.path(&project)),
         ["prometheus"] => finish(PROMETHEUS.path(&project)),
-        ["haproxy"] => finish(haproxy::path(&project)),
+        ["haproxy"] => finish(wrapped::HAPROXY.path(&project)),
+        ["nginx"] => finish(wrapped::NGINX.path(&project)),
         ["moto"] => finish(moto::path(&project)),
         ["nix"] => finish(nix::path(&project)),
         ["schema"] => finish(schema::write(&project)),

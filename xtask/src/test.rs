@@ -7,11 +7,12 @@ use std::{
 };
 
 use crate::{
-    haproxy, moto, nix,
+    moto, nix,
     project::Project,
     servers::{CONSUL, Found, PROMETHEUS},
     step::{self, Outcome, Steps},
     tidy,
+    wrapped::{HAPROXY, NGINX},
 };
 
 /// Many tests wait for real processes and servers, so more of them run at once than a small machine has cores.
@@ -33,7 +34,7 @@ pub(crate) struct Choice {
 }
 
 /// The servers that tests run against.
-const SERVERS: [&str; 5] = ["consul", "prometheus", "haproxy", "moto", "nix"];
+const SERVERS: [&str; 6] = ["consul", "prometheus", "haproxy", "nginx", "moto", "nix"];
 
 impl Choice {
     /// Reads the flags; the error is the one that means nothing.
@@ -57,8 +58,9 @@ pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     let mut steps = Steps::default();
     let mut rig = Rig::default();
     steps.run("consul", || search(CONSUL.find(project), "consul", &mut rig.consul, choice));
-    steps.run("haproxy", || search(haproxy::find(project), "haproxy", &mut rig.haproxy, choice));
+    steps.run("haproxy", || search(HAPROXY.find(project), "haproxy", &mut rig.haproxy, choice));
     if !choice.quick {
+        steps.run("nginx", || search(NGINX.find(project), "nginx", &mut rig.nginx, choice));
         steps.run("moto", || search(moto::find(project), "moto", &mut rig.moto, choice));
         steps.run("nix", || search(nix::find(project), "nix", &mut rig.nix, choice));
         steps.run("prometheus", || search(PROMETHEUS.find(project), "prometheus", &mut rig.prometheus, choice));
@@ -207,18 +209,20 @@ struct Rig {
     consul: Option<Found>,
     prometheus: Option<Found>,
     haproxy: Option<Found>,
+    nginx: Option<Found>,
     moto: Option<Found>,
     nix: Option<Found>,
 }
 
 impl Rig {
-    /// Tells tests where the servers are, and how many may run at once. What needs a HAProxy or a Nix that is not there is left
-    /// out; it is in modules of these names.
+    /// Tells tests where the servers are, and how many may run at once. What needs a HAProxy, an nginx or a Nix that is not there is
+    /// left out; it is in modules of these names.
     fn equip(&self, mut command: Command) -> Command {
         let servers = [
             (CONSUL.variable, &self.consul),
             (PROMETHEUS.variable, &self.prometheus),
-            (haproxy::VARIABLE, &self.haproxy),
+            (HAPROXY.variable, &self.haproxy),
+            (NGINX.variable, &self.nginx),
             (moto::VARIABLE, &self.moto),
             (nix::VARIABLE, &self.nix),
         ];
@@ -232,7 +236,8 @@ impl Rig {
             command.env("RUST_TEST_THREADS", TESTS_AT_ONCE);
         }
         let haproxy = ["--skip", "real_haproxy::", "--skip", "traffic::"];
-        let left_out = [(&self.haproxy, &haproxy[..]), (&self.nix, &["--skip", "real_nix::"])];
+        let nginx = ["--skip", "real_nginx::"];
+        let left_out = [(&self.haproxy, &haproxy[..]), (&self.nginx, &nginx), (&self.nix, &["--skip", "real_nix::"])];
         let mut left_out = left_out.iter().filter(|(server, _)| server.is_none()).map(|(_, skip)| skip).peekable();
         if left_out.peek().is_some() {
             command.arg("--").args(left_out.copied().flatten());
@@ -252,7 +257,7 @@ mod tests {
         let without = |server| Ok(Choice { without: vec![server], ..Choice::default() });
         assert_eq!(Choice::parse(&["--without-haproxy"]), without("haproxy"));
         assert_eq!(Choice::parse(&["--without-nix"]), without("nix"));
-        assert_eq!(Choice::parse(&["--without-nginx"]), Err("--without-nginx".to_owned()));
+        assert_eq!(Choice::parse(&["--without-apache"]), Err("--without-apache".to_owned()));
         assert_eq!(Choice::parse(&["--quick", "--fast"]), Err("--fast".to_owned()));
     }
 
@@ -263,9 +268,9 @@ mod tests {
             let command = rig.equip(Command::new("cargo"));
             command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
-        let none = "-- --skip real_haproxy:: --skip traffic:: --skip real_nix::";
+        let none = "-- --skip real_haproxy:: --skip traffic:: --skip real_nginx:: --skip real_nix::";
         assert_eq!(arguments(&Rig::default()), none);
-        assert_eq!(arguments(&Rig { haproxy: found(), ..Rig::default() }), "-- --skip real_nix::");
-        assert_eq!(arguments(&Rig { haproxy: found(), nix: found(), ..Rig::default() }), "");
+        assert_eq!(arguments(&Rig { haproxy: found(), nginx: found(), ..Rig::default() }), "-- --skip real_nix::");
+        assert_eq!(arguments(&Rig { haproxy: found(), nginx: found(), nix: found(), ..Rig::default() }), "");
     }
 }

@@ -11,6 +11,7 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::Stdio,
     time::Duration,
@@ -143,7 +144,7 @@ impl Supervised {
 
 /// Opens the log for appending; a rotation cuts it to nothing under the process, whose next line then begins it anew.
 fn open_log(log: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(log)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     pin::pin,
     process::{ExitStatus, Stdio},
@@ -179,7 +180,7 @@ fn write_note(note: &Path, identity: &ProcessIdentity) -> io::Result<()> {
 }
 
 fn open_log(log: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(log)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(log)
 }
 
 /// Which bytes are kept, and how many.

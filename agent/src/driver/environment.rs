@@ -9,8 +9,8 @@ use helium_crds::{
     instance::Assignment,
     template::Driver,
     variables::{
-        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_PACKAGE, PORT, PORT_PREFIX, VERSION, expand,
-        references,
+        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_PACKAGE, HELIUM_WORK, PORT, PORT_PREFIX,
+        VERSION, expand, references,
     },
 };
 
@@ -53,6 +53,7 @@ pub(crate) fn resolve(
     let mut given = inherited.clone();
     given.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
     given.extend(builtins(config, assignment, ports));
+    given.insert(HELIUM_WORK.to_owned(), path_text(&dir.work()));
     if assignment.template.package.is_some() {
         given.insert(HELIUM_PACKAGE.to_owned(), path_text(&dir.view()));
     }

@@ -5,8 +5,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -184,7 +185,8 @@ impl InstanceDir {
 
     /// Makes the folder where there is none.
     pub(crate) fn create(&self) -> io::Result<()> {
-        fs::create_dir_all(self.work())
+        fs::create_dir_all(self.work())?;
+        DirBuilder::new().recursive(true).mode(0o700).create(self.state())
     }
 
     /// The record; none where there is none.
@@ -199,7 +201,8 @@ impl InstanceDir {
     /// Writes the record, all or nothing, and waits until the disk has it.
     pub(crate) fn save(&self, record: &Record) -> io::Result<()> {
         let fresh = self.0.join("record.json.new");
-        let mut file = File::create(&fresh)?;
+        // It holds the environment, which may be secret.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
         file.write_all(&serde_json::to_vec_pretty(record)?)?;
         file.sync_all()?;
         fs::rename(&fresh, self.record())?;

@@ -18,9 +18,10 @@ pub(crate) fn files() -> Vec<PathBuf> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            // A folder with `helium` in it is a package and no spec.
+            if path.is_dir() && !path.join("helium").is_dir() {
                 collect(&path, found);
-            } else {
+            } else if path.is_file() {
                 found.push(path);
             }
         }

@@ -70,6 +70,7 @@ struct Person {
     server: SocketAddr,
     keeps: bool,
     method: &'static str,
+    path: &'static str,
     connection: Option<BufReader<TcpStream>>,
 }
 
@@ -99,8 +100,8 @@ impl Person {
         }
         let connection = self.connection.as_mut().unwrap();
         let close = if self.keeps { "" } else { "Connection: close\r\n" };
-        let method = self.method;
-        let request = format!("{method} / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{close}\r\n");
+        let (method, path) = (self.method, self.path);
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{close}\r\n");
         connection.get_mut().write_all(request.as_bytes())?;
         let (mut status, mut length) = (String::new(), 0);
         loop {
@@ -136,19 +137,25 @@ pub struct Load {
 impl Load {
     /// Begins to ask; every second person keeps their connection.
     pub fn on(http: &Http) -> Self {
-        Self::of("GET", http)
+        Self::of("GET", "/", |number| number.is_multiple_of(2), http)
+    }
+
+    /// The same at another path, each request over a connection of its own: a server that takes over new settings closes those that rest, and whoever
+    /// asks over one at that very moment has to ask again.
+    pub fn at(path: &'static str, http: &Http) -> Self {
+        Self::of("GET", path, |_| false, http)
     }
 
     /// The same with requests that nobody may ask twice.
     pub fn of_posts_on(http: &Http) -> Self {
-        Self::of("POST", http)
+        Self::of("POST", "/", |number| number.is_multiple_of(2), http)
     }
 
-    fn of(method: &'static str, http: &Http) -> Self {
+    fn of(method: &'static str, path: &'static str, keeps: fn(usize) -> bool, http: &Http) -> Self {
         let (done, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Answers::default())));
         let person = |number: usize| {
-            let keeps = number.is_multiple_of(2);
-            let mut person = Person { server: http.address(), keeps, method, connection: None };
+            let keeps = keeps(number);
+            let mut person = Person { server: http.address(), keeps, method, path, connection: None };
             let (done, answers) = (Arc::clone(&done), Arc::clone(&answers));
             thread::spawn(move || {
                 while !done.load(Ordering::Relaxed) {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::wait::eventually;
 
@@ -73,6 +73,14 @@ fn connection(line: &str) -> Option<(u16, &str)> {
 /// SIGKILL: as a crash of the process; nothing of it runs any more.
 pub fn kill(pid: u32) {
     send(pid, Signal::KILL);
+}
+
+/// SIGKILL to a process and to all of the group that it leads.
+pub fn kill_group(pid: u32) {
+    let group = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(group) = group {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// SIGTERM: a polite request to stop.

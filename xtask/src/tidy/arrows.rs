@@ -25,8 +25,15 @@ const HOUSE: &[Room] = &[
     room("consul-embedded", &["consul-client"], &[]),
     room(
         "helium-agent",
-        &["consul-client", "helium-crds", "helium-lookups",
-            "helium-packages", "helium-processes", "helium-runtime", "helium-templates"],
+        &[
+            "consul-client",
+            "helium-crds",
+            "helium-lookups",
+            "helium-packages",
+            "helium-processes",
+            "helium-runtime",
+            "helium-templates",
+        ],
         &["consul-embedded", "helium-sample"],
     ),
     room("helium-analysis", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded"]),

@@ -213,6 +213,16 @@ impl Fleet {
         self.instances().into_iter().filter(|instance| instance.version == version).collect()
     }
 
+    /// The processes that the agents have noted and that run. Some programs write over their environment, by which others are found.
+    fn noted(&self) -> Vec<u32> {
+        let instances = self.data.values().filter_map(|data| std::fs::read_dir(format!("{data}/instances")).ok());
+        let records =
+            instances.flatten().flatten().filter_map(|entry| std::fs::read(entry.path().join("record.json")).ok());
+        let records = records.filter_map(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let pids = records.filter_map(|record| u32::try_from(record["process"]["pid"].as_u64()?).ok());
+        pids.filter(|pid| process::is_alive(*pid)).collect()
+    }
+
     /// The pids of all instances, by id.
     pub(crate) fn pids(&self) -> BTreeMap<String, u32> {
         self.instances().into_iter().map(|instance| (instance.id, instance.pid)).collect()
@@ -227,6 +237,7 @@ impl Drop for Fleet {
         for instance in self.instances() {
             process::kill(instance.pid);
         }
+        self.noted().into_iter().for_each(process::kill_group);
     }
 }
 

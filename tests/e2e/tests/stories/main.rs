@@ -23,6 +23,7 @@ mod packages;
 mod people;
 mod planned;
 mod readme;
+mod real_nginx;
 mod rendered;
 mod rights;
 mod said;

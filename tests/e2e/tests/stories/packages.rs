@@ -294,7 +294,10 @@ fn front(fleet: &Fleet, template: &str, more: &str) -> String {
     package.file("serve.py", READS_ON_HUP);
     let url = format!("{{url: \"{}\"}}", package.url());
     let text = deployment("1", 1, &url, more).replace("name: hello", "name: front");
-    text.replace("[\"${HELIUM_PACKAGE}/bin/hello\"]", "[python3, \"${HELIUM_PACKAGE}/serve.py\", --version, \"${VERSION}\"]")
+    text.replace(
+        "[\"${HELIUM_PACKAGE}/bin/hello\"]",
+        "[python3, \"${HELIUM_PACKAGE}/serve.py\", --version, \"${VERSION}\"]",
+    )
 }
 
 fn page_of(fleet: &Fleet, deployment: &str) -> Option<String> {
