@@ -57,7 +57,12 @@ impl Shared {
             table: Table::default(),
             reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
             lookups: Lookups::new(client.clone(), ports.clone(), &config, believed),
-            packages: Packages::new(config.package_root.clone(), config.netrc.clone(), ports.clone()),
+            packages: Packages::new(
+                config.package_root.clone(),
+                config.netrc.clone(),
+                inherited.clone(),
+                ports.clone(),
+            ),
             look: Notify::new(),
             look_at_node: Notify::new(),
             inherited,

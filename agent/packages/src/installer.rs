@@ -11,6 +11,7 @@ use std::{
     future::Future,
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    pin::Pin,
     sync::Arc,
 };
 
@@ -114,12 +115,25 @@ pub struct Installer {
     ports: Ports,
     /// One package at a time: they share the folder of downloads.
     turn: Mutex<()>,
+    farewell: Option<Box<Farewell>>,
 }
+
+/// What is done with the folder of a version that is about to be removed.
+type Farewell = dyn Fn(Name, PathBuf) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
 impl Installer {
     /// An installer into an open store.
     pub fn new(store: Arc<Store>, fetcher: Arc<Fetcher>, ports: Ports) -> Self {
-        Self { store, fetcher, ports, turn: Mutex::default() }
+        Self { store, fetcher, ports, turn: Mutex::default(), farewell: None }
+    }
+
+    /// The same, which has something done with each version before it is removed. Whatever comes of that, the version is removed.
+    #[must_use]
+    pub fn with_farewell<F>(self, farewell: impl Fn(Name, PathBuf) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self { farewell: Some(Box::new(move |version, folder| Box::pin(farewell(version, folder)))), ..self }
     }
 
     /// Installs. `gate` is called with the staged folder; whatever it says against the version ends it.
@@ -160,6 +174,12 @@ impl Installer {
         *step = Step::Prune;
         let (store, keep, mut in_use) = (Arc::clone(&self.store), request.keep, request.in_use.clone());
         in_use.push(version.clone());
+        if let Some(farewell) = &self.farewell {
+            for version in store.to_prune(keep, &in_use)? {
+                let folder = store.folder(&version);
+                farewell(version, folder).await;
+            }
+        }
         let removed = blocking(move || Ok(store.prune(keep, &in_use)?)).await?;
         Ok(Installed { folder: self.store.folder(version), was_there, removed })
     }

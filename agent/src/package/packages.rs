@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use helium_crds::package::Package;
+use helium_crds::{package::Package, variables::VERSION};
 use helium_packages::{
     archive::Limits,
     fetch::{Config, Fetcher, Netrc},
@@ -18,13 +18,19 @@ use helium_packages::{
 };
 use helium_runtime::ports::Ports;
 
-use crate::instance::work::Trouble;
+use super::preparation::limit_of;
+use crate::{
+    hooks::{Hook, HookRun},
+    instance::work::Trouble,
+};
 
 /// The packages of this machine.
 pub(crate) struct Packages {
     root: PathBuf,
     netrc: Option<PathBuf>,
     ports: Ports,
+    /// The environment of what is done for a version and for no instance.
+    env: BTreeMap<String, String>,
     services: Mutex<BTreeMap<Name, Service>>,
 }
 
@@ -51,8 +57,8 @@ pub(crate) struct Wanted<'a> {
 
 impl Packages {
     /// The packages below `root`. Nothing is opened yet.
-    pub(crate) fn new(root: PathBuf, netrc: Option<PathBuf>, ports: Ports) -> Self {
-        Self { root, netrc, ports, services: Mutex::default() }
+    pub(crate) fn new(root: PathBuf, netrc: Option<PathBuf>, env: BTreeMap<String, String>, ports: Ports) -> Self {
+        Self { root, netrc, ports, env, services: Mutex::default() }
     }
 
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
@@ -103,7 +109,20 @@ impl Packages {
         let netrc = netrc.map_err(|error| words(format!("the netrc file: {error}")))?.unwrap_or_default();
         let config = Config { netrc, ..Config::default() };
         let fetcher = Fetcher::new(config, self.ports.clone()).map_err(|error| words(error.to_string()))?;
-        let installer = Arc::new(Installer::new(Arc::clone(&store), Arc::new(fetcher), self.ports.clone()));
+        let installer = Installer::new(Arc::clone(&store), Arc::new(fetcher), self.ports.clone());
+        let (env, logs) = (self.env.clone(), self.root.join(name.to_string()).join(".helium"));
+        let installer = Arc::new(installer.with_farewell(move |version, folder| {
+            let (mut env, logs) = (env.clone(), logs.clone());
+            async move {
+                env.insert(VERSION.to_owned(), version.to_string());
+                let (log, note) = (logs.join("hook-uninstall.log"), logs.join("uninstall"));
+                let limit = limit_of(Hook::Uninstall, &folder);
+                let run = HookRun { hook: Hook::Uninstall, package: folder, env, log, note, limit };
+                if let Err(words) = run.to_success().await {
+                    tracing::warn!(%version, words, "the version is removed all the same");
+                }
+            }
+        }));
         let service = Service { store, installer };
         services.insert(name, service.clone());
         Ok(service)

@@ -176,6 +176,15 @@ impl Store {
     /// Removes the oldest versions so that `keep` stay; never the current one, the previous one, or one that is `in_use`.
     pub fn prune(&self, keep: NonZeroUsize, in_use: &[Name]) -> Result<Vec<Name>, Error> {
         let _one = self.one_change();
+        let gone = self.to_prune(keep, in_use)?;
+        for version in &gone {
+            self.remove(version)?;
+        }
+        Ok(gone)
+    }
+
+    /// The versions that [`Store::prune`] would remove now.
+    pub fn to_prune(&self, keep: NonZeroUsize, in_use: &[Name]) -> Result<Vec<Name>, Error> {
         let (current, previous) = (self.current()?, self.previous()?);
         let held: Vec<&Name> = current.iter().chain(&previous).chain(in_use).collect();
         let candidates: Vec<_> = self
@@ -183,11 +192,7 @@ impl Store {
             .into_iter()
             .map(|(version, receipt)| keep::Candidate { version, installed: receipt.installed })
             .collect();
-        let gone = keep::to_remove(&candidates, &held, keep);
-        for version in &gone {
-            self.remove(version)?;
-        }
-        Ok(gone)
+        Ok(keep::to_remove(&candidates, &held, keep))
     }
 
     fn one_change(&self) -> MutexGuard<'_, ()> {

@@ -371,3 +371,21 @@ fn live_values_reach_a_running_instance_and_those_of_a_rollout_only_a_new_one() 
         }
     });
 }
+
+#[test]
+fn versions_that_nobody_needs_any_more_go_after_their_uninstall_hook() {
+    let fleet = Fleet::of(1);
+    let told = fleet.helium.folder().join("told");
+    for version in 1..=5 {
+        let package = Package::new(&fleet, &format!("hello-{version}"));
+        package.hook("uninstall", &format!("echo $VERSION >> {}", told.display()));
+    }
+    let package = format!("{{url: \"file://{}/hello-${{VERSION}}\"}}", fleet.helium.folder().display());
+    for version in 1..=5 {
+        fleet.apply(&deployment(&version.to_string(), 1, &package, "")).ok();
+    }
+    let store = Path::new(&fleet.data_dir(1)).join("packages/hello");
+    let versions = (1..=5).filter(|version| store.join(version.to_string()).exists()).collect::<Vec<_>>();
+    assert_eq!((versions, current(&fleet)), (vec![3, 4, 5], Some("5".into())));
+    assert_eq!(fs::read_to_string(&told).unwrap(), "1\n2\n");
+}
