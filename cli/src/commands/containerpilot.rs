@@ -31,8 +31,9 @@ const OF_NODES: [&str; 8] =
 #[command(group = ArgGroup::new("asked").multiple(false), next_help_heading = "ContainerPilot")]
 pub(crate) struct ContainerPilotArgs {
     /// Run this file of `ContainerPilot` 3 in place of a node's agent; without FILE the one that `CONTAINERPILOT` names
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "", conflicts_with_all = OF_NODES)]
-    containerpilot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = OF_NODES)]
+    #[allow(clippy::option_option, reason = "clap's word for an option whose value may be left out")]
+    containerpilot: Option<Option<PathBuf>>,
     /// Only say whether the file is taken (0) or refused (2), and why
     #[arg(long, group = "asked", requires = "containerpilot")]
     check: bool,
@@ -91,7 +92,7 @@ impl ContainerPilotArgs {
     }
 
     fn file(&self) -> Result<PathBuf, Failure> {
-        let given = self.containerpilot.clone().filter(|file| !file.as_os_str().is_empty());
+        let given = self.containerpilot.clone().flatten();
         let named = || std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
         given.or_else(named).ok_or_else(|| {
             Failure::usage("which file of ContainerPilot?").hint(format!("`--containerpilot FILE`, or `{VARIABLE}`"))

@@ -1,1 +1,6 @@
-//! Tests of files that run.
+//! Services and watches against a Consul in this process, under paused time.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod registered;
+mod scene;
+mod watched;
