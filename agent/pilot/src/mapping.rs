@@ -22,7 +22,7 @@ pub const TELEMETRY: &str = "containerpilot";
 /// How many events of one kind a job is behind at most before it loses starts.
 const EVENTS_BEHIND: u32 = 1000;
 /// A check without a limit has this one.
-const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+const NO_LIMIT: Duration = Duration::from_hours(365 * 24);
 /// The restarts of a job whose file says nothing of a delay: at once while its runs take this long, and rarer and rarer while they do not.
 const STABLE: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);

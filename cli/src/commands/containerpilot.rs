@@ -27,6 +27,7 @@ const OF_NODES: [&str; 8] =
     ["node", "data_dir", "address", "package_dir", "netrc_file", "labels", "session_ttl", "stop_instances"];
 
 /// Options of `helium agent --containerpilot`.
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("asked").multiple(false), next_help_heading = "ContainerPilot")]
 pub(crate) struct ContainerPilotArgs {

@@ -123,7 +123,7 @@ fn services_have_their_addresses_which_all_jobs_find_in_their_environment() {
     let [app, quiet, telemetry] = &plan.registrations[..] else { panic!("{:?}", plan.registrations) };
     assert_eq!((app.id.as_str(), app.address.to_string().as_str(), app.port), ("my-app-host", "10.0.0.5", 80));
     assert_eq!((app.initial, app.beat, app.enable_tag_override), (Some(Initial::Warning), Beat::Checks, true));
-    assert_eq!(app.deregister_after, Some(Duration::from_secs(600)));
+    assert_eq!(app.deregister_after, Some(Duration::from_mins(10)));
     assert_eq!(app.check_id(), "service:my-app-host");
     assert_eq!((quiet.address.to_string().as_str(), quiet.beat), ("127.0.0.1", Beat::WhileItRuns(ms(3000))));
     assert_eq!((telemetry.name.as_str(), telemetry.beat), ("containerpilot", Beat::Always(ms(5000))));

@@ -126,7 +126,9 @@ impl Keeper {
         checks: &mut Receiver<CheckReport>,
         maintenance: &mut watch::Receiver<bool>,
     ) -> Woken {
-        let soonest = [Some(self.next_look), self.next_beat, self.retry_at].into_iter().flatten().min();
+        // While Consul is left alone nothing is looked at either.
+        let act = self.retry_at.unwrap_or(self.next_look);
+        let soonest = self.next_beat.map_or(act, |beat| beat.min(act));
         let job = self.registration.job.clone();
         let changed = |jobs: &Vec<_>| Life::of(jobs, &job) != life;
         loop {
@@ -146,7 +148,7 @@ impl Keeper {
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return Woken::Ended,
                 },
-                () = self.ports.sleep_until(soonest.unwrap_or_default()) => return Woken::Timer,
+                () = self.ports.sleep_until(soonest) => return Woken::Timer,
             }
         }
     }

@@ -77,7 +77,7 @@ impl Wanted {
         let was = std::mem::replace(&mut self.life, life);
         if matches!(registration.beat, Beat::Always(_)) {
             self.life = Life::default();
-        } else if life.over || (was.over && !life.over) {
+        } else if life.over || was.over {
             self.begin(registration);
         } else if life.down && !was.down && self.word.is_some() {
             let code = life.last_exit.unwrap_or_default();

@@ -81,10 +81,12 @@ pub async fn run(path: &Path, ports: Ports) -> Result<i32, RunError> {
     let client = consul::client(&config.consul)?;
     let log = Log::start(&config.logging, ports.clone())?;
     let (socket, listener) = Socket::listen(Path::new(&config.control.socket))?;
-    warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
     tell_misfits(&plan.misfits);
     let begun = Pilot::begin(path, machine_name, config, plan, client, &log, ports);
-    let code = begun.to_the_end(listener, &log).await;
+    let code = begun.last(listener, &log).await;
     drop(socket);
     log.flush().await;
     Ok(code?)
@@ -100,7 +102,7 @@ struct Begun {
 }
 
 impl Begun {
-    async fn to_the_end(self, listener: UnixListener, log: &Log) -> io::Result<i32> {
+    async fn last(self, listener: UnixListener, log: &Log) -> io::Result<i32> {
         let Self { pilot, runner, handle, printing } = self;
         let mut beside = JoinSet::new();
         beside.spawn(control::serve(listener, Arc::clone(&pilot)));
@@ -223,7 +225,9 @@ impl Pilot {
         let Taken { config, warnings } = file::read(&self.file, &environment)?;
         let plan = plan(&config, &machine(&self.hostname, environment)?)?;
         let client = consul::client(&config.consul)?;
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
         tell_misfits(&plan.misfits);
         if config.control != kept.config.control || config.logging != kept.config.logging {
             tracing::warn!(

@@ -1,6 +1,6 @@
 //! Metrics and status over HTTP.
 //!
-//! The page has the form of Prometheus' text format 0.0.4, and not that of OpenMetrics, which would put `_total` behind the names of counters
+//! The page has the form of Prometheus' text format 0.0.4, and not that of `OpenMetrics`, which would put `_total` behind the names of counters
 //! and has no untyped sums of old: dashboards and alarms know the names that a file gives.
 
 mod metrics;

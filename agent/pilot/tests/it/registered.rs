@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::scene::{Scene, eventually};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn service(job: &str) -> Registration {
     Registration {

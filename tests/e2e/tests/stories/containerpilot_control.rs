@@ -21,7 +21,7 @@ fn a_failing_check_is_told_at_once_with_its_words() {
     eventually("it is critical", LONG, || {
         (scene.check("app")? == ("critical".into(), "unwell\n".into())).then_some(())
     });
-    assert!(began.elapsed() < Duration::from_secs(4), "after a check, and not after the TTL");
+    assert!((wait::now() - began) < Duration::from_secs(4), "after a check, and not after the TTL");
     pilot.terminate(LONG);
 }
 
@@ -201,4 +201,17 @@ fn lines_are_wrapped_unless_they_are_raw_and_a_log_that_was_moved_is_opened_anew
     signal("USR1", pilot.pid());
     scene.holds("log", "wrapped");
     pilot.terminate(LONG);
+}
+
+#[test]
+fn a_consul_that_hangs_delays_the_end_by_a_moment_only() {
+    let scene = Scene::new();
+    let mut pilot = scene.run(&format!("  jobs: [{}]", app(STAYS, "")));
+    scene.passes("app");
+    scene.consul.freeze();
+    let began = wait::now();
+    assert_eq!(pilot.terminate(LONG), 143);
+    let took = wait::now() - began;
+    scene.consul.thaw();
+    assert!(took < Duration::from_secs(3), "{took:?}");
 }
