@@ -16,8 +16,17 @@ const GUARDIAN: &str = "HELIUM_GUARDIAN";
 pub struct Taken {
     /// What it says.
     pub config: Config,
-    /// What is taken and does not do what it says, each for people.
-    pub warnings: Vec<String>,
+    /// What is taken and does not do what it says.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something about a file that its author should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// In one line, for a log.
+    pub brief: String,
+    /// With the line of the file, for people.
+    pub whole: String,
 }
 
 /// Why a file is not taken.
@@ -52,9 +61,19 @@ pub fn read(path: &Path, environment: &BTreeMap<String, String>) -> Result<Taken
     let told = |problems: &[Problem]| problems.iter().map(|problem| problem.render(&name, &text)).collect::<Vec<_>>();
     let Loaded { config, problems, warnings } = load(&text, environment);
     match config {
-        Some(config) => Ok(Taken { config, warnings: told(&warnings) }),
+        Some(config) => {
+            let briefs = warnings.iter().map(|warning| brief(&name, warning));
+            let warnings = briefs.zip(told(&warnings)).map(|(brief, whole)| Warning { brief, whole }).collect();
+            Ok(Taken { config, warnings })
+        }
         None => Err(FileError::Refused(told(&problems))),
     }
+}
+
+fn brief(name: &str, problem: &Problem) -> String {
+    let Problem { line, column, key, reason, fix, .. } = problem;
+    let fix = fix.as_ref().map(|fix| format!("; {fix}")).unwrap_or_default();
+    format!("{name}:{line}:{column}: {key}: {reason}{fix}")
 }
 
 /// Reads a file and renders it as a template over the environment, and judges nothing else.
@@ -69,4 +88,39 @@ pub fn rendered(path: &Path, environment: &BTreeMap<String, String>) -> Result<S
 
 fn text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|source| FileError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.json5");
+        fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_warning_is_one_line_for_the_log_and_a_picture_for_people() {
+        let text = "{ consul: 'c:8500', jobs: [{ name: 'a', exec: 'x', when: { once: 'startup' } }] }";
+        let (_folder, path) = written(text);
+        let taken = read(&path, &BTreeMap::new()).unwrap();
+        let [warning] = &taken.warnings[..] else { panic!("{:?}", taken.warnings) };
+        let end = "app.json5:1:66: jobs[0].when.once: without a source this never happens, and the job never starts; \
+                   write `source: \"global\"`";
+        assert!(warning.brief.ends_with(end), "{}", warning.brief);
+        assert!(warning.whole.lines().count() > 3);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named_and_one_that_is_wrong_has_all_its_problems() {
+        let error = read(Path::new("/does/not/exist"), &BTreeMap::new()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read `/does/not/exist`: "), "{error}");
+        let (_folder, path) = written("{ jobs: [{ nam: 'a' }] }");
+        let Err(FileError::Refused(problems)) = read(&path, &BTreeMap::new()) else { panic!("it was taken") };
+        assert!(problems.len() >= 2, "{problems:?}");
+        let (_folder, path) = written("{{ .A }}{{ end }}");
+        assert!(matches!(rendered(&path, &BTreeMap::new()), Err(FileError::Refused(_))));
+    }
 }

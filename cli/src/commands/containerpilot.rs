@@ -113,7 +113,7 @@ impl ContainerPilotArgs {
         }
         let taken = file::read(&path, &file::environment()).map_err(|error| refused(&error))?;
         if self.check {
-            taken.warnings.iter().for_each(|warning| console.say(warning));
+            taken.warnings.iter().for_each(|warning| console.say(&warning.whole));
             console.line(format!("{} is taken", path.display()))?;
             return Ok(Exit::Ok);
         }

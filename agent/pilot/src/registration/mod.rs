@@ -143,6 +143,7 @@ impl Registrar {
         for registration in registrations {
             wanted.entry(registration.id.clone()).or_insert(registration);
         }
+        while self.tasks.try_join_next().is_some() {}
         self.kept.retain(|id, kept| {
             let stays = wanted.contains_key(id);
             if !stays {

@@ -82,7 +82,7 @@ pub async fn run(path: &Path, ports: Ports) -> Result<i32, RunError> {
     let log = Log::start(&config.logging, ports.clone())?;
     let (socket, listener) = Socket::listen(Path::new(&config.control.socket))?;
     for warning in &warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.brief);
     }
     tell_misfits(&plan.misfits);
     let begun = Pilot::begin(path, machine_name, config, plan, client, &log, ports);
@@ -226,7 +226,7 @@ impl Pilot {
         let plan = plan(&config, &machine(&self.hostname, environment)?)?;
         let client = consul::client(&config.consul)?;
         for warning in &warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", warning.brief);
         }
         tell_misfits(&plan.misfits);
         if config.control != kept.config.control || config.logging != kept.config.logging {
