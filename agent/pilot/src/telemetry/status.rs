@@ -33,7 +33,7 @@ impl Status {
         *said = Said { registrations: registrations.to_vec(), watches };
     }
 
-    /// The page: `Version`, `Jobs`, `Services` and `Watches`. `State`, `Pid`, `Starts`, `Failures` and `LastExit` of a job are Helium's own.
+    /// The page: `Version`, `Jobs`, `Services` and `Watches`. `State`, `Pid`, `Starts`, `Failures`, `Timeouts` and `LastExit` of a job are Helium's own.
     pub fn page(&self) -> String {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = self.handle.jobs();
@@ -46,6 +46,7 @@ impl Status {
                 "Pid": job.pid,
                 "Starts": job.starts,
                 "Failures": job.failures,
+                "Timeouts": job.timeouts,
                 "LastExit": job.last_exit,
             })
         };

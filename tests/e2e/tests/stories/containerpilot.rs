@@ -161,19 +161,23 @@ fn tasks_run_at_their_interval_and_never_two_at_once() {
         job(name, &script, &format!("when: {{ interval: '500ms' }}, {more}"))
     };
     let jobs = [
-        task("short", "0.2", "restarts: 5"),
+        task("short", "0.2", "restarts: 5, timeout: '5s'"),
         task("cut", "2", "restarts: 5, timeout: '100ms'"),
         task("long", "1", "restarts: 'unlimited', timeout: '5s'"),
         job("stays", "exec sleep 600", ""),
     ];
-    let mut pilot = scene.run(&format!("  jobs: [{}]", jobs.join(",\n")));
-    let count = |name: &str, word: &str| scene.read(name).lines().filter(|line| *line == word).count();
+    let port = helium_e2e::ports::free();
+    let telemetry = format!("telemetry: {{ port: {port}, interfaces: ['static:127.0.0.1'] }}");
+    let mut pilot = scene.run(&format!("  jobs: [{}],\n  {telemetry}", jobs.join(",\n")));
+    let count = |job: usize, what: &str| helium_e2e::Http::on(port).json("/status")["Jobs"][job][what].as_u64();
+    let ended = |name: &str| scene.read(name).lines().filter(|line| *line == "ended").count();
     eventually("the tasks with a limit are through", LONG, || {
-        (count("short", "ended") == 6 && count("cut", "begun") == 6 && count("long", "ended") >= 2).then_some(())
+        let through = count(0, "Starts") == Some(6) && count(1, "Timeouts") == Some(6);
+        (through && ended("short") == 6 && ended("long") >= 2).then_some(())
     });
     holds_for("none runs again", Duration::from_secs(1), || {
-        let counts = (count("short", "begun"), count("cut", "begun"), count("cut", "ended"));
-        if counts == (6, 6, 0) { Ok(()) } else { Err(format!("{counts:?}")) }
+        let counts = (count(0, "Starts"), count(0, "Timeouts"), count(1, "Starts"), ended("cut"));
+        if counts == (Some(6), Some(0), Some(6), 0) { Ok(()) } else { Err(format!("{counts:?}")) }
     });
     let long = scene.read("long");
     assert!(long.lines().zip(["begun", "ended"].iter().cycle()).all(|(line, wanted)| line == *wanted), "{long}");

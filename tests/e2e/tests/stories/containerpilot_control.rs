@@ -215,3 +215,63 @@ fn a_consul_that_hangs_delays_the_end_by_a_moment_only() {
     scene.consul.thaw();
     assert!(took < Duration::from_secs(3), "{took:?}");
 }
+
+#[test]
+fn a_coprocess_is_started_again_as_often_as_it_may_and_anew_once_a_reload_changed_it() {
+    let scene = Scene::new();
+    let helper = |word: &str| job("helper", &format!("echo $$ > {{dir}}/{word}; exec sleep 600"), "restarts: 1");
+    let stays = job("stays", "exec sleep 600", "");
+    let mut pilot = scene.run(&format!("  jobs: [{stays}, {}]", helper("one")));
+    let first = scene.pid("one");
+    process::kill(first);
+    let second = eventually("it is started again", LONG, || {
+        Some(scene.pid("one")).filter(|pid| *pid != first && process::is_alive(*pid))
+    });
+    process::kill(second);
+    helium_e2e::holds_for("it is not started a third time", Duration::from_secs(1), || {
+        if scene.pid("one") == second { Ok(()) } else { Err(scene.read("one")) }
+    });
+    scene.write(&format!("  jobs: [{stays}, {}]", helper("two")));
+    scene.ask(&["--reload"]).ok();
+    let third = scene.pid("two");
+    process::kill(third);
+    eventually("its count begins anew", LONG, || {
+        Some(scene.pid("two")).filter(|pid| *pid != third && process::is_alive(*pid))
+    });
+    pilot.terminate(LONG);
+}
+
+#[test]
+fn a_socket_has_one_supervisor_and_the_next_one_may_take_it_when_that_was_killed() {
+    let scene = Scene::new();
+    let file = format!("  jobs: [{}]", app(STAYS, ""));
+    let mut pilot = scene.run(&file);
+    scene.passes("app");
+    let path = scene.path("app.json5").to_str().unwrap().to_owned();
+    scene.helium.run(&["agent", "--containerpilot", &path]).expect_code(7).expect("another supervisor answers");
+    let app = scene.pid("app.pid");
+    let worker = process::children(pilot.pid())[0];
+    process::kill(worker);
+    pilot.wait(LONG);
+    assert!(!process::is_alive(app), "nothing is left of one that was killed");
+    let mut next = scene.run(&file);
+    eventually("the next one answers", LONG, || (scene.ask(&["--ping"]).code == 0).then_some(()));
+    scene.passes("app");
+    next.terminate(LONG);
+}
+
+#[test]
+fn a_reload_that_names_another_consul_brings_the_services_there() {
+    let mut scene = Scene::new();
+    let mut pilot = scene.run(&format!("  jobs: [{}]", app(STAYS, "")));
+    scene.passes("app");
+    let pid = scene.pid("app.pid");
+    let other = helium_e2e::Consul::start();
+    let first = std::mem::replace(&mut scene.consul, other);
+    scene.write(&format!("  jobs: [{}]", app(STAYS, "")));
+    scene.ask(&["--reload"]).ok();
+    scene.passes("app");
+    assert_eq!(first.http().json("/v1/agent/services"), serde_json::json!({}));
+    assert_eq!(scene.pid("app.pid"), pid);
+    pilot.terminate(LONG);
+}
