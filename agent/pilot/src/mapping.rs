@@ -51,6 +51,9 @@ pub struct Plan {
     pub jobs: JobSet,
     /// What of them does not fit and does no harm.
     pub misfits: Vec<SetError>,
+    /// Variables of every process, which tell the addresses of services. They are none of a job's own, so that a job is the same when another one
+    /// gets an address.
+    pub variables: BTreeMap<String, String>,
     /// The services of jobs, and that of the telemetry.
     pub registrations: Vec<Registration>,
     /// Where the telemetry listens, if there is any.
@@ -86,11 +89,12 @@ pub fn plan(config: &Config, machine: &Machine) -> Result<Plan, MappingError> {
     let mut environment = machine.environment.clone();
     environment.insert(format!("{PREFIX}_PID"), machine.pid.to_string());
     let mut registrations = Vec::new();
+    let mut variables = BTreeMap::new();
     for job in &config.jobs {
         if let Some(service) = &job.service {
             let address = address(&job.name, &service.interfaces)?;
             let variable = job.name.to_uppercase().replace('-', "_");
-            environment.insert(format!("{PREFIX}_{variable}_IP"), address.to_string());
+            variables.insert(format!("{PREFIX}_{variable}_IP"), address.to_string());
             registrations.extend(registration(job, address, &machine.hostname));
         }
     }
@@ -115,7 +119,7 @@ pub fn plan(config: &Config, machine: &Machine) -> Result<Plan, MappingError> {
     }
     let settings = Settings { main: None, grace: config.stop_timeout, every_check: true };
     let (jobs, misfits) = JobSet::lenient(jobs, settings)?;
-    Ok(Plan { jobs, misfits, registrations, telemetry, main: main(&config.jobs) })
+    Ok(Plan { jobs, misfits, variables, registrations, telemetry, main: main(&config.jobs) })
 }
 
 /// The first job that is advertised, or else the first that waits for nobody and runs once, or else the first.

@@ -1,4 +1,4 @@
-//! `helium agent --containerpilot`: a file of `ContainerPilot` 3, run, and what can be asked of the one that runs it.
+//! `helium agent --containerpilot`: a file of ContainerPilot 3, run, and what can be asked of the one that runs it.
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +31,7 @@ const OF_NODES: [&str; 8] =
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("asked").multiple(false), next_help_heading = "ContainerPilot")]
 pub(crate) struct ContainerPilotArgs {
-    /// Run this file of `ContainerPilot` 3 in place of a node's agent; without FILE the one that `CONTAINERPILOT` names
+    /// Run this file of ContainerPilot 3 in place of a node's agent; without FILE the one that `CONTAINERPILOT` names
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with_all = OF_NODES)]
     #[allow(clippy::option_option, reason = "clap's word for an option whose value may be left out")]
     containerpilot: Option<Option<PathBuf>>,

@@ -45,7 +45,7 @@ use crate::{
     session::Session,
 };
 
-/// Runs a file of `ContainerPilot`, if that is what the command asks for: the exit code. To be called first, while there is one thread.
+/// Runs a file of ContainerPilot, if that is what the command asks for: the exit code. To be called first, while there is one thread.
 pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
     match command {
         Command::Agent(args) => args.containerpilot.supervise(),

@@ -128,7 +128,8 @@ fn services_have_their_addresses_which_all_jobs_find_in_their_environment() {
     assert_eq!((quiet.address.to_string().as_str(), quiet.beat), ("127.0.0.1", Beat::WhileItRuns(ms(3000))));
     assert_eq!((telemetry.name.as_str(), telemetry.beat), ("containerpilot", Beat::Always(ms(5000))));
     let environment = &plan.jobs.jobs()[1].command.as_ref().unwrap().env;
-    assert_eq!(environment["CONTAINERPILOT_MY_APP_IP"], "10.0.0.5");
+    assert_eq!(plan.variables["CONTAINERPILOT_MY_APP_IP"], "10.0.0.5");
+    assert!(!environment.contains_key("CONTAINERPILOT_MY_APP_IP"), "another address makes no other job");
     assert_eq!(environment["CONTAINERPILOT_PID"], "42");
     assert_eq!(environment["PATH"], "/bin");
     assert_eq!(plan.main.as_deref(), Some("my-app"));

@@ -151,6 +151,8 @@ pub struct Pilot {
     handle: Handle,
     ports: Ports,
     /// Variables that were put from outside.
+    put: SyncMutex<BTreeMap<String, String>>,
+    /// Those and the addresses of services, for whatever is started.
     variables: watch::Sender<BTreeMap<String, String>>,
     maintenance: watch::Sender<bool>,
     names: watch::Sender<BTreeSet<String>>,
@@ -171,7 +173,7 @@ impl Pilot {
         log: &Log,
         ports: Ports,
     ) -> Begun {
-        let variables = watch::Sender::new(BTreeMap::new());
+        let variables = watch::Sender::new(plan.variables.clone());
         let maintenance = watch::Sender::new(false);
         let names = watch::Sender::new(names(&plan.jobs));
         let (output, printing) = log.of_jobs(names.subscribe());
@@ -199,6 +201,7 @@ impl Pilot {
             hostname,
             handle: handle.clone(),
             ports,
+            put: SyncMutex::default(),
             variables,
             maintenance,
             names,
@@ -221,7 +224,8 @@ impl Pilot {
     pub async fn reload(&self) -> Result<(), RunError> {
         let mut kept = self.kept.lock().await;
         let mut environment = file::environment();
-        environment.extend(self.variables.borrow().clone());
+        let put = self.put.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        environment.extend(put.clone());
         let Taken { config, warnings } = file::read(&self.file, &environment)?;
         let plan = plan(&config, &machine(&self.hostname, environment)?)?;
         let client = consul::client(&config.consul)?;
@@ -234,6 +238,7 @@ impl Pilot {
                 "`control` and `logging` are taken at the start alone: what they say now holds from the next one on"
             );
         }
+        self.variables.send_replace(plan.variables.clone().into_iter().chain(put).collect());
         self.names.send_modify(|names| names.extend(self::names(&plan.jobs)));
         self.handle.reload(plan.jobs.clone()).await.map_err(|_| RunError::Ending)?;
         if config.consul != kept.config.consul {
@@ -257,10 +262,11 @@ impl Pilot {
 
     /// Sets variables for what is started from now on, and for the next reload.
     pub fn put_variables(&self, variables: BTreeMap<String, String>) {
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).extend(variables.clone());
         self.variables.send_modify(|now| now.extend(variables));
     }
 
-    /// Begins or ends maintenance: nothing is checked, and no service of a job is in Consul.
+    /// Begins or ends maintenance: nothing is checked, and no service is in Consul, that of the telemetry included.
     pub async fn maintain(&self, on: bool) {
         self.maintenance.send_replace(on);
         let _ = self.handle.maintenance(on).await;

@@ -1,4 +1,4 @@
-//! Files of `ContainerPilot` 3, run by the binary beside a real Consul: jobs, events, signals, and how it all ends.
+//! Files of ContainerPilot 3, run by the binary beside a real Consul: jobs, events, signals, and how it all ends.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use helium_e2e::{Consul, Daemon, Helium, Output, eventually, holds_for, process,
 /// Longer than anything here takes on a busy machine.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
-/// A person with a Consul and a file of `ContainerPilot`.
+/// A person with a Consul and a file of ContainerPilot.
 pub(crate) struct Scene {
     pub(crate) consul: Consul,
     pub(crate) helium: Helium,

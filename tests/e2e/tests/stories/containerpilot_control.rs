@@ -1,4 +1,4 @@
-//! Files of `ContainerPilot` 3 while they run: registration, reload, maintenance, log and telemetry.
+//! Files of ContainerPilot 3 while they run: registration, reload, maintenance, log and telemetry.
 
 use std::{
     fs,
@@ -67,9 +67,12 @@ fn a_reload_starts_what_changed_and_keeps_what_did_not_and_many_at_once_are_answ
     let mut pilot = scene.run(&format!("  jobs: [{}, {}]", app(STAYS, ""), helper("one")));
     scene.passes("app");
     let pid = scene.pid("app.pid");
-    scene.write(&format!("  jobs: [{}, {}]", app(STAYS, "tags: ['new']"), helper("two")));
+    let added = "port: 8001, interfaces: ['static:127.0.0.1'], health: { interval: 1, ttl: 5 }";
+    let added = job("added", "echo $CONTAINERPILOT_ADDED_IP > {dir}/added; exec sleep 600", added);
+    scene.write(&format!("  jobs: [{}, {}, {added}]", app(STAYS, "tags: ['new']"), helper("two")));
     scene.ask(&["--reload"]).ok();
     scene.holds("helper", "one\ntwo\n");
+    scene.holds("added", "127.0.0.1");
     eventually("the tag is there, in place", LONG, || {
         let services = scene.consul.http().json("/v1/agent/services");
         services.as_object()?.values().any(|service| service["Tags"][0] == "new").then_some(())
