@@ -31,27 +31,34 @@ fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    if let Some(ended) = commands::supervise(&cli.command) {
+        return ended.map_or_else(|failure| said(&failure), ExitCode::from);
+    }
     match start(cli) {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            Console::of_process().failure(&failure);
-            failure.exit.into()
-        }
+        Err(failure) => said(&failure),
     }
+}
+
+fn said(failure: &Failure) -> ExitCode {
+    Console::of_process().failure(failure);
+    failure.exit.into()
 }
 
 fn start(cli: Cli) -> output::Outcome {
     logging::start(cli.global.log_format, commands::usual_log(&cli.command))?;
-    // At least two: while a command reads stdin on one, the other sees signals.
-    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::internal(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let session = Session::new(cli.global);
     let outcome = runtime.block_on(commands::run(cli.command, session, Console::of_process()));
     // A task that hangs in a blocking call must not keep the process from ending.
     runtime.shutdown_background();
     outcome
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // At least two: while a command reads stdin on one, the other sees signals.
+    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let built = builder.worker_threads(workers).enable_all().build();
+    built.map_err(|error| Failure::internal(format!("cannot start: {error}")))
 }

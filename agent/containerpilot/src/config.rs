@@ -221,7 +221,8 @@ pub enum Restarts {
     Unlimited,
 }
 
-/// How long a job waits before it is run again. Helium's own: ContainerPilot does not wait, and neither does a job without `restartDelay`.
+/// How long a job waits before it is run again. Helium's own: ContainerPilot does not wait at all. What a job without `restartDelay` waits is for
+/// whoever runs it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RestartDelay {
     /// `restartDelay`: before the first restart; 0 if absent.

@@ -68,6 +68,8 @@ impl Job {
 pub struct Start {
     /// The events that must all have been seen, in any order. None: it starts at startup.
     pub after: Vec<Event>,
+    /// Those of them that stay seen once they were, and need not come anew for each further start.
+    pub lasting: Vec<Event>,
     /// Whether they start it again each time, and how many starts are remembered while it runs (at least 1). None: once.
     pub each: Option<u32>,
     /// Whether it runs again at an interval, from its first start on.

@@ -4,7 +4,13 @@
 //! and outputs have tasks of their own, and each queue between them and the loop is bounded. Ends of processes have a queue apart from what comes
 //! from outside, so that no burst of events holds them up.
 
-use std::{collections::VecDeque, io, path::PathBuf, pin::pin, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    path::PathBuf,
+    pin::pin,
+    time::Duration,
+};
 
 use helium_processes::Signal;
 use helium_runtime::ports::Ports;
@@ -29,6 +35,8 @@ const INPUTS: usize = 1024;
 const REPORTS: usize = 256;
 /// How many events a slow listener may be behind before it loses the oldest.
 const EVENTS: usize = 1024;
+/// How many results of checks a slow listener may be behind before it loses the oldest.
+const CHECKS: usize = 256;
 /// How long is waited, at the end, for outputs that somebody outside all groups holds open.
 const LAST_LINES: Duration = Duration::from_millis(200);
 
@@ -45,6 +53,8 @@ pub struct Options {
     /// Before the names of variables that tell jobs and checks the process ids of jobs that run: `X` makes `X_<NAME>_PID`, the name in capitals with `_`
     /// for `-`.
     pub pid_variables: Option<String>,
+    /// Variables of every process and check, as they are when it is started; they go before those of its command.
+    pub variables: Option<watch::Receiver<BTreeMap<String, String>>>,
     /// A folder of its own, where processes are written down: if the supervisor is killed, the next one that is given the folder kills what is
     /// left of them before it starts any. Without one, only a [guardian](crate::guardian) does.
     pub notes: Option<PathBuf>,
@@ -59,9 +69,21 @@ impl Options {
             signals: true,
             forward: vec![Signal::USR1, Signal::WINCH],
             pid_variables: None,
+            variables: None,
             notes: None,
         }
     }
+}
+
+/// What a check found, with its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckReport {
+    /// The name of the job.
+    pub job: String,
+    /// Whether the job is well.
+    pub passed: bool,
+    /// What the check printed, or why it could not be run.
+    pub output: String,
 }
 
 /// The runner has ended.
@@ -75,6 +97,7 @@ pub struct Handle {
     inbox: mpsc::Sender<Input>,
     jobs: watch::Receiver<Vec<JobView>>,
     events: broadcast::WeakSender<Event>,
+    checks: broadcast::WeakSender<CheckReport>,
 }
 
 impl Handle {
@@ -118,6 +141,11 @@ impl Handle {
         self.events.upgrade().map(|events| events.subscribe()).ok_or(Ended)
     }
 
+    /// The result of every check that comes to its end from now on. A listener that is far behind loses the oldest.
+    pub fn checks(&self) -> Result<broadcast::Receiver<CheckReport>, Ended> {
+        self.checks.upgrade().map(|checks| checks.subscribe()).ok_or(Ended)
+    }
+
     async fn send(&self, input: Input) -> Result<(), Ended> {
         self.inbox.send(input).await.map_err(|_| Ended)
     }
@@ -150,11 +178,12 @@ impl Runner {
         let supervisor = Supervisor::new(set);
         let (jobs, see_jobs) = watch::channel(supervisor.jobs());
         let events = broadcast::Sender::new(EVENTS);
+        let checks = broadcast::Sender::new(CHECKS);
         let (lines, writer) = lines::writer(options.output);
         let outputs = TaskTracker::new();
         let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2];
         let taken = ours.iter().chain(&options.forward).map(|signal| signal.as_raw());
-        let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade() };
+        let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade(), checks: checks.downgrade() };
         let runner = Self {
             supervisor,
             notes: options.notes,
@@ -168,9 +197,10 @@ impl Runner {
                 outputs.clone(),
                 options.ports.clone(),
                 options.pid_variables,
+                options.variables,
             ),
             ports: options.ports,
-            checks: Checks::new(to_reports, lines),
+            checks: Checks::new(to_reports, checks, lines),
             outputs,
             writer,
             jobs,

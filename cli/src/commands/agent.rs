@@ -14,7 +14,7 @@ use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
 use helium_runtime::shutdown::Shutdown;
 
-use super::serving::Signals;
+use super::{containerpilot::ContainerPilotArgs, serving::Signals};
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::{Session, hostname},
@@ -59,6 +59,8 @@ pub(crate) struct AgentArgs {
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     stop_instances: bool,
+    #[command(flatten)]
+    pub(super) containerpilot: ContainerPilotArgs,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -85,6 +87,9 @@ pub(super) fn own_program() -> Result<PathBuf, Failure> {
 
 /// Runs `helium agent` until it is asked to stop.
 pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Console) -> Outcome {
+    if args.containerpilot.is_asked_for() {
+        return args.containerpilot.ask(console).await;
+    }
     let client = session.client()?;
     let node = NodeName::new(args.node.clone().unwrap_or_else(hostname));
     let mut config = AgentConfig::new(node, &args.data_dir, own_program()?);

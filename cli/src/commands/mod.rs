@@ -5,6 +5,7 @@ pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod canary;
 mod canary_get;
+mod containerpilot;
 pub(crate) mod controller;
 pub(crate) mod delete;
 pub(crate) mod describe;
@@ -47,6 +48,14 @@ use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,
 };
+
+/// Runs a file of ContainerPilot, if that is what the command asks for: the exit code. To be called first, while there is one thread.
+pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
+    match command {
+        Command::Agent(args) => args.containerpilot.supervise(),
+        _ => None,
+    }
+}
 
 /// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
 pub(crate) fn usual_log(command: &Command) -> &'static str {

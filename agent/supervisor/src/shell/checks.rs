@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use helium_processes::{Command, Finished, Run};
-use tokio::{sync::mpsc, task::AbortHandle};
+use helium_processes::{Command, Finished, Run, StartError};
+use tokio::{
+    sync::{broadcast, mpsc},
+    task::AbortHandle,
+};
 
 use super::lines::Lines;
 use crate::{
     job::{Health, Output},
+    runner::CheckReport,
     supervisor::{Input, JobId},
 };
 
@@ -20,12 +24,13 @@ const KEEP: usize = 64 * 1024;
 pub(crate) struct Checks {
     under_way: BTreeMap<u64, AbortHandle>,
     reports: mpsc::Sender<Input>,
+    told: broadcast::Sender<CheckReport>,
     lines: Lines,
 }
 
 impl Checks {
-    pub(crate) fn new(reports: mpsc::Sender<Input>, lines: Lines) -> Self {
-        Self { under_way: BTreeMap::new(), reports, lines }
+    pub(crate) fn new(reports: mpsc::Sender<Input>, told: broadcast::Sender<CheckReport>, lines: Lines) -> Self {
+        Self { under_way: BTreeMap::new(), reports, told, lines }
     }
 
     /// Starts a check, which is this command and is written down there. Its end will be reported.
@@ -38,12 +43,14 @@ impl Checks {
         what: (Command, Option<PathBuf>),
     ) {
         let (reports, lines, limit, output) = (self.reports.clone(), self.lines.clone(), health.timeout, health.output);
+        let told = self.told.clone();
         let (command, note) = what;
         let task = tokio::spawn(async move {
             let run = Run { limit, grace: GRACE, log: None, keep: KEEP, note: note.as_deref() };
             let finished = run.to_end(&command).await;
             let passed = finished.as_ref().is_ok_and(Finished::is_success);
             // First what was found: whoever does not read what is printed holds only that up.
+            let _ = told.send(CheckReport { job: name.clone(), passed, output: words(&finished) });
             let _ = reports.send(Input::Checked { job, check, passed }).await;
             match finished {
                 Ok(finished) => print(&lines, &name, output, finished).await,
@@ -69,6 +76,23 @@ impl Checks {
 impl Drop for Checks {
     fn drop(&mut self) {
         self.under_way.values().for_each(AbortHandle::abort);
+    }
+}
+
+/// What a check has to say for itself.
+fn words(finished: &Result<Finished, StartError>) -> String {
+    match finished {
+        Ok(finished) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let late = if finished.timed_out { "the check took too long\n" } else { "" };
+            let words = format!("{late}{}{}", text(&finished.stdout), text(&finished.stderr));
+            if words.is_empty() && !finished.is_success() {
+                format!("the check ended with {}", finished.exit.code())
+            } else {
+                words
+            }
+        }
+        Err(error) => format!("the check could not be started: {error}"),
     }
 }
 

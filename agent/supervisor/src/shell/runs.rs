@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Stdio, sync::Arc};
 
 use helium_processes::{Command, Gated, ProcessIdentity, Signal, StartError, gate};
 use helium_runtime::ports::Ports;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::{lines::Lines, notes::Notes, notify::Notify};
@@ -30,6 +30,7 @@ pub(crate) struct Runs {
     ports: Ports,
     /// Before the name of a variable that tells the process id of a job.
     pid_variables: Option<String>,
+    variables: Option<watch::Receiver<BTreeMap<String, String>>>,
 }
 
 impl Runs {
@@ -39,8 +40,18 @@ impl Runs {
         outputs: TaskTracker,
         ports: Ports,
         pid_variables: Option<String>,
+        variables: Option<watch::Receiver<BTreeMap<String, String>>>,
     ) -> Self {
-        Self { running: BTreeMap::new(), notes: Notes::default(), reports, lines, outputs, ports, pid_variables }
+        Self {
+            running: BTreeMap::new(),
+            notes: Notes::default(),
+            reports,
+            lines,
+            outputs,
+            ports,
+            pid_variables,
+            variables,
+        }
     }
 
     /// Starts the command of a job. Its end will be reported.
@@ -79,9 +90,12 @@ impl Runs {
         }
     }
 
-    /// The command, with the process ids of all jobs that run in its environment.
+    /// The command with its whole environment: the variables of the moment, and the process ids of all jobs that run.
     pub(crate) fn with_pids(&self, command: &Command) -> Command {
         let mut command = command.clone();
+        if let Some(variables) = &self.variables {
+            command.env.extend(variables.borrow().clone());
+        }
         if let Some(prefix) = &self.pid_variables {
             for run in self.running.values() {
                 let name = run.name.to_uppercase().replace('-', "_");

@@ -95,7 +95,8 @@ impl Supervisor {
         let each = slot.spec.start.each;
         if each.is_some() {
             let startup = Event::global(Code::Startup);
-            slot.seen = slot.spec.start.after.iter().map(|event| *event == startup).collect();
+            let start = &slot.spec.start;
+            slot.seen = start.after.iter().map(|event| *event == startup || start.lasting.contains(event)).collect();
         }
         match (slot.stage, each) {
             (Stage::Waiting, _) | (Stage::Resting, Some(_)) => self.begin(at),

@@ -30,6 +30,8 @@ pub struct JobView {
     pub name: String,
     /// What it does.
     pub state: JobState,
+    /// Whether it is past all waiting for others in its stop: its process, if it has one, was asked to end.
+    pub ending: bool,
     /// Its process id; none where it is only asked for, or there is none.
     pub pid: Option<u32>,
     /// Whether it is well; none before its first check.
@@ -65,6 +67,7 @@ fn view(slot: &Slot) -> JobView {
         id: slot.id,
         name: slot.spec.name.clone(),
         state,
+        ending: slot.stage == Stage::Going,
         pid: None,
         healthy: slot.vitals.healthy,
         starts: slot.starts,

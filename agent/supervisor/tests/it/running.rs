@@ -340,3 +340,26 @@ async fn a_runner_that_is_dropped_leaves_no_process() {
     gone(pid).await;
     gone(child).await;
 }
+
+#[tokio::test]
+async fn what_a_check_found_is_told_with_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = |name: &str, script: &str| Job {
+        health: Some(health(folder.path(), script)),
+        ..job(folder.path(), name, "exec sleep 600")
+    };
+    let running = Running::of(
+        vec![job("well", "echo fine"), job("ill", "echo broken >&2; exit 3"), job("mute", "exit 3")],
+        settings(None, ms(1000)),
+    );
+    let mut checks = running.handle.checks().unwrap();
+    let mut found = std::collections::BTreeMap::new();
+    while found.len() < 3 {
+        let report = tokio::time::timeout(ms(20_000), checks.recv()).await.unwrap().unwrap();
+        found.insert(report.job, (report.passed, report.output));
+    }
+    assert_eq!(found["well"], (true, "fine\n".to_owned()));
+    assert_eq!(found["ill"], (false, "broken\n".to_owned()));
+    assert_eq!(found["mute"], (false, "the check ended with 3".to_owned()));
+    running.shut_down().await;
+}

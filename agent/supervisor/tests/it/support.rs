@@ -83,6 +83,7 @@ impl Running {
             signals: false,
             forward: vec![],
             pid_variables: Some("CONTAINERPILOT".to_owned()),
+            variables: None,
             notes: None,
         };
         let (runner, handle) = Runner::new(JobSet::new(jobs, settings).unwrap(), options);

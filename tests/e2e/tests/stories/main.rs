@@ -5,6 +5,8 @@ mod fleet;
 mod picture;
 mod specs;
 
+mod containerpilot;
+mod containerpilot_control;
 mod counts;
 mod deaths;
 mod described;

@@ -51,7 +51,7 @@ fn start() -> impl Strategy<Value = Start> {
     (after, proptest::option::of(1..4_u32), every, proptest::option::of(0..5000_u64)).prop_map(
         |(after, each, every, timeout)| {
             let every = every.map(|(interval, ticks)| Periodic { interval: ms(interval), ticks });
-            Start { after, each, every, timeout: timeout.map(ms) }
+            Start { after, each, every, timeout: timeout.map(ms), ..Start::default() }
         },
     )
 }

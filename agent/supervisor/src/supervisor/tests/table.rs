@@ -307,3 +307,22 @@ fn a_burst_of_events_is_bounded_and_holds_no_heartbeat_up() {
     world.pass(ms(1000));
     assert_eq!(world.view("hook").starts, 2);
 }
+
+#[test]
+fn of_what_starts_a_job_each_time_some_may_stay_seen_for_good() {
+    let (ready, hup) = (Event::of_watch(Code::Healthy, "db"), Event::global(Code::Sighup));
+    let start = Start {
+        after: vec![ready.clone(), hup.clone()],
+        lasting: vec![ready.clone()],
+        each: Some(1),
+        ..Start::default()
+    };
+    let mut world = World::of(vec![keeper(), after("job", start)], settings(None, 1000));
+    world.event(hup.clone());
+    world.event(ready);
+    world.exit("job", 0);
+    world.pass(ms(200));
+    world.event(hup);
+    world.pass(ms(200));
+    assert_eq!(world.view("job").starts, 2, "the database was ready once");
+}
