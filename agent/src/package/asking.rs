@@ -85,21 +85,16 @@ pub(super) struct Round<'a> {
 impl Round<'_> {
     /// What is known now.
     pub(super) fn lookup(&mut self) -> InstanceLookup {
-        let Asking { namespace, env, .. } = self.asking;
-        let answers = Arc::clone(&self.latest.borrow_and_update());
-        InstanceLookup { answers, namespace: namespace.clone(), env: Arc::clone(env) }
+        self.latest.mark_unchanged();
+        self.known()
     }
 
     /// Has these questions followed, and notes what is known of them.
     pub(super) fn ask(&mut self, questions: &BTreeSet<Question>) {
-        let lookup = InstanceLookup {
-            answers: Arc::clone(&self.latest.borrow()),
-            namespace: self.asking.namespace.clone(),
-            env: Arc::clone(&self.asking.env),
-        };
+        let lookup = self.known();
         let all: BTreeSet<Question> = questions.iter().chain(&self.asking.always).cloned().collect();
         let shared = all.iter().map(|question| lookup.shared_form(question)).collect();
-        self.asking.shared.lookups.ask(&self.asking.instance, shared);
+        self.asking.shared.lookups.ask(&self.asking.instance, &shared);
         let seen = Seen { fingerprint: lookup.fingerprint(&all), questions: all };
         *self.asking.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
@@ -109,22 +104,22 @@ impl Round<'_> {
     /// # Errors
     /// What is lacking, once it was waited for long enough.
     pub(super) async fn wait(&mut self, lacking: &BTreeSet<Question>) -> Result<(), String> {
-        match tokio::time::timeout_at(self.until, self.latest.changed()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => {
-                let answers = self.latest.borrow();
-                let lookup = InstanceLookup {
-                    answers: Arc::clone(&answers),
-                    namespace: self.asking.namespace.clone(),
-                    env: Arc::clone(&self.asking.env),
-                };
-                let why = |question: &Question| {
-                    let why = answers.why_lacking(&lookup.shared_form(question));
-                    why.map_or_else(|| question.to_string(), |why| format!("{question} ({why})"))
-                };
-                let all: Vec<String> = lacking.iter().map(why).collect();
-                Err(format!("Consul does not tell: {}", all.join(", ")))
-            }
+        if let Ok(Ok(())) = tokio::time::timeout_at(self.until, self.latest.changed()).await {
+            return Ok(());
         }
+        let lookup = self.known();
+        let why = |question: &Question| {
+            let why = lookup.answers.why_lacking(&lookup.shared_form(question));
+            why.map_or_else(|| question.to_string(), |why| format!("{question} ({why})"))
+        };
+        let all: Vec<String> = lacking.iter().map(why).collect();
+        Err(format!("Consul does not tell: {}", all.join(", ")))
+    }
+
+    /// What is known, without taking note that it was looked at.
+    fn known(&self) -> InstanceLookup {
+        let Asking { namespace, env, .. } = self.asking;
+        let answers = Arc::clone(&self.latest.borrow());
+        InstanceLookup { answers, namespace: namespace.clone(), env: Arc::clone(env) }
     }
 }

@@ -68,9 +68,9 @@ impl Lookups {
     }
 
     /// Follows what an instance asks from now on, in place of what it asked before.
-    pub(crate) fn ask(&self, instance: &InstanceId, questions: BTreeSet<Question>) {
+    pub(crate) fn ask(&self, instance: &InstanceId, questions: &BTreeSet<Question>) {
         let before = self.wanted().insert(instance.clone(), questions.clone());
-        if before.as_ref() != Some(&questions) {
+        if before.as_ref() != Some(questions) {
             self.asked.notify_one();
         }
     }

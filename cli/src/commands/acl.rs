@@ -176,9 +176,9 @@ mod tests {
     fn the_agent_of_one_node_may_touch_no_other_node() {
         let text = policy(Part::Agent, &Keys::default(), Some("web1"));
         assert!(
-            text.lines()
-                .filter(|line| line.contains("helium/v1/"))
-                .all(|line| line.contains("web1") || line.contains("layout")),
+            text.lines().filter(|line| line.contains("helium/v1/")).all(|line| line.contains("web1")
+                || line.contains("layout")
+                || line.contains("config/\" { policy = \"read\"")),
             "{text}"
         );
     }
