@@ -63,7 +63,7 @@ fn template() -> Template {
         config_update: <_>::default(),
         templates: None,
         version: "1.0.0".to_owned(),
-        driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None }),
+        driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None, user: None }),
         env: BTreeMap::new(),
         ports: vec![Port { name: "http".to_owned(), port: None }],
         checks: vec![check],

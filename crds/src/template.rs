@@ -128,6 +128,14 @@ pub struct Exec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "the instance's own folder"))]
     pub cwd: Option<String>,
+    /// Whom it runs as: `user` or `user:group`, by the names that the agent's machine has for them. Its rendered files and its own folder
+    /// are that user's. The agent has to be root for that. Hooks run as the agent. Default: the agent's user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        regex(pattern = r"^[a-z_][a-z0-9_-]{0,31}(:[a-z_][a-z0-9_-]{0,31})?$"),
+        extend("x-allowed" = "`user` or `user:group`", "x-default" = "the agent's user")
+    )]
+    pub user: Option<String>,
 }
 
 /// A port that the instance listens on.

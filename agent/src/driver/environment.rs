@@ -16,6 +16,7 @@ use helium_crds::{
 
 use helium_processes::Command;
 
+use super::user;
 use crate::{config::AgentConfig, instance::record::InstanceDir};
 
 /// Where programs are looked for when the agent itself has no PATH.
@@ -27,6 +28,9 @@ pub(crate) enum EnvironmentError {
     /// A text that cannot be filled in.
     #[error("{place}: {source}")]
     Expand { place: String, source: ExpandError },
+    /// There is no such user.
+    #[error("exec.user: {0}")]
+    User(String),
     /// A variable that is defined by itself.
     #[error("env.{name} is defined by itself")]
     Cycle { name: String },
@@ -57,19 +61,24 @@ pub(crate) fn resolve(
     if assignment.template.package.is_some() {
         given.insert(HELIUM_PACKAGE.to_owned(), path_text(&dir.view()));
     }
+    let Driver::Exec(exec) = &assignment.template.driver;
+    let run_as = exec.user.as_deref().map(user::find).transpose().map_err(EnvironmentError::User)?;
+    if let Some(run_as) = &run_as {
+        let named = [("USER", &run_as.name), ("LOGNAME", &run_as.name), ("HOME", &run_as.home)];
+        given.extend(named.map(|(name, value)| (name.to_owned(), value.clone())));
+    }
     let own = &assignment.template.env;
     let scope = Scope { own, given: &given };
     let mut env = given.clone();
     for name in own.keys().filter(|name| !is_reserved(name)) {
         env.insert(name.clone(), scope.own_value(name, &mut Vec::new())?);
     }
-    let Driver::Exec(exec) = &assignment.template.driver;
     let argv = fill_in_all(&exec.command, "command", &env)?;
     let check = assignment.template.templates.as_ref().map_or(&[][..], |templates| &templates.check);
     let check = fill_in_all(check, "templates.check", &env)?;
     let cwd = exec.cwd.as_ref().map(|text| fill_in(text, "cwd", &env)).transpose()?;
     let cwd = cwd.map_or_else(|| dir.work(), |cwd| dir.work().join(cwd));
-    Ok(Resolved { command: Command { argv, env, cwd, user: None }, check })
+    Ok(Resolved { command: Command { argv, env, cwd, user: run_as.map(|run_as| run_as.ids) }, check })
 }
 
 /// Names that a template cannot give another meaning.

@@ -2,3 +2,4 @@
 
 pub(crate) mod environment;
 pub(crate) mod signal;
+pub(crate) mod user;

@@ -25,6 +25,7 @@ use crate::{
     driver::{
         environment::{self, Resolved},
         signal::system_signal,
+        user,
     },
     package::preparation::{Aim, Preparation, hook_of},
     shared::Shared,
@@ -232,7 +233,11 @@ impl Runner {
     async fn prepare(&mut self) -> Result<Gated, String> {
         self.dir.create().map_err(|error| format!("{}: {error}", self.dir.path().display()))?;
         self.choose_ports().await?;
-        gate::start(&self.resolve()?.command, &self.dir.log()).map_err(|error| error.to_string())
+        let command = self.resolve()?.command;
+        if let Some(ids) = command.user {
+            user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
+        }
+        gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
     }
 
     fn resolve(&self) -> Result<Resolved, String> {
@@ -251,7 +256,7 @@ impl Runner {
         }
         match self.resolve() {
             Ok(resolved) => {
-                let (env, check) = (resolved.command.env, resolved.check);
+                let (env, check, owner) = (resolved.command.env, resolved.check, resolved.command.user);
                 if matches!(work, Work::Prepare | Work::Refresh) {
                     self.freshness.begun();
                 }
@@ -267,6 +272,7 @@ impl Runner {
                         assignment: self.record.assignment.clone(),
                         env,
                         check,
+                        owner,
                         aim,
                         progress,
                     }),

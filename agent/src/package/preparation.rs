@@ -63,6 +63,8 @@ pub(crate) struct Preparation {
     pub(crate) env: BTreeMap<String, String>,
     /// The command that looks at new files, filled in.
     pub(crate) check: Vec<String>,
+    /// Whose the rendered files are, user and group; none for the agent's.
+    pub(crate) owner: Option<(u32, u32)>,
     /// What it is for.
     pub(crate) aim: Aim,
     /// Where it tells how far it is.
@@ -136,7 +138,10 @@ impl Preparation {
     /// Makes the view with its rendered files, and tells what is in it, and whether a file is another one now.
     async fn render(&self, folder: &Path) -> Result<(Prepared, bool), Trouble> {
         let (view, state) = (self.dir.view(), self.dir.state());
-        let templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
+        let mut templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
+        for template in &mut templates {
+            template.form.owner = self.owner;
+        }
         self.show(folder, &templates).await?;
         if templates.is_empty() {
             return Ok((self.look(&view, Seen::default())?, false));

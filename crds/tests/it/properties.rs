@@ -213,7 +213,7 @@ fn template(env: &[(&str, &str)]) -> Template {
         config_update: <_>::default(),
         templates: None,
         version: "1.0.0".to_owned(),
-        driver: Driver::Exec(Exec { command: vec!["sleep".to_owned(), "60".to_owned()], cwd: None }),
+        driver: Driver::Exec(Exec { command: vec!["sleep".to_owned(), "60".to_owned()], cwd: None, user: None }),
         env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>(),
         ports: Vec::new(),
         checks: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -388,4 +388,27 @@ fn versions_that_nobody_needs_any_more_go_after_their_uninstall_hook() {
     let versions = (1..=5).filter(|version| store.join(version.to_string()).exists()).collect::<Vec<_>>();
     assert_eq!((versions, current(&fleet)), (vec![3, 4, 5], Some("5".into())));
     assert_eq!(fs::read_to_string(&told).unwrap(), "1\n2\n");
+}
+
+#[test]
+fn an_instance_runs_as_its_user_who_alone_may_read_its_secrets() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        println!("not run: only root can run somebody as another user");
+        return;
+    }
+    let fleet = Fleet::of(1);
+    // The folder of the tests is root's alone.
+    for folder in fleet.helium.folder().ancestors().take_while(|folder| *folder != Path::new("/tmp")) {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).unwrap();
+    }
+    fleet.consul.http().put("/v1/kv/helium/v1/secret/db", "hunter2");
+    let package = front(&fleet, "{{ key(path=\"helium/v1/secret/db\") }}", "");
+    fleet.apply(&package.replace("exec: {", "exec: {user: nobody, ")).ok();
+    assert_eq!(page_of(&fleet, "front").as_deref(), Some("hunter2"));
+    let instance = fleet.instances().remove(0);
+    let nobody = fs::metadata(format!("/proc/{}", instance.pid)).unwrap().uid();
+    let page = Path::new(&fleet.data_dir(1)).join("instances").join(&instance.id).join("package/conf/page");
+    let meta = fs::metadata(page).unwrap();
+    assert_eq!((meta.uid(), meta.permissions().mode() & 0o777), (nobody, 0o600));
+    assert_ne!(nobody, 0);
 }
