@@ -25,13 +25,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::keys::Form;
 
-//pub mod elector;
+pub mod elector;
 pub mod machine;
 #[cfg(test)]
 mod model;
 pub mod note;
 
-//pub use elector::{Candidate, Elector, Handle};
+pub use elector::{Candidate, Elector, Handle};
 pub use note::Note;
 
 /// How a leader is elected.

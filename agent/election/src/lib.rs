@@ -10,6 +10,6 @@
 
 pub mod keys;
 pub mod leader;
-//pub mod upgrade;
+pub mod upgrade;
 
 pub use keys::Keys;

@@ -129,11 +129,18 @@ struct Ours {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Role {
     Standby,
-    Leading { token: u64, announced: bool },
+    Leading {
+        token: u64,
+        announced: bool,
+    },
     /// Leader-only work is stopping; then the session is given back.
-    Stopping { until: Duration },
+    Stopping {
+        until: Duration,
+    },
     /// The session is given back: first the lock, then the session itself.
-    Retiring { released: bool },
+    Retiring {
+        released: bool,
+    },
     Gone,
 }
 
@@ -237,7 +244,8 @@ impl State {
         if !matches!(input, Input::Tick | Input::Seen { .. } | Input::Stopped | Input::Leave) {
             self.busy = false;
         }
-        if !matches!(input, Input::Tick | Input::Stopped | Input::Leave | Input::Refused { .. } | Input::Failed { .. }) {
+        if !matches!(input, Input::Tick | Input::Stopped | Input::Leave | Input::Refused { .. } | Input::Failed { .. })
+        {
             self.trouble = None;
         }
         match input {
