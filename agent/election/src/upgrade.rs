@@ -100,8 +100,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             at_most: 1,
-            hold: Duration::from_mins(60),
-            ttl: Duration::from_secs(60),
+            hold: Duration::from_hours(1),
+            ttl: Duration::from_mins(1),
             look_every: Duration::from_secs(20),
             retry: Duration::from_secs(1),
         }

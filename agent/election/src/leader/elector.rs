@@ -136,24 +136,24 @@ impl Elector {
         let noted = file.read(&request_of(&candidate)).map_err(error)?;
         let fits = noted.as_ref().is_none_or(|noted| noted.fits);
         let note = noted.map(|noted| noted.note);
-        let stale = note.as_ref().filter(|_| !fits).map(|note| note.session.clone());
+        let outdated = note.as_ref().filter(|_| !fits).map(|note| note.session.clone());
         let state = State::new(candidate.settings.clone(), candidate.keys.leader.clone(), note);
         let (status, seen) = watch::channel(Status::default());
         let (say, words) = mpsc::channel(4);
         let (tell, events) = mpsc::channel(EVENTS);
         let elector =
             Self { client, candidate, ports, file, state, index: 0, since: None, status, words, events: tell };
-        let task = tokio::spawn(elector.run(stale));
+        let task = tokio::spawn(elector.run(outdated));
         Ok(Handle { status: seen, words: say, events, task })
     }
 
-    /// Runs until all was given back. `stale` is a noted session that was made with other settings: its times are not those that the machine
+    /// Runs until all was given back. `outdated` is a noted session that was made with other settings: its times are not those that the machine
     /// counts with, so it is ended and not used.
-    async fn run(mut self, stale: Option<String>) {
+    async fn run(mut self, outdated: Option<String>) {
         let mut request: Option<BoxFuture<'static, Answer>> = None;
         let mut poll: Option<BoxFuture<'static, Option<(u64, Lock)>>> = None;
         let mut input = Input::Tick;
-        if let Some(session) = stale {
+        if let Some(session) = outdated {
             info!("the settings of the election have changed: a new session is made");
             if let Err(error) = self.client.session_destroy(&session).await {
                 warn!(%error, "could not end the session of before; its TTL ends it");

@@ -437,15 +437,13 @@ impl State {
         };
         let id = || ours.id.clone();
         match self.role {
-            Role::Stopping { .. } | Role::Gone => None,
-            Role::Retiring { .. } if !rested => None,
-            Role::Retiring { released: false } => Some(Ask::Release(id())),
-            Role::Retiring { released: true } => Some(Ask::Destroy(id())),
+            Role::Retiring { released: false } if rested => Some(Ask::Release(id())),
+            Role::Retiring { released: true } if rested => Some(Ask::Destroy(id())),
             Role::Standby | Role::Leading { .. } if now >= ours.renew_at => Some(Ask::Renew(id())),
             Role::Standby | Role::Leading { .. } if rested && self.lock.is_none() => Some(Ask::Read),
             Role::Leading { token, announced: false } if rested => Some(Ask::Announce { session: id(), token }),
             Role::Standby if rested && self.lock == Some(Lock::Free) => Some(Ask::Acquire(id())),
-            Role::Standby | Role::Leading { .. } => None,
+            _ => None,
         }
     }
 

@@ -102,7 +102,7 @@ impl Consul {
 }
 
 /// What happens when.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
     Arrive { who: usize, life: u64, number: u64, sent: Ms },
     Answer { who: usize, life: u64, number: u64 },

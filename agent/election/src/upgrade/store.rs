@@ -79,11 +79,10 @@ pub(super) async fn dead(client: &Client, queue: &Queue, own: &str) -> Result<BT
     let mut dead = BTreeSet::new();
     for session in named.into_iter().filter(|session| *session != own && !live.contains(*session)) {
         match client.session_renew(session).await {
-            Ok(None) => drop(dead.insert(session.clone())),
+            // Refused as invalid is an id that no session ever had.
+            Ok(None) | Err(Error::Invalid { .. }) => drop(dead.insert(session.clone())),
             Ok(Some(_)) => {}
             Err(error) if error.is_denied() => {}
-            // No session ever had such an id.
-            Err(Error::Invalid { .. }) => drop(dead.insert(session.clone())),
             Err(error) => return Err(error),
         }
     }

@@ -53,6 +53,11 @@ impl World {
         (Client::over(Arc::new(Road { inner: self.server.transport(), is_cut }), None), cut)
     }
 
+    /// How long ago that was on the monotonic clock.
+    pub(crate) fn since(&self, then: Duration) -> Duration {
+        self.ports.monotonic().saturating_sub(then)
+    }
+
     pub(crate) async fn value(&self, key: &str) -> Result<Option<serde_json::Value>, Error> {
         let pair = self.user().kv_get(key, &Read::default()).await?.value;
         Ok(pair.and_then(|pair| serde_json::from_slice(&pair.value).ok()))
