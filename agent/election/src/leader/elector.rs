@@ -189,10 +189,9 @@ impl Elector {
         tokio::select! {
             biased;
             () = async { self.ports.sleep_until(wake.unwrap_or_default()).await }, if wake.is_some() => Input::Tick,
-            word = self.words.recv() => match word {
-                Some(Word::Stopped) => Input::Stopped,
-                // Nobody is left to lead for.
-                Some(Word::Leave) | None => Input::Leave,
+            Some(word) = self.words.recv() => match word {
+                Word::Stopped => Input::Stopped,
+                Word::Leave => Input::Leave,
             },
             (input, index) = pending(request) => {
                 *request = None;

@@ -386,6 +386,10 @@ impl State {
                     ours.renew_at = now + self.settings.retry;
                 }
                 self.failed(why, now);
+                // Each try to make a session costs the servers a write; a check seldom recovers within a second.
+                if self.ours.is_none() {
+                    self.retry_at = now + self.settings.retry * 5;
+                }
             }
             Role::Stopping { .. } | Role::Gone => {}
         }

@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use consul_client::{Put, Read};
+use consul_client::{Client, Put, Read};
+use futures::FutureExt;
 use helium_election::{
     Keys,
     upgrade::{Gate, Limits, Permit, Standing, UpgradeError},
 };
 use tokio::{sync::Mutex, task::JoinHandle, time::timeout};
 
-use crate::world::{S, World};
+use crate::world::{S, Tricky, World};
 
 const KEY: &str = "helium/v1/lock/upgrade/default/shop";
 
@@ -205,4 +206,49 @@ async fn nobody_enters_while_a_node_that_runs_helios_holds_the_key_as_a_lock() {
     assert!(timeout(S(600), gate.enter("2")).await.is_err());
     world.user().kv_put("service/shop/upgrade", "zone1", &Put::release(&session)).await.unwrap();
     timeout(S(60), gate.enter("2")).await.unwrap().unwrap().healthy().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_enters_whose_version_turned_bad_after_it_looked() {
+    let world = World::new().await;
+    let person = one_at_a_time(&world, "a person");
+    let trick = move |path: String| {
+        let person = person.clone();
+        async move {
+            if path == "/v1/txn" {
+                person.mark("2", "seen in the laboratory").await.unwrap();
+            }
+            None
+        }
+        .boxed()
+    };
+    let client = Client::over(Arc::new(Tricky { inner: world.server.transport(), trick: Box::new(trick) }), None);
+    let keys = Keys::helium("default", "shop");
+    let gate = Gate::new(client, world.ports.clone(), keys, Limits::default(), "n0");
+    let error = gate.enter("2").await.unwrap_err();
+    assert!(matches!(error, UpgradeError::Bad(bad) if bad.by == "a person"));
+    assert!(names(&world, "holders").await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_may_not_see_the_sessions_of_others_takes_nobody_for_dead() {
+    let world = World::new().await;
+    let first = enter(&one_at_a_time(&world, "n0"), "2").await;
+    let others = first.hold().session.clone();
+    let trick = move |path: String| {
+        let answer = match path.as_str() {
+            "/v1/session/list" => Some((200, "[]")),
+            path if path == format!("/v1/session/renew/{others}") => Some((403, "Permission denied")),
+            _ => None,
+        };
+        let answer = answer.map(|(status, body)| http::Response::builder().status(status).body(body.into()).unwrap());
+        async move { answer }.boxed()
+    };
+    let client = Client::over(Arc::new(Tricky { inner: world.server.transport(), trick: Box::new(trick) }), None);
+    let keys = Keys::helium("default", "shop");
+    let gate = Gate::new(client, world.ports.clone(), keys, Limits::default(), "n1");
+    assert!(timeout(S(600), gate.enter("2")).await.is_err());
+    assert_eq!(*first.standing().borrow(), Standing::Held);
+    first.healthy().await.unwrap();
+    enter(&gate, "2").await.healthy().await.unwrap();
 }

@@ -68,6 +68,28 @@ impl World {
     }
 }
 
+/// A road on which something happens to single requests.
+pub(crate) struct Tricky {
+    pub(crate) inner: Arc<dyn Transport>,
+    /// Said before each request: what is answered in its place, if anything.
+    pub(crate) trick: Box<dyn Fn(String) -> BoxFuture<'static, Option<http::Response<bytes::Bytes>>> + Send + Sync>,
+}
+
+impl Transport for Tricky {
+    fn send(
+        &self,
+        request: http::Request<bytes::Bytes>,
+    ) -> BoxFuture<'_, Result<http::Response<bytes::Bytes>, TransportError>> {
+        async move {
+            match (self.trick)(request.uri().path().to_owned()).await {
+                Some(answer) => Ok(answer),
+                None => self.inner.send(request).await,
+            }
+        }
+        .boxed()
+    }
+}
+
 struct Road {
     inner: Arc<dyn Transport>,
     is_cut: watch::Receiver<bool>,
