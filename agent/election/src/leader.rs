@@ -12,7 +12,7 @@
 //! A lock delay of 0 together with checks, as Helios had it, leaves no time in which to stop: then [`Settings::is_exclusive`] is false.
 //!
 //! The clock of a process does not count the time for which its machine was suspended, and a process that is stopped cannot stop its work: against
-//! both only the fencing token helps.
+//! both only the fencing token helps. So it does against a Consul server that starts anew and leads at once: it has forgotten the lock delays.
 //!
 //! A session that is bound to a TTL check is lost whenever a Consul agent that was stopped goes on: bind it to checks that Consul
 //! itself runs. `ServiceChecks` and `NodeChecks` of sessions exist since Consul 1.7.
@@ -33,6 +33,7 @@ pub mod machine;
 #[cfg(test)]
 mod model;
 pub mod note;
+pub mod words;
 
 pub use elector::{Candidate, Elector, Handle};
 pub use note::Note;

@@ -18,8 +18,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     Event, Holder, Settings, SettingsError, Status,
-    machine::{Ask, Effect, Input, Lock, State},
+    machine::State,
     note::NoteFile,
+    words::{Ask, Effect, Input, Lock},
 };
 use crate::keys::{Form, Keys};
 

@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 use super::{
     Event, Note, Settings,
-    machine::{Ask, Effect, Input, Lock, State},
+    machine::State,
+    words::{Ask, Effect, Input, Lock},
 };
 
 /// Milliseconds.
