@@ -41,6 +41,7 @@ const HOUSE: &[Room] = &[
     room("helium-crds", &[], &[]),
     room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
     room("helium-e2e", &[], &["consul-client", "consul-embedded", "helium-analysis", "helium-crds", "helium-runtime"]),
+    room("helium-election", &["consul-client", "helium-runtime"], &["consul-embedded"]),
     room(
         "helium-engine",
         &["consul-client", "helium-analysis", "helium-crds", "helium-notify", "helium-planner", "helium-runtime"],
