@@ -12,6 +12,7 @@ mod driver;
 mod failing;
 mod hooks;
 mod instance;
+mod leading;
 pub mod logs;
 mod observer;
 mod package;

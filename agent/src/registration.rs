@@ -20,8 +20,10 @@ use helium_crds::{
 };
 
 use crate::{
+    checks::CheckKind,
     config::AgentConfig,
     instance::{machine::Registered, record::Record},
+    leading::LEADER_TAG,
 };
 
 /// The meta key that says which Helium node a service is of; an agent touches only services that bear its own.
@@ -54,13 +56,35 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
         name: assignment.service.name.clone(),
         address: config.address.clone(),
         port: first.copied().unwrap_or_default(),
-        tags: assignment.service.tags.clone(),
+        tags: tags(record),
         meta,
         // One that warns is as good for traffic as one that passes: that it is not is for the planner to say.
         weights: assignment.service.weight.map(|weight| Weights { passing: weight, warning: weight }),
         checks: Some(checks),
         ..ServiceDefinition::default()
     }
+}
+
+/// The tags of the assignment, and one more for who leads.
+fn tags(record: &Record) -> Vec<String> {
+    let own = record.assignment.service.tags.iter().cloned();
+    own.chain(record.leads.then(|| LEADER_TAG.to_owned())).collect()
+}
+
+/// Where the instance listens: `10.0.0.7:8080`, or the address alone where it has no port.
+pub(crate) fn addressed(config: &AgentConfig, record: &Record) -> String {
+    match wanted(config, record) {
+        ServiceDefinition { address, port: 0, .. } => address,
+        ServiceDefinition { address, port, .. } => format!("{}:{port}", bracketed(&address)),
+    }
+}
+
+/// The ids of the checks that Consul itself runs. One that only waits to be told turns critical when a Consul agent was stopped for a while.
+pub(crate) fn consul_checks(record: &Record) -> Vec<String> {
+    let own = record.assignment.template.checks.iter().map(|check| &check.name);
+    let asks = |kind: &CheckKind| matches!(kind, CheckKind::Http { .. } | CheckKind::Tcp(_));
+    let packaged = record.checks.iter().filter(|check| asks(&check.kind)).map(|check| &check.name);
+    own.chain(packaged).map(|name| check_id(&record.assignment.id, name)).collect()
 }
 
 /// Nobody ever renews it, so that it stays as critical as it begins; Consul wants to know after how long it would be.

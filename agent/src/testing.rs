@@ -61,6 +61,7 @@ fn template() -> Template {
         package: None,
         config: serde_json::Map::new(),
         config_update: <_>::default(),
+        election: None,
         templates: None,
         version: "1.0.0".to_owned(),
         driver: Driver::Exec(Exec { command: vec!["true".to_owned()], cwd: None, user: None }),

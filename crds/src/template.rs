@@ -33,6 +33,8 @@ pub struct Template {
     pub ports: Vec<Port>,
     /// The health checks that Consul runs.
     pub checks: Vec<Check>,
+    /// How one of the instances is elected to lead, if one is.
+    pub election: Option<Election>,
 }
 
 /// How an instance is run: exactly one driver a template. New drivers are new variants.
@@ -87,6 +89,11 @@ struct TemplateFields {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     checks: Vec<Check>,
+    /// One of the healthy instances leads: it has the tag `leader` in Consul, a file `leader` with the fencing token in its own folder, and its package's
+    /// hooks `leader-gained` and `leader-lost` run. Default: none leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "none leads"))]
+    election: Option<Election>,
 }
 
 /// A template that names no driver.
@@ -98,19 +105,21 @@ impl TryFrom<TemplateFields> for Template {
     type Error = NoDriver;
 
     fn try_from(fields: TemplateFields) -> Result<Self, NoDriver> {
-        let TemplateFields { version, package, config, config_update, templates, exec, env, ports, checks } = fields;
+        let TemplateFields { version, package, config, config_update, templates, exec, env, ports, checks, election } =
+            fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, config_update, templates, driver, env, ports, checks })
+        Ok(Self { version, package, config, config_update, templates, driver, env, ports, checks, election })
     }
 }
 
 impl From<Template> for TemplateFields {
     fn from(template: Template) -> Self {
-        let Template { version, package, config, config_update, templates, driver, env, ports, checks } = template;
+        let Template { version, package, config, config_update, templates, driver, env, ports, checks, election } =
+            template;
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, package, config, config_update, templates, exec, env, ports, checks }
+        Self { version, package, config, config_update, templates, exec, env, ports, checks, election }
     }
 }
 
@@ -189,6 +198,24 @@ pub struct Check {
     pub failures_before_critical: u32,
 }
 
+/// How one of the instances is elected. Where the lock is in Consul: `lock/service/<namespace>/<deployment>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Election {
+    /// How long a leader may be silent before Consul ends its session, which may take twice as long. Default `30s`.
+    #[serde(default = "default_session_ttl")]
+    #[schemars(extend("x-min" = "10s", "x-max" = "24h"))]
+    pub session_ttl: Period,
+    /// How long nobody can lead after a leader's session was ended by force, as by a failing check. Default `15s`.
+    #[serde(default = "default_lock_delay")]
+    #[schemars(extend("x-min" = "1s", "x-max" = "60s"))]
+    pub lock_delay: Period,
+    /// How long what only a leader does may take to stop: the hook `leader-lost` at most. Default `5s`. The shorter of `sessionTtl` and `lockDelay` has to be longer than this by 7 s.
+    #[serde(default = "default_stop_within")]
+    #[schemars(extend("x-min" = "0s", "x-max" = "10m"))]
+    pub stop_within: Period,
+}
+
 /// An HTTP GET against the instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -228,6 +255,18 @@ fn default_interval() -> Period {
 }
 
 fn default_timeout() -> Period {
+    Period::from_secs(5)
+}
+
+fn default_session_ttl() -> Period {
+    Period::from_secs(30)
+}
+
+fn default_lock_delay() -> Period {
+    Period::from_secs(15)
+}
+
+fn default_stop_within() -> Period {
     Period::from_secs(5)
 }
 

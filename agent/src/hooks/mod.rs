@@ -43,13 +43,17 @@ pub(crate) enum Hook {
     PreStop,
     /// After the process has ended, however it did.
     PostStop,
+    /// The instance leads its service.
+    LeaderGained,
+    /// It leads no more.
+    LeaderLost,
     /// A version is about to be removed.
     Uninstall,
 }
 
 impl Hook {
     /// Every hook.
-    pub(crate) const ALL: [Hook; 11] = [
+    pub(crate) const ALL: [Hook; 13] = [
         Hook::Install,
         Hook::Init,
         Hook::PreStart,
@@ -60,6 +64,8 @@ impl Hook {
         Hook::Drain,
         Hook::PreStop,
         Hook::PostStop,
+        Hook::LeaderGained,
+        Hook::LeaderLost,
         Hook::Uninstall,
     ];
 
@@ -76,6 +82,8 @@ impl Hook {
             Hook::Drain => "drain",
             Hook::PreStop => "pre-stop",
             Hook::PostStop => "post-stop",
+            Hook::LeaderGained => "leader-gained",
+            Hook::LeaderLost => "leader-lost",
             Hook::Uninstall => "uninstall",
         }
     }

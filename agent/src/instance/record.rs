@@ -64,6 +64,9 @@ pub(crate) struct Record {
     /// A process has ended, and the hook `post-stop` has not run since.
     #[serde(default)]
     pub(crate) post_stop_due: bool,
+    /// Whether it leads its service, as far as this run of the agent knows.
+    #[serde(skip)]
+    pub(crate) leads: bool,
     /// The phase that is reported.
     pub(crate) phase: InstancePhase,
     /// When that phase was entered.
@@ -121,6 +124,7 @@ impl Record {
             checks: Vec::new(),
             post_start_at: None,
             post_stop_due: false,
+            leads: false,
             phase: InstancePhase::Starting,
             since: now,
             message: None,

@@ -27,6 +27,7 @@ use crate::{
         signal::system_signal,
         user,
     },
+    leading::Leading,
     package::preparation::{Aim, Preparation, hook_of},
     shared::Shared,
 };
@@ -55,6 +56,7 @@ pub(crate) struct Runner {
     work: WorkTask,
     scripts: Scripts,
     freshness: Freshness,
+    leading: Leading,
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
@@ -83,6 +85,7 @@ impl Runner {
             work: WorkTask::default(),
             scripts: Scripts::default(),
             freshness,
+            leading: Leading::default(),
             standing,
             cells,
             stop,
@@ -105,6 +108,7 @@ impl Runner {
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
+            self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
@@ -299,6 +303,24 @@ impl Runner {
         }
     }
 
+    /// It stands for election while it runs, is in Consul as it should be, and may serve.
+    fn follow_election(&mut self) {
+        let Record { assignment, stopping, process, .. } = &self.record;
+        let known = self.standing.is_known();
+        let stands = assignment.template.election.is_some() && !assignment.role.is_standby() && stopping.is_none();
+        let pid = process.as_ref().map(|process| process.pid).filter(|_| stands);
+        self.record.leads = self.leading.leads();
+        // What is not registered yet has no checks that a session could be bound to. Who stands already goes on standing.
+        if self.leading.is_of(pid) || (pid.is_some() && !known) {
+            return;
+        }
+        let Some(pid) = pid else { return self.leading.end() };
+        match self.resolve() {
+            Ok(Resolved { command, .. }) => self.leading.begin(pid, &self.shared, &self.dir, &self.record, command.env),
+            Err(words) => tracing::error!(instance = %self.id, words, "it cannot stand for election"),
+        }
+    }
+
     /// What the templates ask may have other answers now.
     fn look_at_answers(&mut self) {
         if !self.freshness.has_news() {
@@ -429,6 +451,7 @@ impl Runner {
             () = ended => {}
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}
+            () = self.leading.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

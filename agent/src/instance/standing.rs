@@ -62,6 +62,11 @@ impl Standing {
         self.asked
     }
 
+    /// True while the service is in Consul, as far as anybody knows.
+    pub(crate) fn is_known(&self) -> bool {
+        matches!(self.known, Known::Present(..))
+    }
+
     /// Compared with what should be.
     pub(crate) fn registered(&self, shared: &Shared, record: &Record) -> Registered {
         registration::compare(&registration::wanted(&shared.config, record), &self.known)

@@ -199,7 +199,15 @@ impl Lookup for InstanceLookup {
     }
 
     fn leader(&self, service: &str) -> Answer<Option<String>> {
-        self.answers.leader(&self.leader_of(service))
+        match self.answers.leader(&self.leader_of(service)) {
+            // The lock holds more than a template wants to know.
+            Answer::Known(Some(held)) => {
+                let holder = helium_election::leader::Holder::decode(held.as_bytes());
+                let address = holder.map(|holder| holder.address).filter(|address| !address.is_empty());
+                Answer::Known(Some(address.unwrap_or(held)))
+            }
+            answer => answer,
+        }
     }
 
     fn address(&self) -> Answer<Option<String>> {

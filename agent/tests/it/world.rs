@@ -275,6 +275,7 @@ fn assignment(id: InstanceId) -> Assignment {
             package: None,
             config: serde_json::Map::new(),
             config_update: <_>::default(),
+            election: None,
             templates: None,
             version: "1.0.0".to_owned(),
             driver: Driver::Exec(Exec { command: roles::command("sample"), cwd: None, user: None }),

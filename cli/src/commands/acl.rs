@@ -109,6 +109,8 @@ fn agent(root: &str, node: Option<&str>) -> String {
     text += &rule("key", &format!("{root}layout"), "read");
     text += "# Values of templates; what else templates ask of the KV store has to be added here.\n";
     text += &rule("key_prefix", &format!("{root}config/"), "read");
+    text += "# Leaders of services.\n";
+    text += &rule("key_prefix", &format!("{root}lock/service/"), "write");
     text += "# Its heartbeat.\n";
     text += &rule("session_prefix", "", "write");
     text += "# It registers instances under the names of their Deployments; narrow this if your names allow it.\n";
@@ -178,7 +180,8 @@ mod tests {
         assert!(
             text.lines().filter(|line| line.contains("helium/v1/")).all(|line| line.contains("web1")
                 || line.contains("layout")
-                || line.contains("config/\" { policy = \"read\"")),
+                || line.contains("config/\" { policy = \"read\"")
+                || line.contains("lock/service/")),
             "{text}"
         );
     }

@@ -211,6 +211,7 @@ fn template(env: &[(&str, &str)]) -> Template {
         package: None,
         config: serde_json::Map::new(),
         config_update: <_>::default(),
+        election: None,
         templates: None,
         version: "1.0.0".to_owned(),
         driver: Driver::Exec(Exec { command: vec!["sleep".to_owned(), "60".to_owned()], cwd: None, user: None }),

@@ -28,6 +28,7 @@ const HOUSE: &[Room] = &[
         &[
             "consul-client",
             "helium-crds",
+            "helium-election",
             "helium-lookups",
             "helium-packages",
             "helium-processes",

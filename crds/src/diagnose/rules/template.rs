@@ -1,9 +1,14 @@
 //! Rules of a Deployment's template.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{super::nearest::nearest, super::words, Code, Findings, Path, entries, items};
-use crate::variables::{self, ExpandError};
+use crate::{
+    template::Election,
+    variables::{self, ExpandError},
+};
 
 pub(super) fn check(template: Option<&Value>, at: &Path, findings: &mut Findings) {
     let Some(template) = template.filter(|template| template.is_object()) else { return };
@@ -11,6 +16,7 @@ pub(super) fn check(template: Option<&Value>, at: &Path, findings: &mut Findings
     ports_are_distinct(template, at, findings);
     checks(template, at, &ports, findings);
     super::package::check(template, at, findings);
+    election(template, at, findings);
     env_names(template, at, &ports, findings);
     variables(template, at, &ports, findings);
 }
@@ -76,6 +82,17 @@ fn checks(template: &Value, at: &Path, ports: &Ports<'_>, findings: &mut Finding
                 _ => {}
             }
         }
+    }
+}
+
+/// A leader needs time to hear from Consul before it has to begin to stop: three requests of 2 s, and a second for clocks.
+fn election(template: &Value, at: &Path, findings: &mut Findings) {
+    let Some(election) = super::read::<Election>(template.get("election")) else { return };
+    let window = election.session_ttl.min(election.lock_delay).as_duration();
+    if window < election.stop_within.as_duration() + Duration::from_secs(7) {
+        let message = "nobody could lead: `stopWithin` leaves no time to hear from Consul".to_owned();
+        let help = "make it shorter than `sessionTtl` and `lockDelay` by 7s at least".to_owned();
+        findings.value(at.field("election"), Code::NeverSucceeds, message, help);
     }
 }
 

@@ -412,3 +412,57 @@ fn an_instance_runs_as_its_user_who_alone_may_read_its_secrets() {
     assert_eq!((meta.uid(), meta.permissions().mode() & 0o777), (nobody, 0o600));
     assert_ne!(nobody, 0);
 }
+
+/// The instances that have the tag `leader` in Consul.
+fn leaders(fleet: &Fleet) -> Vec<String> {
+    let services = fleet.consul.http().json("/v1/health/service/hello?tag=leader");
+    let ids = services
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["Service"]["Meta"]["helium-instance"].as_str().unwrap().to_owned());
+    ids.collect()
+}
+
+#[test]
+fn one_instance_leads_over_a_restart_of_its_agent_and_when_it_ends_another_does_with_a_higher_token() {
+    let mut fleet = Fleet::of(1);
+    let package = Package::new(&fleet, "hello");
+    let told = fleet.helium.folder().join("told");
+    for hook in ["leader-gained", "leader-lost"] {
+        package.hook(hook, &format!("echo $HELIUM_INSTANCE $HELIUM_HOOK $HELIUM_LEADER_TOKEN >> {}", told.display()));
+    }
+    fleet.apply(&deployment("1", 2, &format!("{{url: \"{}\"}}", package.url()), "election: {sessionTtl: 14s}")).ok();
+    let first = eventually("one leads", ROLLOUT, || leaders(&fleet).first().cloned());
+    let lines = || -> Vec<Vec<String>> {
+        let text = fs::read_to_string(&told).unwrap_or_default();
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    eventually("its hook ran", ROLLOUT, || (lines().len() == 1).then_some(()));
+    let held = fleet.consul.value("helium/v1/lock/service/default/hello");
+    assert_eq!(
+        (held["who"].as_str(), lines()[0][0].as_str(), lines()[0][1].as_str()),
+        (Some(first.as_str()), first.as_str(), "leader-gained")
+    );
+
+    fleet.agent(1).kill();
+    fleet.start_agent(1);
+    fleet.await_phase("hello", "Healthy");
+    holds_for("it leads on", Duration::from_secs(3), || match lines().len() {
+        1 => Ok(()),
+        _ => Err(format!("{:?}", lines())),
+    });
+    eventually("it has its tag", ROLLOUT, || (leaders(&fleet) == [first.clone()]).then_some(()));
+
+    process::kill(fleet.pids()[&first]);
+    let second = eventually("the other leads", ROLLOUT, || leaders(&fleet).into_iter().find(|id| *id != first));
+    eventually("all hooks ran", ROLLOUT, || (lines().len() == 3).then_some(()));
+    let token = |line: &Vec<String>| line[2].parse::<u64>().unwrap();
+    let of = |hook: &str| lines().into_iter().filter(|line| line[1] == hook).collect::<Vec<_>>();
+    assert_eq!(
+        (of("leader-lost")[0][0].as_str(), of("leader-gained")[1][0].as_str()),
+        (first.as_str(), second.as_str())
+    );
+    assert!(token(&of("leader-gained")[1]) > token(&of("leader-gained")[0]), "{:?}", lines());
+    assert_eq!(leaders(&fleet), [second]);
+}

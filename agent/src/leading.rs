@@ -1,0 +1,207 @@
+//! Whether an instance leads its service: it stands for election while it runs and is in Consul, and its package's hooks are told.
+//!
+//! Who leads has the tag `leader` in Consul, and in its own folder a file `leader` with the fencing token. The file goes first when the
+//! leadership is lost, then the hook `leader-lost` runs, and only after that, or when its time is over, the lock is given back.
+
+use std::{collections::BTreeMap, fs, future::Future, path::PathBuf, pin::Pin, time::Duration};
+
+use consul_client::Client;
+use helium_crds::{instance::Assignment, template::Election};
+use helium_election::{
+    Keys,
+    leader::{Candidate, Elector, Event, Handle, Settings},
+};
+use helium_runtime::ports::Ports;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    hooks::{Hook, HookRun},
+    instance::record::{InstanceDir, Record},
+    package::preparation::hook_of,
+    registration::{addressed, consul_checks},
+    shared::Shared,
+};
+
+/// The variable with the fencing token.
+const TOKEN: &str = "HELIUM_LEADER_TOKEN";
+/// The tag of who leads.
+pub(crate) const LEADER_TAG: &str = "leader";
+
+/// The election of one instance. Dropped, it ends without giving anything back: the agent that comes next goes on with it.
+#[derive(Default)]
+pub(crate) struct Leading {
+    of: Option<u32>,
+    task: Option<JoinHandle<()>>,
+    leave: Option<oneshot::Sender<()>>,
+    leads: Option<watch::Receiver<bool>>,
+}
+
+impl Leading {
+    /// True if it is the election for this process, or there is none and it is for none.
+    pub(crate) fn is_of(&self, pid: Option<u32>) -> bool {
+        self.of == pid
+    }
+
+    /// Whether the instance leads now.
+    pub(crate) fn leads(&self) -> bool {
+        self.leads.as_ref().is_some_and(|leads| *leads.borrow())
+    }
+
+    /// Waits until that changes. May be dropped and called again.
+    pub(crate) async fn changed(&mut self) {
+        let news = match &mut self.leads {
+            Some(leads) => leads.changed().await.is_ok(),
+            None => false,
+        };
+        if !news {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Gives the leadership back, if there is one, and stands for election no more. What has to be done for that is done beside.
+    pub(crate) fn end(&mut self) {
+        if let Some(leave) = self.leave.take() {
+            let _ = leave.send(());
+        }
+        // It ends by itself once all is given back.
+        *self = Self::default();
+    }
+
+    /// Stands for election, for a process.
+    pub(crate) fn begin(
+        &mut self,
+        pid: u32,
+        shared: &Shared,
+        dir: &InstanceDir,
+        record: &Record,
+        env: BTreeMap<String, String>,
+    ) {
+        self.end();
+        self.of = Some(pid);
+        let Some(election) = &record.assignment.template.election else { return };
+        let candidate = candidate(shared, dir, record, election);
+        let stop_within = candidate.settings.stop_within;
+        match start(&shared.client, candidate, &shared.ports) {
+            Ok(handle) => {
+                let (leads, told) = watch::channel(false);
+                let (leave, asked) = oneshot::channel();
+                let told_to = Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone() };
+                (self.leads, self.leave) = (Some(told), Some(leave));
+                self.task = Some(tokio::spawn(told_to.follow(handle, asked)));
+            }
+            Err(words) => tracing::error!(instance = %record.assignment.id, words, "it cannot stand for election"),
+        }
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        if let (Some(task), Some(_)) = (&self.task, &self.leave) {
+            task.abort();
+        }
+    }
+}
+
+fn start(client: &Client, candidate: Candidate, ports: &Ports) -> Result<Handle, String> {
+    Elector::start(client.clone(), candidate, ports.clone()).map_err(|error| error.to_string())
+}
+
+fn candidate(shared: &Shared, dir: &InstanceDir, record: &Record, election: &Election) -> Candidate {
+    let Assignment { id, deployment, .. } = &record.assignment;
+    let keys = Keys::helium(&deployment.namespace, &deployment.name);
+    Candidate {
+        who: id.to_string(),
+        address: addressed(&shared.config, record),
+        keys: Keys { leader: shared.config.keys.service_lock(&deployment.namespace, &deployment.name), ..keys },
+        settings: Settings {
+            ttl: election.session_ttl.as_duration(),
+            lock_delay: election.lock_delay.as_duration(),
+            stop_within: election.stop_within.as_duration(),
+            service_checks: consul_checks(record),
+            ..Settings::default()
+        },
+        note: dir.state().join("election"),
+    }
+}
+
+/// What is told of the events of an election, and to whom.
+struct Told {
+    dir: InstanceDir,
+    env: BTreeMap<String, String>,
+    stop_within: Duration,
+    leads: watch::Sender<bool>,
+    instance: Assignment,
+}
+
+/// A hook that runs.
+type Doing = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl Told {
+    /// Follows the election until all is given back.
+    async fn follow(self, mut handle: Handle, mut asked: oneshot::Receiver<()>) {
+        let mut left = false;
+        let mut doing: Doing = Box::pin(std::future::pending());
+        loop {
+            tokio::select! {
+                biased;
+                event = handle.event() => match event {
+                    Some(Event::Gained { token, kept, .. }) => {
+                        let token = token.number.to_string();
+                        tracing::info!(instance = %self.instance.id, token, kept, "leads its service");
+                        self.note(Some(&token));
+                        self.leads.send_replace(true);
+                        doing = if kept { Box::pin(std::future::pending()) } else { self.hook(Hook::LeaderGained, &token) };
+                    }
+                    Some(Event::Lost { why, .. }) => {
+                        tracing::info!(instance = %self.instance.id, ?why, "leads its service no more");
+                        // What was begun for a leader ends with it.
+                        doing = Box::pin(std::future::pending());
+                        self.note(None);
+                        self.leads.send_replace(false);
+                        self.hook(Hook::LeaderLost, "").await;
+                        handle.stopped().await;
+                    }
+                    None => return,
+                },
+                _ = &mut asked, if !left => {
+                    left = true;
+                    handle.leave().await;
+                }
+                () = &mut doing => doing = Box::pin(std::future::pending()),
+            }
+        }
+    }
+
+    fn hook(&self, hook: Hook, token: &str) -> Doing {
+        let mut env = self.env.clone();
+        env.insert(TOKEN.to_owned(), token.to_owned());
+        let run = hook_of(&self.dir, hook, env);
+        let limit = if hook == Hook::LeaderLost { self.stop_within } else { run.limit };
+        let (run, id) = (HookRun { limit, ..run }, self.instance.id.clone());
+        Box::pin(async move {
+            if let Err(words) = run.to_success().await {
+                tracing::warn!(instance = %id, words, "a hook failed");
+            }
+        })
+    }
+
+    /// The file that tells a process of its leadership; whole or not there.
+    fn note(&self, token: Option<&str>) {
+        let note: PathBuf = self.dir.work().join("leader");
+        let done = match token {
+            Some(token) => {
+                let fresh = note.with_extension("new");
+                fs::write(&fresh, format!("{token}\n")).and_then(|()| fs::rename(&fresh, &note))
+            }
+            None => fs::remove_file(&note),
+        };
+        if let Err(error) = done
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(instance = %self.instance.id, %error, "the file `leader` cannot be changed");
+        }
+    }
+}
