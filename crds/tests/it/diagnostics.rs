@@ -362,3 +362,37 @@ fn an_object_at_hand_is_checked_as_a_file_is() {
     found.sort_unstable();
     assert_eq!(found, [Code::BadText, Code::OutOfRange, Code::Conflict, Code::DuplicateName]);
 }
+
+#[test]
+fn a_package_that_could_not_be_brought_is_told_before_anybody_tries() {
+    let sha = format!("sha256: \"{}\"", "ab".repeat(32));
+    let package = |fields: &str| with(SOUND, "    exec:", &format!("    package: {{{fields}}}\n    exec:"));
+    golden("package-without-sha256", &package("url: \"https://files.example/web.tar.gz\""));
+    golden("package-of-no-form", &package(&format!("url: \"https://files.example/web\", {sha}")));
+    golden("package-with-a-user", &package(&format!("url: \"https://me:secret@files.example/web.tgz\", {sha}")));
+    golden("package-of-an-unknown-variable", &package("url: \"file:///srv/${VERISON}\""));
+    golden("package-with-a-short-sha256", &package("url: \"file:///srv/web\", sha256: abc"));
+    golden(
+        "values-without-a-package",
+        &with(SOUND, "    exec:", "    config: {a: 1}\n    templates: {check: [a]}\n    exec:"),
+    );
+    let unseen = with(SOUND, "sleep, \"60\"", "\"${HELIUM_PACKAGE}/bin/web\"");
+    assert_eq!(codes(&unseen), [Code::UnknownVariable], "there is no package");
+}
+
+#[test]
+fn values_of_templates_keep_their_types_and_what_is_read_in_two_ways_is_refused() {
+    let config = |text: &str| {
+        SOUND.replace("    exec:", &format!("    package: {{url: \"file:///srv/web\"}}\n    config: {text}\n    exec:"))
+    };
+    let sound = parse(&Source::new("a", config("{a: 1, b: {c: [true, 1.5, \"1.10\", text]}}"))).unwrap();
+    let AnyObject::Deployment(deployment) = &sound[0].object else { panic!("a Deployment") };
+    let read = serde_json::Value::Object(deployment.spec.template.config.clone());
+    assert_eq!(read, serde_json::json!({"a": 1, "b": {"c": [true, 1.5, "1.10", "text"]}}));
+    golden("values-read-in-two-ways", &wrong(&config("{version: 1.10, answer: no, nothing: null}")));
+}
+
+#[test]
+fn an_election_that_leaves_no_time_to_stop_is_refused() {
+    golden("election-without-time", &with(SOUND, "    exec:", "    election: {lockDelay: 5s}\n    exec:"));
+}
