@@ -5,7 +5,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`file`] | a file, read with its environment, and why it is refused |
+//! | [`mod@file`] | a file, read with its environment, and why it is refused |
 //! | [`mapping`] | what a file says as jobs, services and watches; pure |
 //! | [`registration`] | services in Consul: what Consul is to know, pure, and a task each that sees to it |
 //! | [`watches`] | services and keys of Consul: what follows from a change, pure, and a task each that looks |
