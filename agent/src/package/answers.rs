@@ -22,7 +22,7 @@ enum Found {
 }
 
 /// The answers that are known so far.
-pub(super) struct Answers {
+pub(crate) struct Answers {
     client: Client,
     leader_key: Box<dyn Fn(&str) -> String + Send + Sync>,
     address: String,
@@ -32,7 +32,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// No answers yet. `leader_key` names the lock of a service's leader.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         leader_key: impl Fn(&str) -> String + Send + Sync + 'static,
         address: String,
@@ -45,7 +45,7 @@ impl Answers {
     ///
     /// # Errors
     /// The first question that Consul did not answer, and why.
-    pub(super) async fn fetch<'q>(&self, lacking: impl IntoIterator<Item = &'q Question>) -> Result<(), String> {
+    pub(crate) async fn fetch<'q>(&self, lacking: impl IntoIterator<Item = &'q Question>) -> Result<(), String> {
         for question in lacking {
             let asked = tokio::time::timeout(LIMIT, self.ask(question)).await;
             let found = match asked {

@@ -9,9 +9,9 @@
 //! | [`rendering`] | its templates into files |
 //! | [`preparation`] | all of it in order |
 
-mod answers;
+pub(crate) mod answers;
 pub(crate) mod packages;
 pub(crate) mod preparation;
-mod rendering;
-mod values;
+pub(crate) mod rendering;
+pub(crate) mod values;
 mod view;

@@ -186,7 +186,7 @@ pub(crate) fn hook_of(dir: &InstanceDir, hook: Hook, env: BTreeMap<String, Strin
 }
 
 /// How long a hook may take: what the package says, or the usual.
-fn limit_of(hook: Hook, package: &Path) -> Duration {
+pub(crate) fn limit_of(hook: Hook, package: &Path) -> Duration {
     let manifest = PLACES.iter().find_map(|place| {
         let bytes = std::fs::read(package.join(place)).ok()?;
         Manifest::read(place, &bytes).map_err(|error| tracing::warn!(%error, "the usual limits of hooks hold")).ok()

@@ -33,28 +33,28 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 const LARGEST: u64 = 4 * 1024 * 1024;
 
 /// What is to be rendered.
-pub(super) struct Rendering {
-    pub(super) templates: Vec<Template>,
-    pub(super) values: Values,
-    pub(super) answers: Arc<Answers>,
-    pub(super) missing: Missing,
+pub(crate) struct Rendering {
+    pub(crate) templates: Vec<Template>,
+    pub(crate) values: Values,
+    pub(crate) answers: Arc<Answers>,
+    pub(crate) missing: Missing,
     /// The command that looks at new files; empty if there is none.
-    pub(super) check: Vec<String>,
+    pub(crate) check: Vec<String>,
     /// The environment and the folder that it runs in.
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) view: PathBuf,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) view: PathBuf,
     /// Where the journal of the transaction is.
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Rendering {
     /// The files that it makes.
-    pub(super) fn targets(&self) -> Vec<PathBuf> {
+    pub(crate) fn targets(&self) -> Vec<PathBuf> {
         self.templates.iter().map(|template| template.target.clone()).collect()
     }
 
     /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
-    pub(super) async fn apply(self) -> Result<Applied, Trouble> {
+    pub(crate) async fn apply(self) -> Result<Applied, Trouble> {
         let (outputs, hidden) = self.render().await?;
         let done = tokio::task::spawn_blocking(move || {
             let check = Look { rendering: &self, outputs: &outputs, hidden: &hidden };
@@ -113,7 +113,7 @@ impl Check for Look<'_> {
 }
 
 /// The templates of a package, each of which makes its file in the view.
-pub(super) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
+pub(crate) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
     let mut found = Vec::new();
     collect(package, Path::new(""), view, &mut found)?;
     found.sort_by(|one, other| one.name.cmp(&other.name));

@@ -42,7 +42,7 @@ pub(super) async fn layers(
 }
 
 /// The package's files of default values, in `helium/` or else in `helios/`.
-fn default_files(package: &Path) -> io::Result<Vec<(std::path::PathBuf, String)>> {
+pub(crate) fn default_files(package: &Path) -> io::Result<Vec<(std::path::PathBuf, String)>> {
     for folder in ["helium", "helios"] {
         let mut found = Vec::new();
         for name in DEFAULT_FILES {

@@ -15,6 +15,7 @@ mod failover;
 mod following;
 mod golden;
 mod harness;
+mod helios;
 mod looking;
 mod notified;
 mod numbers;
