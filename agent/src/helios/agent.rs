@@ -176,9 +176,10 @@ impl HeliosAgent {
     pub async fn once(mut self, shutdown: Shutdown, limit: Duration) -> Vec<String> {
         let following = self.follow();
         let mut told = self.assignment.subscribe();
-        let asked = tokio::time::timeout(TOLD_LIMIT.min(limit), told.wait_for(|assignment| assignment.told)).await;
+        let asked = tokio::time::timeout(TOLD_LIMIT.min(limit), told.wait_for(|assignment| assignment.told));
+        let asked = asked.await.is_ok_and(|told| told.is_ok());
         let mut unfit = Vec::new();
-        if asked.is_err() {
+        if !asked {
             unfit.push("Consul does not tell what this node is assigned".to_owned());
         }
         let (stop, stopped) = shutdown.child();

@@ -389,7 +389,7 @@ fn killed_at_any_moment_of_an_upgrade_it_goes_on() {
     scene.await_passing("web", 1);
     for (version, after) in [("2", 100), ("3", 400), ("4", 800), ("5", 1500), ("6", 2500)] {
         scene.put("service/web/version", version);
-        helium_e2e::pause(Duration::from_millis(after));
+        helium_e2e::wait::pause(Duration::from_millis(after));
         scene.nodes[0].agent.as_mut().unwrap().kill();
         scene.start(0);
         scene.await_pages(&format!("{version}-grey"));
