@@ -56,15 +56,24 @@ pub(super) struct Common {
     began: (Timestamp, Duration),
 }
 
+/// What a service is to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The node has it, or nobody has said anything yet.
+    Assigned,
+    /// It is installed along with another, and never leads.
+    Role,
+    /// The node has others.
+    Gone,
+    /// The key that would say it is not there.
+    Unsaid,
+}
+
 /// What a service is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Orders {
-    /// The node has it.
-    pub(super) assigned: bool,
-    /// Whether that is said in so many words, and not by a key that is gone.
-    pub(super) certain: bool,
-    /// It is a role: installed along with another, and never a leader.
-    pub(super) role: bool,
+    /// What it is to the node.
+    pub(super) place: Place,
     /// It is to stop with the agent.
     pub(super) halt: bool,
 }
@@ -301,7 +310,7 @@ impl HeliosAgent {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         running.insert(name.clone(), Running { orders: sender, following });
         let shutdown = shutdown.clone();
-        self.tasks.spawn(async move { (name, service.run(&shutdown).await) });
+        self.tasks.spawn(async move { (name, Box::pin(service.run(&shutdown)).await) });
         true
     }
 
@@ -311,22 +320,25 @@ impl HeliosAgent {
         let roles = self.roles.borrow().clone();
         let mut all = BTreeMap::new();
         for name in services.iter().flatten() {
-            all.insert(name.clone(), Orders { assigned: true, certain: true, ..Orders::default() });
+            all.insert(name.clone(), Orders { place: Place::Assigned, halt: false });
         }
         let mut open: Vec<String> = all.keys().cloned().collect();
         while let Some(name) = open.pop() {
             for role in roles.get(&name).into_iter().flatten().filter(|role| role.as_str() != SELF) {
                 if role.parse::<helium_packages::store::Name>().is_ok() && !all.contains_key(role) {
-                    all.insert(role.clone(), Orders { assigned: true, certain: true, role: true, halt: false });
+                    all.insert(role.clone(), Orders { place: Place::Role, halt: false });
                     open.push(role.clone());
                 }
             }
         }
         // What is not named any more ends; before Consul has said anything in this life of the agent nothing does.
-        let certain = services.is_some() && told;
+        let place = match (told, services.is_some()) {
+            (false, _) => Place::Assigned,
+            (true, true) => Place::Gone,
+            (true, false) => Place::Unsaid,
+        };
         for name in self.recorded() {
-            let left = Orders { assigned: !told, certain, role: false, halt: false };
-            all.entry(name).or_insert(left);
+            all.entry(name).or_insert(Orders { place, halt: false });
         }
         all
     }

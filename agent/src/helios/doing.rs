@@ -7,6 +7,7 @@ use helium_processes::{Command, Signal, gate};
 use tokio::time::timeout;
 
 use super::{
+    agent::Place,
     keys,
     lock::{LockSpec, LockTask},
     machine::{Checks, Green, Lock, Step},
@@ -336,7 +337,10 @@ impl Service {
 
     /// The service leads, or waits for that, while it serves well; a role never does.
     pub(super) async fn look_after_leader(&mut self) {
-        let leads = self.record.up && self.record.good.is_some() && !self.common.once && !self.orders.borrow().role;
+        let leads = self.record.up
+            && self.record.good.is_some()
+            && !self.common.once
+            && self.orders.borrow().place != Place::Role;
         let green = self.shown.green == Green::Yes && self.record.attempt.is_none();
         if self.leader.is_some() && !leads {
             if let Some(leader) = self.leader.take() {

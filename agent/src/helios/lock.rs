@@ -61,7 +61,7 @@ impl LockTask {
     /// Waits for a change of that.
     pub(super) async fn changed(&mut self) {
         if self.state.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

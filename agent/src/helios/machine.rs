@@ -17,6 +17,8 @@ use crate::hooks::Hook;
 
 /// What has run for less has proved nothing.
 pub(super) const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(2);
+/// What has run for less may prove itself before anything newer takes its place.
+const YOUNG: SignedDuration = SignedDuration::from_secs(6);
 /// After Consul was away checks have this time to pass before that they do not is held against anybody.
 pub(super) const SIGHT_GRACE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -212,14 +214,24 @@ fn consul_waits(facts: &Facts<'_>) -> Option<Timestamp> {
     facts.consul_after.filter(|after| *after > facts.now)
 }
 
-/// A change towards what nobody wants any more gives way to what is wanted, once that is on this machine.
+/// A change towards what nobody wants any more gives way to what is wanted, once that is on this machine. What runs may prove itself first, so that
+/// there is a way back to it; and as nobody knows whether it serves, it is stopped under the lock.
 fn superseded(facts: &Facts<'_>, attempt: &Attempt) -> Option<Step> {
     let goal = goal(facts).filter(|goal| **goal != attempt.target)?;
-    if facts.here.contains(&goal.version) {
-        return Some(Step::Begin { target: goal.clone(), live: false });
+    let runs = attempt.stage == Stage::Started && facts.record.up;
+    let young = attempt.since.is_none_or(|since| facts.now < since + YOUNG);
+    if runs && (young || facts.green == Green::Yes) {
+        return None;
     }
-    let fetches = facts.fetch_after.is_none_or(|after| after <= facts.now);
-    fetches.then(|| Step::Fetch(goal.clone()))
+    if !facts.here.contains(&goal.version) {
+        let fetches = facts.fetch_after.is_none_or(|after| after <= facts.now);
+        return fetches.then(|| Step::Fetch(goal.clone()));
+    }
+    match facts.lock {
+        Lock::Free if runs => consul_waits(facts).is_none().then_some(Step::AskLock),
+        Lock::Asked if runs => None,
+        Lock::Free | Lock::Asked | Lock::Held => Some(Step::Begin { target: goal.clone(), live: false }),
+    }
 }
 
 /// The begin of a change. Whatever it waits for, what runs is looked after.

@@ -32,8 +32,12 @@ enum Broken {
     Dies,
 }
 
+/// A story: how it begins, and what is to serve in the end.
+type Story = (&'static str, fn(&mut World), Target);
+
 /// A machine, its Consul, and what the agent has written down.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct World {
     record: Record,
     now: Timestamp,
@@ -323,8 +327,19 @@ fn a_new_version_takes_its_steps_in_order() {
     world.run(None);
     world.serves(&target("2", "a"));
     let steps = [
-        "fetch", "asklock", "begin", "drain", "stop", "install", "switch", "render", "start", "register", "undrain",
-        "noteproven", "releaselock",
+        "fetch",
+        "asklock",
+        "begin",
+        "drain",
+        "stop",
+        "install",
+        "switch",
+        "render",
+        "start",
+        "register",
+        "undrain",
+        "noteproven",
+        "releaselock",
     ];
     assert_eq!(world.steps(), steps);
 }
@@ -361,7 +376,7 @@ fn whatever_is_broken_of_a_version_it_is_marked_and_taken_back() {
 
 #[test]
 fn killed_at_every_effect_it_comes_to_the_same_end() {
-    let stories: [(&str, fn(&mut World), Target); 6] = [
+    let stories: [Story; 6] = [
         ("first", |world| *world = World::new(), target("1", "a")),
         ("upgrade", |world| world.wish = Some(target("2", "a")), target("2", "a")),
         ("values", |world| world.wish = Some(target("1", "b")), target("1", "b")),
@@ -463,6 +478,21 @@ fn a_change_under_way_gives_way_to_a_newer_wish() {
     world.run(None);
     world.serves(&target("3", "a"));
     assert_eq!(world.bad, BTreeSet::new());
+}
+
+#[test]
+fn a_first_version_that_serves_proves_itself_before_the_next_one_which_waits_for_the_lock() {
+    let mut world = World::new();
+    while world.running.is_empty() || world.shown().1 != Green::Yes {
+        let step = world.decide();
+        if let Some(event) = world.perform(&step) {
+            world.note(event);
+        }
+    }
+    (world.wish, world.lock_taken) = (Some(target("2", "a")), true);
+    world.run(None);
+    assert_eq!(world.running[0].1, target("1", "a"), "{:?}", world.done);
+    assert_eq!(world.lock, Lock::Asked);
 }
 
 #[test]

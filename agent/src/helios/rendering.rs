@@ -140,7 +140,7 @@ fn is_secret(path: &str) -> bool {
 /// The SHA-1 of the merged values as JSON without blanks, the names in order: it tells one set of values from another in a tag, and guards nothing.
 fn tag(values: &Value) -> String {
     let digest = Sha1::digest(sorted(values).to_string());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The same values with the names of each map in order, whatever order the library keeps.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::{
-    agent::{Common, Orders},
+    agent::{Common, Orders, Place},
     artifact::Artifacts,
     lock::LockTask,
     machine::{Assigned, Facts, Green, Lock, Process, Step, decide, goal},
@@ -132,7 +132,9 @@ impl Service {
     /// Looks after the service until it is forgotten or the agent stops.
     pub(super) async fn run(mut self, shutdown: &Shutdown) -> Ended {
         loop {
-            let Some(step) = shutdown.unless_cancelled(self.turn()).await else { return self.leave().await };
+            let Some(step) = shutdown.unless_cancelled(Box::pin(self.turn())).await else {
+                return Box::pin(self.leave()).await;
+            };
             match step {
                 Step::Forget if self.forget().await => return Ended::Forgotten,
                 Step::Leave => return Ended::Left,
@@ -212,7 +214,11 @@ impl Service {
         Facts {
             record: &self.record,
             now: self.common.now(),
-            assigned: if orders.assigned || !(orders.certain || seen.there) { Assigned::Yes } else { Assigned::No },
+            assigned: match orders.place {
+                Place::Gone => Assigned::No,
+                Place::Unsaid if seen.there => Assigned::No,
+                Place::Assigned | Place::Role | Place::Unsaid => Assigned::Yes,
+            },
             wish: target,
             bad: &seen.wish.bad,
             here: &self.here,
@@ -252,7 +258,7 @@ impl Service {
         if self.consul.after.is_some() {
             return unfit("Consul does not answer; what was known runs".to_owned());
         }
-        if facts.assigned == Assigned::No || self.record.attempt.is_some() || facts.lock == Lock::Asked {
+        if !seen.told || facts.assigned == Assigned::No || self.record.attempt.is_some() || facts.lock == Lock::Asked {
             return None;
         }
         match (target.as_ref(), goal(&facts)) {

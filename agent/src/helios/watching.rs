@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) wish: Arc<Wish>,
     /// Whether Consul has told it in this life of the agent, and holds the service now.
     pub(crate) there: bool,
+    /// Whether Consul has answered at all in this life of the agent.
+    pub(crate) told: bool,
 }
 
 /// What this node is assigned; none if nothing is known, or the key is not there.
@@ -72,12 +74,12 @@ async fn follow(client: &Client, ports: &Ports, prefix: &str, mut take: impl FnM
     }
 }
 
-/// Follows the assignment of a node. `note` is where it is kept.
+/// Follows the assignment of a node. `kept_at` is where it is noted.
 pub(super) async fn follow_node(
     client: &Client,
     ports: &Ports,
     node: &str,
-    note: &Path,
+    kept_at: &Path,
     seen: &watch::Sender<Assignment>,
 ) {
     let key = keys::services(node);
@@ -92,7 +94,7 @@ pub(super) async fn follow_node(
             }
         };
         if services.is_some()
-            && let Err(error) = wish::save(note, &services)
+            && let Err(error) = wish::save(kept_at, &services)
         {
             tracing::warn!(%error, "what is assigned cannot be noted");
         }
@@ -110,8 +112,8 @@ pub(super) async fn follow_node(
 fn take(service: &str, note: &Path, pairs: &[KvPair], seen: &watch::Sender<Seen>) {
     let wish = Wish::of(service, pairs);
     if wish.version.is_none() {
-        tracing::warn!(service, "service/{service}/version is not there; what was seen last counts");
-        seen.send_if_modified(|seen| std::mem::take(&mut seen.there));
+        tracing::warn!(service, "its key `version` is not there; what was seen last counts");
+        seen.send_if_modified(|seen| std::mem::take(&mut seen.there) | !std::mem::replace(&mut seen.told, true));
         return;
     }
     if let Err(error) = wish::save(note, &wish) {
@@ -119,7 +121,7 @@ fn take(service: &str, note: &Path, pairs: &[KvPair], seen: &watch::Sender<Seen>
     }
     seen.send_if_modified(|seen| {
         let changed = !seen.there || *seen.wish != wish;
-        *seen = Seen { wish: Arc::new(wish), there: true };
+        *seen = Seen { wish: Arc::new(wish), there: true, told: true };
         changed
     });
 }
@@ -141,7 +143,7 @@ impl ServiceKeys {
             tracing::warn!(%error, "what was wanted last cannot be read");
             None
         });
-        Seen { wish: Arc::new(wish.unwrap_or_default()), there: false }
+        Seen { wish: Arc::new(wish.unwrap_or_default()), there: false, told: false }
     }
 
     /// Follows them for ever.
