@@ -297,6 +297,7 @@ impl HeliosAgent {
             service: name.clone(),
             seen: watch::channel(ServiceKeys::noted(&note)).0,
             note,
+            turn: Mutex::default(),
         });
         let (sender, receiver) = watch::channel(orders);
         let service = match Service::open(Arc::clone(&self.common), name.clone(), Arc::clone(&keys), receiver) {

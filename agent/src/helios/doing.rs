@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use consul_client::Put;
+use consul_client::{CheckStatus, Put, Read};
 use helium_processes::{Command, Signal, gate};
 use tokio::time::timeout;
 
@@ -24,12 +24,15 @@ use crate::{
     package::{packages::Wanted, preparation::limit_of},
 };
 
+/// How often the catalog is looked at.
+const CATALOG_LOOK: Duration = Duration::from_millis(100);
+
 impl Service {
     /// Does a step.
     pub(super) async fn perform(&mut self, step: Step, seen: &Seen) {
         match step {
             Step::Rest(_) | Step::Forget | Step::Leave => {}
-            Step::Fetch(target) => self.fetch(&target, seen).await,
+            Step::Fetch(target) => self.fetch(&target, seen),
             Step::AskLock => self.ask_lock(),
             Step::ReleaseLock => {
                 if let Some(lock) = self.lock.take() {
@@ -38,7 +41,10 @@ impl Service {
             }
             Step::Begin { target, live } => self.begin(target, live, seen).await,
             Step::Drain => self.drain().await,
-            Step::Undrain => self.maintain(false).await,
+            Step::Undrain => {
+                self.maintain(false).await;
+                self.await_catalog().await;
+            }
             Step::Stop => self.stop().await,
             Step::Install(target) => self.install(&target).await,
             Step::Switch(target) => match self.common.packages.make_current(&self.name, &target.version).await {
@@ -84,11 +90,25 @@ impl Service {
         }
     }
 
-    async fn fetch(&mut self, target: &Target, seen: &Seen) {
-        let version = &target.version;
-        let sha256 = seen.wish.sha256.get(version).map(String::as_str);
-        let (config, ports) = (&self.common.config, &self.common.ports);
-        match self.artifacts.fetch(config, ports, &self.name, version, sha256).await {
+    /// Begins to fetch a version; one that nobody wants any more is given up.
+    fn fetch(&mut self, target: &Target, seen: &Seen) {
+        let version = target.version.clone();
+        if let Some((_, other)) = self.fetching.take() {
+            other.abort();
+        }
+        let sha256 = seen.wish.sha256.get(&version).cloned();
+        let (common, name, artifacts) = (Arc::clone(&self.common), self.name.clone(), Arc::clone(&self.artifacts));
+        let fetched = version.clone();
+        let task = tokio::spawn(async move {
+            artifacts.fetch(&common.config, &common.ports, &name, &fetched, sha256.as_deref()).await
+        });
+        self.fetching = Some((version, task));
+    }
+
+    /// Takes up what has come of a fetch.
+    pub(super) async fn look_at_fetch(&mut self) {
+        let Some((_, task)) = self.fetching.take_if(|(_, task)| task.is_finished()) else { return };
+        match task.await.unwrap_or_else(|error| Err(format!("it broke off: {error}"))) {
             Ok(()) => {
                 self.fetch = <_>::default();
                 self.refresh_here();
@@ -121,6 +141,23 @@ impl Service {
     async fn maintain(&mut self, on: bool) {
         let (client, id) = (self.common.client.clone(), self.name.clone());
         self.call(client.agent_service_maintenance(&id, on, REASON)).await;
+    }
+
+    /// Waits a while until everybody is told that the service passes: the next node drains as soon as the lock is free.
+    async fn await_catalog(&self) {
+        let client = &self.common.client;
+        let looking = async {
+            let node = client.agent_self().await?.node_name;
+            loop {
+                let checks = client.health_node(&node, &Read::default()).await?.value;
+                let mut own = checks.iter().filter(|check| check.service_id == self.name);
+                if own.all(|check| check.status == CheckStatus::Passing) {
+                    return Ok::<(), consul_client::Error>(());
+                }
+                tokio::time::sleep(CATALOG_LOOK).await;
+            }
+        };
+        let _ = timeout(CALL_LIMIT, looking).await;
     }
 
     /// The package of what is rendered.
@@ -207,6 +244,12 @@ impl Service {
     async fn render(&mut self, target: &Target) {
         match self.rendered(target).await {
             Ok(found) => {
+                // A session hangs on the checks that it was made with.
+                if found.checks != self.record.found.checks
+                    && let Some(leader) = self.leader.take()
+                {
+                    leader.release().await;
+                }
                 self.common.tell_roles(&self.name, &found.roles);
                 self.note(Event::Rendered(Box::new(found))).await;
                 self.shown = registration::UNSEEN;

@@ -43,6 +43,7 @@ struct World {
     now: Timestamp,
     assigned: Assigned,
     wish: Option<Target>,
+    halt: bool,
     bad: BTreeSet<String>,
     here: BTreeSet<String>,
     installed: BTreeSet<String>,
@@ -78,6 +79,7 @@ impl World {
             now: Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1),
             assigned: Assigned::Yes,
             wish: Some(target("1", "a")),
+            halt: false,
             bad: BTreeSet::new(),
             here: BTreeSet::new(),
             installed: BTreeSet::new(),
@@ -154,7 +156,7 @@ impl World {
             consul_after: (!self.consul).then(|| self.now + SignedDuration::from_secs(1)),
             prove_within: PROVE_WITHIN,
             seen_since: self.consul.then_some(Timestamp::UNIX_EPOCH),
-            halt: false,
+            halt: self.halt,
         })
     }
 
@@ -451,6 +453,24 @@ fn a_registration_that_is_lost_is_made_again_and_nothing_else_is_done() {
     world.run(None);
     world.serves(&target("1", "a"));
     assert_eq!(world.steps(), ["register"]);
+}
+
+#[test]
+fn with_the_agent_it_leaves_consul_and_stops_whether_consul_answers_or_not() {
+    for consul in [true, false] {
+        let mut world = World::serving();
+        (world.halt, world.consul) = (true, consul);
+        while world.decide() != Step::Leave {
+            let step = world.decide();
+            if let Some(event) = world.perform(&step) {
+                world.note(event);
+            }
+        }
+        assert!(world.running.is_empty() && world.registered.is_none() == consul, "{:?}", world.done);
+        (world.halt, world.consul) = (false, true);
+        world.run(None);
+        world.serves(&target("1", "a"));
+    }
 }
 
 #[test]

@@ -106,3 +106,67 @@ pub(super) fn compare(
     let surplus = there.difference(&ids).map(|id| (*id).clone()).collect();
     Shown { registered, maintenance, green, surplus }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::helios::record::{Found, Target};
+
+    fn record(tag: &str) -> Record {
+        let check = crate::checks::of_health(Duration::from_secs(5));
+        let found = Found { tag: tag.to_owned(), checks: vec![check], ..Found::default() };
+        let current = Some(Target { version: "1a".to_owned(), config: "c".to_owned() });
+        Record { found, current, ..Record::default() }
+    }
+
+    /// What Consul shows of a registration, with more checks and a status.
+    fn shown(of: &ServiceDefinition, more: &[(&str, &str)], status: CheckStatus) -> Shown {
+        let service = AgentService {
+            id: of.id.clone(),
+            service: of.name.clone(),
+            tags: of.tags.clone(),
+            meta: of.meta.clone(),
+            ..AgentService::default()
+        };
+        let own = of.checks.iter().flatten().map(|check| (check.id.clone(), String::new()));
+        let more = more.iter().map(|(id, notes)| ((*id).to_owned(), (*notes).to_owned()));
+        let check = |(id, notes): (String, String)| {
+            let shown = AgentCheck { service_id: of.id.clone(), status, notes, ..AgentCheck::default() };
+            (id, shown)
+        };
+        let services = BTreeMap::from([(of.id.clone(), service)]);
+        compare(&wanted("n1", "web", &record("t"), false), &services, &own.chain(more).map(check).collect())
+    }
+
+    #[test]
+    fn a_registration_tells_the_version_and_the_values() {
+        let wanted = wanted("n1", "web", &record("t"), false);
+        assert_eq!((wanted.id.as_str(), wanted.tags.join(" ")), ("web", "version-1a config-t".to_owned()));
+        assert_eq!(wanted.checks.unwrap()[0].id, "web:health");
+    }
+
+    #[test]
+    fn what_differs_is_found() {
+        let same = wanted("n1", "web", &record("t"), false);
+        let passing = CheckStatus::Passing;
+        assert_eq!(shown(&same, &[], passing).green, Green::Yes);
+        assert_eq!(shown(&same, &[], CheckStatus::Warning).green, Green::No);
+        assert_eq!(shown(&wanted("n1", "web", &record("u"), false), &[], passing).registered, Registered::Retag);
+        // The same checks that stand longer are other checks.
+        assert_eq!(shown(&wanted("n1", "web", &record("t"), true), &[], passing).registered, Registered::Anew);
+        let bare = ServiceDefinition { checks: None, ..same.clone() };
+        assert_eq!(shown(&bare, &[], passing).registered, Registered::Anew);
+        let absent = compare(&same, &BTreeMap::new(), &BTreeMap::new());
+        assert_eq!((absent.registered, absent.green), (Registered::Absent, Green::No));
+    }
+
+    #[test]
+    fn our_maintenance_is_told_from_that_of_people_and_old_checks_are_found() {
+        let same = wanted("n1", "web", &record("t"), false);
+        let passing = CheckStatus::Passing;
+        let ours = shown(&same, &[("_service_maintenance:web", REASON)], passing);
+        assert_eq!((ours.maintenance, ours.surplus.len()), (Maintenance::Ours, 0));
+        let theirs = shown(&same, &[("_service_maintenance:web", "the disk is full"), ("web:old", "")], passing);
+        assert_eq!((theirs.maintenance, theirs.surplus), (Maintenance::Theirs, vec!["web:old".to_owned()]));
+    }
+}

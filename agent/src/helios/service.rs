@@ -11,14 +11,14 @@ use std::{
 use helium_processes::Supervised;
 use helium_runtime::{backoff::wait_after, shutdown::Shutdown};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
     agent::{Common, Orders, Place},
     artifact::Artifacts,
     lock::LockTask,
     machine::{Assigned, Facts, Green, Lock, Process, Step, decide, goal},
-    record::{Event, Record, after_restart, apply},
+    record::{Event, FAILED_AFTER, Record, Target, after_restart, apply},
     registration::{self, Shown, UNSEEN, compare},
     watching::{Seen, ServiceKeys},
     wish,
@@ -33,6 +33,8 @@ pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// The wait before a package is fetched again, at most: the first, and after many.
 const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
+/// How often a fetch is looked at.
+const FETCH_LOOK: Duration = Duration::from_millis(50);
 /// The wait after the disk refused a record.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
@@ -65,10 +67,12 @@ pub(super) struct Service {
     pub(super) leader: Option<LockTask>,
     /// Whether the keys were read since the lock is held: who had it before may have marked what we are about to take.
     pub(super) fresh: bool,
-    pub(super) artifacts: Artifacts,
+    pub(super) artifacts: Arc<Artifacts>,
     pub(super) here: BTreeSet<String>,
     pub(super) fetch: Failures,
     pub(super) fetch_words: String,
+    /// The version that is being fetched, beside everything else.
+    pub(super) fetching: Option<(String, JoinHandle<Result<(), String>>)>,
     pub(super) consul: Failures,
     pub(super) seen_since: Option<Timestamp>,
     pub(super) shown: Shown,
@@ -101,7 +105,7 @@ impl Service {
         let process = record.process.clone().map(Supervised::adopt);
         common.tell_roles(&name, &record.found.roles);
         let mut service = Self {
-            artifacts: Artifacts::new(dir.join("fetched")),
+            artifacts: Arc::new(Artifacts::new(dir.join("fetched"))),
             seen: keys.seen.subscribe(),
             process,
             scripts: Scripts::default(),
@@ -113,6 +117,7 @@ impl Service {
             here: BTreeSet::new(),
             fetch: Failures::default(),
             fetch_words: String::new(),
+            fetching: None,
             consul: Failures::default(),
             seen_since: None,
             shown: UNSEEN,
@@ -186,6 +191,7 @@ impl Service {
     async fn turn(&mut self) -> Step {
         self.look().await;
         self.look_at_lock().await;
+        self.look_at_fetch().await;
         self.look_after_scripts();
         self.look_after_leader().await;
         let seen = self.seen.borrow_and_update().clone();
@@ -199,7 +205,7 @@ impl Service {
         step
     }
 
-    fn facts<'a>(&'a self, seen: &'a Seen, target: Option<&'a super::record::Target>, orders: Orders) -> Facts<'a> {
+    fn facts<'a>(&'a self, seen: &'a Seen, target: Option<&'a Target>, orders: Orders) -> Facts<'a> {
         let process = match (&self.record.process, self.process.as_ref().map(Supervised::exit)) {
             (None, _) => Process::None,
             (Some(_), Some(None)) => Process::Running,
@@ -222,7 +228,7 @@ impl Service {
             wish: target,
             bad: &seen.wish.bad,
             here: &self.here,
-            fetch_after: self.fetch.after,
+            fetch_after: self.fetch_after(target),
             process,
             registered: self.shown.registered,
             maintenance: self.shown.maintenance,
@@ -232,6 +238,17 @@ impl Service {
             prove_within: self.common.prove_within(),
             seen_since: self.seen_since,
             halt: orders.halt,
+        }
+    }
+
+    /// When a package is fetched again. What is being fetched at the moment is asked for soon enough.
+    fn fetch_after(&self, target: Option<&Target>) -> Option<Timestamp> {
+        match (&self.fetching, target) {
+            (Some((version, _)), Some(target)) if *version == target.version => {
+                Some(self.common.now() + SignedDuration::from_secs(1))
+            }
+            (Some(_), _) => None,
+            (None, _) => self.fetch.after,
         }
     }
 
@@ -249,8 +266,12 @@ impl Service {
         }
         if let (Some(at), Some(message)) = (self.record.next_try, &self.record.message)
             && at > facts.now
+            && self.record.failures >= FAILED_AFTER
         {
             return unfit(message.clone());
+        }
+        if self.fetching.is_some() {
+            return None;
         }
         if self.fetch.after.is_some_and(|after| after > facts.now) {
             return unfit(self.fetch_words.clone());
@@ -264,7 +285,8 @@ impl Service {
         match (target.as_ref(), goal(&facts)) {
             (None, _) => unfit(format!("service/{}/version is not in Consul", self.name)),
             (Some(wish), goal) if Some(wish) != goal => {
-                let why = self.record.message.as_deref().unwrap_or("its mark in Consul says why");
+                let marks = [wish.version.clone(), format!("config-{}", wish.config)];
+                let why = marks.iter().find_map(|mark| seen.wish.reasons.get(mark)).map_or("", String::as_str);
                 unfit(format!("the version {} is marked bad: {why}", wish.version))
             }
             _ if self.record.up && at.is_none() && self.shown.green == Green::Yes => Some(Ended::Converged),
@@ -303,9 +325,21 @@ impl Service {
                 None => std::future::pending().await,
             }
         };
+        let fetching = async {
+            match &mut self.fetching {
+                // What has come of it is taken up in the next turn.
+                Some((_, task)) if !task.is_finished() => {
+                    while !task.is_finished() {
+                        tokio::time::sleep(FETCH_LOOK).await;
+                    }
+                }
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             _ = self.seen.changed() => {}
+            () = fetching => {}
             _ = self.orders.changed() => {}
             () = process => {}
             () = lock => {}
@@ -429,5 +463,13 @@ impl Service {
             .map(|(name, value)| (name.to_owned(), value)),
         );
         env
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some((_, task)) = &self.fetching {
+            task.abort();
+        }
     }
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -134,9 +134,16 @@ pub(super) struct ServiceKeys {
     /// Where they are noted.
     pub(super) note: PathBuf,
     pub(super) seen: watch::Sender<Seen>,
+    /// One at a time takes in what was read.
+    pub(super) turn: Mutex<()>,
 }
 
 impl ServiceKeys {
+    fn take(&self, pairs: &[KvPair]) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        take(&self.service, &self.note, pairs, &self.seen);
+    }
+
     /// What is noted, for a begin.
     pub(super) fn noted(note: &Path) -> Seen {
         let wish = wish::load::<Wish>(note).unwrap_or_else(|error| {
@@ -149,13 +156,13 @@ impl ServiceKeys {
     /// Follows them for ever.
     pub(super) async fn follow(&self) {
         let prefix = keys::of_service(&self.service);
-        follow(&self.client, &self.ports, &prefix, |pairs| take(&self.service, &self.note, &pairs, &self.seen)).await;
+        follow(&self.client, &self.ports, &prefix, |pairs| self.take(&pairs)).await;
     }
 
     /// Reads them now, as they are at the leader of Consul.
     pub(super) async fn read(&self) -> Result<(), Error> {
         let reply = self.client.kv_list(&keys::of_service(&self.service), &Read::consistent()).await?;
-        take(&self.service, &self.note, &reply.value, &self.seen);
+        self.take(&reply.value);
         Ok(())
     }
 }

@@ -27,6 +27,9 @@ pub(crate) struct Wish {
     pub(crate) sha256: BTreeMap<String, String>,
     /// What is marked bad.
     pub(crate) bad: BTreeSet<String>,
+    /// Why, as far as its mark says it.
+    #[serde(default)]
+    pub(crate) reasons: BTreeMap<String, String>,
 }
 
 impl Wish {
@@ -42,7 +45,12 @@ impl Wish {
                 Some((_, "")) => {}
                 Some(("config", name)) => drop(wish.config.insert(name.to_owned(), pair.value.to_vec())),
                 Some(("sha256", version)) => drop(wish.sha256.insert(version.to_owned(), text())),
-                Some(("bad", what)) => drop(wish.bad.insert(what.to_owned())),
+                Some(("bad", what)) => {
+                    wish.bad.insert(what.to_owned());
+                    let mark: serde_json::Value = serde_json::from_slice(&pair.value).unwrap_or_default();
+                    let reason = mark["reason"].as_str().map(|reason| (what.to_owned(), reason.to_owned()));
+                    wish.reasons.extend(reason);
+                }
                 _ => {}
             }
         }
@@ -130,7 +138,7 @@ mod tests {
             pair("service/web/config/", ""),
             pair("service/web/config/db/port", "5432"),
             pair("service/web/sha256/1a2b3c", "abc"),
-            pair("service/web/bad/0", "{}"),
+            pair("service/web/bad/0", r#"{"reason": "it ended"}"#),
             pair("service/web/leader", "n1"),
         ];
         let wish = Wish::of("web", &pairs);
@@ -138,6 +146,7 @@ mod tests {
         assert_eq!(wish.config.keys().collect::<Vec<_>>(), ["db/port"]);
         assert_eq!(wish.sha256["1a2b3c"], "abc");
         assert!(wish.bad.contains("0"));
+        assert_eq!(wish.reasons["0"], "it ended");
         let other = Wish::of("web", &[pair("service/web/version", "1a2b3c"), pair("service/web/config/db/port", "1")]);
         assert_ne!(other.target(), wish.target());
         assert!(Wish::of("web", &[]).target().is_none());

@@ -19,12 +19,13 @@ use crate::{
     session::{Session, hostname},
 };
 
-/// Where SmartOS tells the zones of a machine. Within a zone it names that zone alone, besides `global`.
+/// Where the zones of a machine are told. Within a zone it names that zone alone, besides `global`.
 const ZONES: &str = "/etc/zones/index";
 
 /// Options of `helium agent --helios`.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Over the keys of Helios")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct HeliosArgs {
     /// Follow the keys of Helios: `nodes/<node>/services`, `service/<service>/version` and `config/*`
     #[arg(long)]

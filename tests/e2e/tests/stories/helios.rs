@@ -237,7 +237,7 @@ fn a_new_version_is_taken_by_one_node_at_a_time_and_a_broken_one_stops_at_the_fi
         scene.release("web", version, |_| {});
     }
     scene.release("web", "3", |folder| {
-        fs::write(folder.join("helios/package.json"), r#"{"name": "web", "run": "sleep 600"}"#).unwrap()
+        fs::write(folder.join("helios/package.json"), r#"{"name": "web", "run": "sleep 600"}"#).unwrap();
     });
     scene.put("service/web/version", "1");
     scene.assign("web");
@@ -276,7 +276,7 @@ fn an_install_hook_that_fails_is_taken_back_and_what_cannot_be_fetched_touches_n
     let mut scene = Scene::of(1);
     scene.release("web", "1", |_| {});
     scene.release("web", "2", |folder| {
-        fs::write(folder.join("helios/hooks/install.sh"), "echo no room >&2; exit 3\n").unwrap()
+        fs::write(folder.join("helios/hooks/install.sh"), "echo no room >&2; exit 3\n").unwrap();
     });
     scene.release("web", "4", |_| {});
     scene.put("service/web/sha256/4", &"0".repeat(64));
@@ -351,7 +351,7 @@ fn from_cron_it_converges_and_ends_and_says_what_did_not() {
     let scene = Scene::of(1);
     scene.release("web", "1", |_| {});
     scene.release("web", "2", |folder| {
-        fs::write(folder.join("helios/package.json"), r#"{"name": "web", "run": "exit 7"}"#).unwrap()
+        fs::write(folder.join("helios/package.json"), r#"{"name": "web", "run": "exit 7"}"#).unwrap();
     });
     scene.put("service/web/version", "1");
     scene.assign("web");
@@ -417,4 +417,47 @@ fn without_consul_the_last_good_version_comes_up_from_the_disk() {
     scene.nodes[0].consul.start_again();
     scene.await_passing("web", 1);
     assert_eq!(scene.lines("installed").len(), 1);
+}
+
+#[test]
+fn roles_come_along_a_service_of_hooks_alone_is_started_by_them_and_a_script_is_run_by_the_agent() {
+    let mut scene = Scene::of(1);
+    let told = scene.releases.display().to_string();
+    scene.release("web", "1", |folder| {
+        fs::write(folder.join("helios/package.json"), r#"{"name": "web", "roles": ["helios", "log"]}"#).unwrap();
+        fs::remove_file(folder.join("helios/checks/http.json.mustache")).unwrap();
+        let script = format!(r#"{{"name": "up", "script": "test -e {told}/up", "interval": "1s", "timeout": "1s"}}"#);
+        fs::write(folder.join("helios/checks/up.json"), script).unwrap();
+        let hook = |name: &str, script: String| fs::write(folder.join("helios/hooks").join(name), script).unwrap();
+        hook("config.sh", format!("cat conf/text >> {told}/configured; echo >> {told}/configured\n"));
+        hook("post-start.sh", format!("touch {told}/up\n"));
+        hook("pre-stop.sh", format!("rm {told}/up\n"));
+    });
+    scene.release("log", "1", |_| {});
+    for service in ["web", "log"] {
+        scene.put(&format!("service/{service}/version"), "1");
+    }
+    scene.assign("web");
+    scene.start_all();
+    scene.await_passing("web", 1);
+    scene.await_passing("log", 1);
+    assert_eq!(scene.lines("configured"), ["1-grey"]);
+    eventually("it leads", CHANGE, || scene.held("service/web/leader"));
+    assert_eq!(scene.held("service/log/leader"), None, "a role never leads");
+
+    // New values reach it by its hook alone.
+    scene.put("service/web/config/colour", "red");
+    eventually("it is told", CHANGE, || (scene.lines("configured") == ["1-grey", "1-red"]).then_some(()));
+    scene.await_passing("web", 1);
+    fs::remove_file(scene.releases.join("up")).unwrap();
+    scene.await_passing("web", 0);
+    fs::write(scene.releases.join("up"), "").unwrap();
+    scene.await_passing("web", 1);
+
+    scene.assign("[]");
+    eventually("both are gone", CHANGE, || {
+        let node = &scene.nodes[0];
+        (node.registered("web").is_null() && node.registered("log").is_null()).then_some(())
+    });
+    eventually("it was stopped by its hook", CHANGE, || (!scene.releases.join("up").exists()).then_some(()));
 }
