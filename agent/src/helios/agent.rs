@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
@@ -140,7 +141,9 @@ impl HeliosAgent {
         let data = DataDir::take(&config.data_dir)?;
         let folder = data.root().join("helios");
         let services = folder.join("services");
-        std::fs::create_dir_all(&services).map_err(|source| DataError::Io { path: services, source })?;
+        // What hooks print may be secret.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&services);
+        made.map_err(|source| DataError::Io { path: services, source })?;
         let noted = wish::load(&folder.join("assigned.json"))?.unwrap_or_default();
         let (roles_told, roles) = watch::channel(BTreeMap::new());
         let common = Common {
@@ -338,7 +341,8 @@ impl HeliosAgent {
             (true, true) => Place::Gone,
             (true, false) => Place::Unsaid,
         };
-        for name in self.recorded() {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in self.recorded().into_iter().chain(running.keys().cloned()) {
             all.entry(name).or_insert(Orders { place, halt: false });
         }
         all

@@ -322,8 +322,14 @@ impl Service {
             client.kv_put(&key, value.to_string(), &Put::default()).await?;
             keys.read().await
         };
-        if self.call(marking).await && self.keys.seen.borrow().wish.bad.contains(&what) {
+        if !self.call(marking).await {
+            return;
+        }
+        if self.keys.seen.borrow().wish.bad.contains(&what) {
             self.note(Event::Marked).await;
+        } else {
+            // The keys of the service are not to be believed at the moment.
+            self.consul_failed("a mark that was made is not seen");
         }
     }
 

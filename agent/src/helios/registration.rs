@@ -116,7 +116,7 @@ mod tests {
         let check = crate::checks::of_health(Duration::from_secs(5));
         let found = Found { tag: tag.to_owned(), checks: vec![check], ..Found::default() };
         let current = Some(Target { version: "1a".to_owned(), config: "c".to_owned() });
-        Record { found, current, ..Record::default() }
+        Record { current, found, ..Record::default() }
     }
 
     /// What Consul shows of a registration, with more checks and a status.

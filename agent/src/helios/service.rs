@@ -17,7 +17,7 @@ use super::{
     agent::{Common, Orders, Place},
     artifact::Artifacts,
     lock::LockTask,
-    machine::{Assigned, Facts, Green, Lock, Process, Step, decide, goal},
+    machine::{Assigned, Facts, Green, Lock, Process, SETTLED_AFTER, Step, decide, goal},
     record::{Event, FAILED_AFTER, Record, Target, after_restart, apply},
     registration::{self, Shown, UNSEEN, compare},
     watching::{Seen, ServiceKeys},
@@ -289,6 +289,8 @@ impl Service {
                 let why = marks.iter().find_map(|mark| seen.wish.reasons.get(mark)).map_or("", String::as_str);
                 unfit(format!("the version {} is marked bad: {why}", wish.version))
             }
+            // What Consul shows of one that has just been started may be of the one before it.
+            _ if self.record.started_at.is_some_and(|since| facts.now < since + SETTLED_AFTER) => None,
             _ if self.record.up && at.is_none() && self.shown.green == Green::Yes => Some(Ended::Converged),
             _ => None,
         }
@@ -370,7 +372,7 @@ impl Service {
                 self.shown = compare(&wanted, &services, &checks);
                 self.consul = Failures::default();
                 self.seen_since.get_or_insert(now);
-                let busy = self.record.attempt.is_some() || self.shown.green != Green::Yes;
+                let busy = self.common.once || self.record.attempt.is_some() || self.shown.green != Green::Yes;
                 let wait = self.common.ports.jittered(if busy { LOOK.0 } else { LOOK.1 }, 20);
                 self.look_at = Some(now + SignedDuration::try_from(wait).unwrap_or_default());
                 self.remove_surplus().await;

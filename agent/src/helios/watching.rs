@@ -112,7 +112,7 @@ pub(super) async fn follow_node(
 fn take(service: &str, note: &Path, pairs: &[KvPair], seen: &watch::Sender<Seen>) {
     let wish = Wish::of(service, pairs);
     if wish.version.is_none() {
-        tracing::warn!(service, "its key `version` is not there; what was seen last counts");
+        tracing::warn!(service, "its key `version` is not there or of no use; what was seen last counts");
         seen.send_if_modified(|seen| std::mem::take(&mut seen.there) | !std::mem::replace(&mut seen.told, true));
         return;
     }

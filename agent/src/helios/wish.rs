@@ -7,7 +7,7 @@ use std::{
 };
 
 use consul_client::KvPair;
-use helium_packages::digest::Digest;
+use helium_packages::{digest::Digest, store::Name};
 use helium_templates::{
     files::{Files as _, RealFiles},
     output::SECRET_MODE,
@@ -41,7 +41,13 @@ impl Wish {
             let Some(path) = pair.key.strip_prefix(&prefix) else { continue };
             let text = || String::from_utf8_lossy(&pair.value).trim().to_owned();
             match path.split_once('/') {
-                None if path == "version" => wish.version = Some(text()).filter(|text| !text.is_empty()),
+                None if path == "version" => {
+                    let version = Some(text()).filter(|text| text.parse::<Name>().is_ok());
+                    if version.is_none() {
+                        tracing::error!(key = pair.key, "what it holds cannot be the name of a version");
+                    }
+                    wish.version = version;
+                }
                 Some((_, "")) => {}
                 Some(("config", name)) => drop(wish.config.insert(name.to_owned(), pair.value.to_vec())),
                 Some(("sha256", version)) => drop(wish.sha256.insert(version.to_owned(), text())),
@@ -79,7 +85,7 @@ pub(super) fn assigned(value: &[u8]) -> Result<BTreeSet<String>, String> {
         let name = text.trim_matches('"');
         Some(name.to_owned()).filter(|name| !name.is_empty()).into_iter().collect()
     };
-    match names.iter().find(|name| name.parse::<helium_packages::store::Name>().is_err()) {
+    match names.iter().find(|name| name.parse::<Name>().is_err()) {
         Some(name) => Err(format!("`{name}` cannot be the name of a service")),
         None => Ok(names.into_iter().collect()),
     }
@@ -150,5 +156,6 @@ mod tests {
         let other = Wish::of("web", &[pair("service/web/version", "1a2b3c"), pair("service/web/config/db/port", "1")]);
         assert_ne!(other.target(), wish.target());
         assert!(Wish::of("web", &[]).target().is_none());
+        assert!(Wish::of("web", &[pair("service/web/version", "../1")]).target().is_none());
     }
 }
