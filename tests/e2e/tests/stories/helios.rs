@@ -123,8 +123,13 @@ impl Scene {
     }
 
     fn start(&mut self, index: usize) {
+        self.start_with(index, &[]);
+    }
+
+    /// The same with further flags.
+    fn start_with(&mut self, index: usize, flags: &[&str]) {
         let arguments = self.arguments(index);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).chain(flags.iter().copied()).collect();
         let node = &mut self.nodes[index];
         node.agent = Some(node.helium.start("agent", &arguments));
     }
@@ -460,4 +465,24 @@ fn roles_come_along_a_service_of_hooks_alone_is_started_by_them_and_a_script_is_
         (node.registered("web").is_null() && node.registered("log").is_null()).then_some(())
     });
     eventually("it was stopped by its hook", CHANGE, || (!scene.releases.join("up").exists()).then_some(()));
+}
+
+#[test]
+fn an_agent_that_stops_gives_the_lead_up_and_leaves_the_service_running_unless_it_is_to_stop_too() {
+    let mut scene = Scene::of(1);
+    scene.release("web", "1", |_| {});
+    scene.put("service/web/version", "1");
+    scene.assign("web");
+    scene.start(0);
+    scene.await_passing("web", 1);
+    eventually("it leads", CHANGE, || scene.held("service/web/leader"));
+    let before = scene.nodes[0].pids();
+    assert_eq!(scene.nodes[0].agent.as_mut().unwrap().terminate(CHANGE), 0);
+    assert_eq!((scene.nodes[0].pids(), scene.held("service/web/leader")), (before.clone(), None));
+
+    scene.start_with(0, &["--stop-instances"]);
+    eventually("it leads again", CHANGE, || scene.held("service/web/leader"));
+    assert_eq!(scene.nodes[0].pids(), before, "what ran was taken over");
+    assert_eq!(scene.nodes[0].agent.as_mut().unwrap().terminate(CHANGE), 0);
+    assert!(scene.nodes[0].pids().is_empty() && scene.nodes[0].registered("web").is_null());
 }
