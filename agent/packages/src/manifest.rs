@@ -30,9 +30,26 @@ pub struct Manifest {
     /// Packages of the system that this one needs.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// What to run, for an agent over the layout of Helios: program and arguments, or a text for the shell. A package without it has only hooks.
+    #[serde(default, deserialize_with = "command", skip_serializing_if = "Vec::is_empty")]
+    pub run: Vec<String>,
     /// What is said of hooks, by their names.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub hooks: BTreeMap<String, HookSettings>,
+}
+
+/// A list is program and arguments, a text is for the shell.
+fn command<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        List(Vec<String>),
+    }
+    Ok(match Written::deserialize(from)? {
+        Written::Text(text) => vec!["/bin/sh".to_owned(), "-c".to_owned(), text],
+        Written::List(list) => list,
+    })
 }
 
 /// What a package says of one of its hooks.
@@ -172,6 +189,14 @@ mod tests {
         assert_eq!(read("10m").unwrap().hooks["install"].timeout, Some(Duration::from_mins(10)));
         assert!(read("soon").unwrap_err().to_string().contains("`timeout: soon` is no length of time"));
         assert!(read("0s").is_err());
+    }
+
+    #[test]
+    fn a_command_is_a_list_or_a_text_for_the_shell() {
+        let run = |text: &str| Manifest::read(PLACES[2], text.as_bytes()).unwrap().run;
+        assert_eq!(run(r#"{"name": "web", "run": ["bin/web", "-v"]}"#), ["bin/web", "-v"]);
+        assert_eq!(run(r#"{"name": "web", "run": "exec bin/web"}"#), ["/bin/sh", "-c", "exec bin/web"]);
+        assert!(run(r#"{"name": "web"}"#).is_empty());
     }
 
     #[test]

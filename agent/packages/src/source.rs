@@ -81,17 +81,22 @@ impl Source {
 
     /// The same place with `.minisig` behind its name, where the signature is by custom.
     pub(crate) fn signature(&self) -> Place {
+        self.beside(".minisig")
+    }
+
+    /// The same place with an ending behind its name: what lies beside the package by custom, such as its `.sha256`.
+    pub fn beside(&self, ending: &str) -> Place {
         match &self.place {
             Place::File(path) => {
                 let mut name = path.clone().into_os_string();
-                name.push(".minisig");
+                name.push(ending);
                 Place::File(name.into())
             }
-            Place::S3 { bucket, key } => Place::S3 { bucket: bucket.clone(), key: format!("{key}.minisig") },
+            Place::S3 { bucket, key } => Place::S3 { bucket: bucket.clone(), key: format!("{key}{ending}") },
             Place::Http(uri) => {
                 let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
                 let mut parts = uri.clone().into_parts();
-                parts.path_and_query = format!("{}.minisig{query}", uri.path()).parse().ok();
+                parts.path_and_query = format!("{}{ending}{query}", uri.path()).parse().ok();
                 Place::Http(Uri::from_parts(parts).unwrap_or_else(|_| uri.clone()))
             }
         }

@@ -74,8 +74,13 @@ impl PackageCheck {
 
     /// How it is registered. It begins critical.
     pub(crate) fn definition(&self, instance: &InstanceId) -> CheckDefinition {
+        self.definition_as(check_id(instance, &self.name))
+    }
+
+    /// The same under an id in Consul.
+    pub(crate) fn definition_as(&self, id: String) -> CheckDefinition {
         let mut definition = CheckDefinition {
-            id: check_id(instance, &self.name),
+            id,
             name: self.name.clone(),
             notes: self.notes.clone(),
             status: Some(CheckStatus::Critical),

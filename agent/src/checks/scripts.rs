@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use consul_client::CheckStatus;
-use helium_crds::{ids::InstanceId, instance::check_id};
+use consul_client::{CheckStatus, Client};
 use helium_processes::{Command, Exit, Finished, Run};
 use tokio::task::JoinSet;
 
 use super::{CheckKind, PackageCheck};
-use crate::{hooks::Hook, instance::record::InstanceDir, package::preparation::hook_of, shared::Shared};
+use crate::hooks::HookRun;
 
 /// How long the group of a script may take to end when its time is over.
 const GRACE: Duration = Duration::from_secs(1);
@@ -19,7 +18,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// How soon a result is told again that Consul did not take: the check may not be registered yet.
 const TELL_AGAIN: Duration = Duration::from_millis(250);
 
-/// The scripts of one instance. Dropping it ends them.
+/// The scripts of one service. Dropping it ends them.
 #[derive(Default)]
 pub(crate) struct Scripts {
     /// Whose scripts they are: the process that they were begun for.
@@ -27,12 +26,22 @@ pub(crate) struct Scripts {
     tasks: JoinSet<()>,
 }
 
-/// What scripts need to know of their instance.
+/// What scripts need to know of that which they look at.
 pub(crate) struct Around {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) dir: InstanceDir,
-    pub(crate) instance: InstanceId,
+    /// Whom the results are told.
+    pub(crate) client: Client,
+    /// The hook `health`.
+    pub(crate) health: HookRun,
+    /// The folder that scripts run in.
+    pub(crate) view: PathBuf,
+    /// Where the processes of scripts are noted.
+    pub(crate) state: PathBuf,
+    /// Their environment.
     pub(crate) env: BTreeMap<String, String>,
+    /// The id in Consul of a check, by its name.
+    pub(crate) id: Box<dyn Fn(&str) -> String + Send + Sync>,
+    /// Called when Consul has taken a result.
+    pub(crate) told: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Scripts {
@@ -79,10 +88,7 @@ async fn run(check: PackageCheck, around: Arc<Around>) {
 
 async fn once(check: &PackageCheck, around: &Around) -> (CheckStatus, String) {
     let finished = match &check.kind {
-        CheckKind::Health => {
-            let hook = hook_of(&around.dir, Hook::Health, around.env.clone());
-            hook.to_end().await.map(|finished| finished.unwrap_or_else(nothing))
-        }
+        CheckKind::Health => around.health.to_end().await.map(|finished| finished.unwrap_or_else(nothing)),
         CheckKind::Script(argv) => script(check, argv, around).await,
         CheckKind::Http { .. } | CheckKind::Tcp(_) | CheckKind::Ttl(_) => return (CheckStatus::Passing, String::new()),
     };
@@ -98,8 +104,8 @@ fn nothing() -> Finished {
 }
 
 async fn script(check: &PackageCheck, argv: &[String], around: &Around) -> Result<Finished, String> {
-    let command = Command { argv: argv.to_vec(), env: around.env.clone(), cwd: around.dir.view(), user: None };
-    let note: PathBuf = around.dir.state().join(format!("check-{}", check.name));
+    let command = Command { argv: argv.to_vec(), env: around.env.clone(), cwd: around.view.clone(), user: None };
+    let note: PathBuf = around.state.join(format!("check-{}", check.name));
     let run = Run { limit: check.timeout, grace: GRACE, log: None, keep: KEEP, note: Some(&note) };
     run.to_end(&command).await.map_err(|error| error.to_string())
 }
@@ -152,11 +158,11 @@ fn output(finished: &Finished, limit: Duration) -> String {
 
 /// Tells Consul, again and again until it is taken.
 async fn tell(check: &PackageCheck, around: &Around, status: CheckStatus, output: &str) {
-    let id = check_id(&around.instance, &check.name);
+    let id = (around.id)(&check.name);
     loop {
-        let call = around.shared.client.agent_update_ttl(&id, status, output);
+        let call = around.client.agent_update_ttl(&id, status, output);
         if let Ok(Ok(())) = tokio::time::timeout(CALL_LIMIT, call).await {
-            around.shared.look.notify_one();
+            (around.told)();
             return;
         }
         tokio::time::sleep(TELL_AGAIN).await;

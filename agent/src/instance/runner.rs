@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use helium_crds::ids::InstanceId;
+use helium_crds::{ids::InstanceId, instance::check_id};
 use helium_processes::{Gated, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ use crate::{
         signal::system_signal,
         user,
     },
+    hooks::Hook,
     leading::Leading,
     package::preparation::{Aim, Preparation, hook_of},
     shared::Shared,
@@ -296,8 +297,17 @@ impl Runner {
         let Some(pid) = pid else { return self.scripts.end() };
         match self.resolve() {
             Ok(Resolved { command, .. }) => {
-                let (shared, dir, instance) = (Arc::clone(&self.shared), self.dir.clone(), self.id.clone());
-                self.scripts.begin(pid, &self.record.checks, Around { shared, dir, instance, env: command.env });
+                let (shared, instance) = (Arc::clone(&self.shared), self.id.clone());
+                let around = Around {
+                    client: shared.client.clone(),
+                    health: hook_of(&self.dir, Hook::Health, command.env.clone()),
+                    view: self.dir.view(),
+                    state: self.dir.state(),
+                    env: command.env,
+                    id: Box::new(move |name| check_id(&instance, name)),
+                    told: Box::new(move || shared.look.notify_one()),
+                };
+                self.scripts.begin(pid, &self.record.checks, around);
             }
             Err(words) => tracing::error!(instance = %self.id, words, "its scripts cannot be run"),
         }

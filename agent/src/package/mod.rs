@@ -10,10 +10,11 @@
 //! | [`rendering`] | its templates into files |
 //! | [`preparation`] | all of it in order |
 
+pub(crate) mod answers;
 pub(crate) mod asking;
 pub(crate) mod lookups;
 pub(crate) mod packages;
 pub(crate) mod preparation;
-mod rendering;
-mod values;
+pub(crate) mod rendering;
+pub(crate) mod values;
 mod view;

@@ -1,7 +1,7 @@
 //! The packages of this machine: one store a service, opened when it is first needed, with its versions installed one at a time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -95,6 +95,13 @@ impl Packages {
         });
         let switched = switched.await;
         switched.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
+    /// The versions of a service that are installed.
+    pub(crate) fn installed(&self, service: &str) -> Result<BTreeSet<String>, String> {
+        let Service { store, .. } = self.service(service).map_err(|trouble| trouble.words)?;
+        let versions = store.versions().map_err(|error| error.to_string())?;
+        Ok(versions.into_iter().map(|(version, _)| version.to_string()).collect())
     }
 
     fn service(&self, name: &str) -> Result<Service, Trouble> {

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use super::{
     asking::{Asking, Seen},
     packages::Wanted,
-    rendering::{self, Rendering},
+    rendering::{self, Answering, Rendering},
     values::{self, Overrides},
     view,
 };
@@ -152,7 +152,7 @@ impl Preparation {
         let rendering = Rendering {
             templates: Arc::new(templates),
             values: Arc::new(values),
-            asking: Arc::clone(&asking),
+            answering: Answering::Followed(Arc::clone(&asking)),
             missing: wanted.map(|wanted| wanted.missing).unwrap_or_default(),
             check: self.check.clone(),
             env: self.env.clone(),
@@ -263,7 +263,7 @@ pub(crate) fn hook_of(dir: &InstanceDir, hook: Hook, env: BTreeMap<String, Strin
 }
 
 /// How long a hook may take: what the package says, or the usual.
-pub(super) fn limit_of(hook: Hook, package: &Path) -> Duration {
+pub(crate) fn limit_of(hook: Hook, package: &Path) -> Duration {
     let manifest = PLACES.iter().find_map(|place| {
         let bytes = std::fs::read(package.join(place)).ok()?;
         Manifest::read(place, &bytes).map_err(|error| tracing::warn!(%error, "the usual limits of hooks hold")).ok()

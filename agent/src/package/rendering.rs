@@ -16,13 +16,13 @@ use helium_templates::{
     hidden::Hidden,
     lookup::Lookup,
     output::Output,
-    render::{Rendered, render},
+    render::{Render, Rendered, render},
     template::Template,
     transaction::{self, Applied, Check, Staged, command},
     values::Values,
 };
 
-use super::asking::Asking;
+use super::{answers::Answers, asking::Asking};
 use crate::instance::work::Trouble;
 
 /// How long the command that looks at new files may take.
@@ -30,29 +30,40 @@ const CHECK_LIMIT: Duration = Duration::from_secs(30);
 /// The largest template.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
+/// So often answers are fetched that came to be asked for through other answers.
+const ROUNDS: usize = 10;
+
+/// Who answers what templates ask.
+pub(crate) enum Answering {
+    /// The follower of all instances.
+    Followed(Arc<Asking>),
+    /// Consul, once.
+    Fetched(Arc<Answers>),
+}
+
 /// What is to be rendered.
-pub(super) struct Rendering {
-    pub(super) templates: Arc<Vec<Template>>,
-    pub(super) values: Arc<Values>,
-    pub(super) asking: Arc<Asking>,
-    pub(super) missing: Missing,
+pub(crate) struct Rendering {
+    pub(crate) templates: Arc<Vec<Template>>,
+    pub(crate) values: Arc<Values>,
+    pub(crate) answering: Answering,
+    pub(crate) missing: Missing,
     /// The command that looks at new files; empty if there is none.
-    pub(super) check: Vec<String>,
+    pub(crate) check: Vec<String>,
     /// The environment and the folder that it runs in.
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) view: PathBuf,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) view: PathBuf,
     /// Where the journal of the transaction is.
-    pub(super) state: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Rendering {
     /// The files that it makes.
-    pub(super) fn targets(&self) -> Vec<PathBuf> {
+    pub(crate) fn targets(&self) -> Vec<PathBuf> {
         self.templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect()
     }
 
     /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
-    pub(super) async fn apply(self) -> Result<Applied, Trouble> {
+    pub(crate) async fn apply(self) -> Result<Applied, Trouble> {
         let (outputs, hidden) = self.render().await?;
         let done = tokio::task::spawn_blocking(move || {
             let check = Look { rendering: &self, outputs: &outputs, hidden: &hidden };
@@ -67,20 +78,50 @@ impl Rendering {
             Missing::Fail => Strictness::Strict,
             Missing::Empty => Strictness::Lenient,
         };
-        let mut asking = self.asking.begin();
+        let asked = match &self.answering {
+            Answering::Followed(asking) => self.follow(asking, strictness).await?,
+            Answering::Fetched(answers) => self.fetch(answers, strictness).await?,
+        };
+        match asked.result {
+            Rendered::Ready(outputs) => Ok((outputs, asked.hidden)),
+            Rendered::Failed(error) => Err(Trouble::lasting(error.to_string())),
+            Rendered::Pending => Err(Trouble::lasting(format!(
+                "the templates ask for ever more: {ROUNDS} rounds of answers were not enough"
+            ))),
+        }
+    }
+
+    /// Renders until nothing is lacking that a follower could tell.
+    async fn follow(&self, asking: &Asking, strictness: Strictness) -> Result<Render, Trouble> {
+        let mut asking = asking.begin();
         loop {
-            let lookup: Arc<dyn Lookup> = Arc::new(asking.lookup());
-            let (templates, values) = (Arc::clone(&self.templates), Arc::clone(&self.values));
-            // A template may take its time, which is bounded.
-            let made = tokio::task::spawn_blocking(move || render(&templates, &values, &lookup, strictness)).await;
-            let made = made.map_err(|error| Trouble::lasting(format!("the templates: {error}")))?;
+            let made = self.once(Arc::new(asking.lookup()), strictness).await?;
             asking.ask(&made.asked.questions);
             match made.result {
-                Rendered::Ready(outputs) => return Ok((outputs, made.hidden)),
-                Rendered::Failed(error) => return Err(Trouble::lasting(error.to_string())),
                 Rendered::Pending => asking.wait(&made.asked.lacking).await.map_err(Trouble::may_heal)?,
+                Rendered::Ready(_) | Rendered::Failed(_) => return Ok(made),
             }
         }
+    }
+
+    /// Renders until nothing is lacking that can be fetched, or ever more is asked.
+    async fn fetch(&self, answers: &Arc<Answers>, strictness: Strictness) -> Result<Render, Trouble> {
+        let mut made = self.once(Arc::clone(answers) as Arc<dyn Lookup>, strictness).await?;
+        for _ in 1..ROUNDS {
+            if !matches!(made.result, Rendered::Pending) {
+                break;
+            }
+            answers.fetch(&made.asked.lacking).await.map_err(Trouble::may_heal)?;
+            made = self.once(Arc::clone(answers) as Arc<dyn Lookup>, strictness).await?;
+        }
+        Ok(made)
+    }
+
+    /// A template may take its time, which is bounded.
+    async fn once(&self, lookup: Arc<dyn Lookup>, strictness: Strictness) -> Result<Render, Trouble> {
+        let (templates, values) = (Arc::clone(&self.templates), Arc::clone(&self.values));
+        let made = tokio::task::spawn_blocking(move || render(&templates, &values, &lookup, strictness)).await;
+        made.map_err(|error| Trouble::lasting(format!("the templates: {error}")))
     }
 }
 
@@ -115,7 +156,7 @@ impl Check for Look<'_> {
 }
 
 /// The templates of a package, each of which makes its file in the view.
-pub(super) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
+pub(crate) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
     let mut found = Vec::new();
     collect(package, Path::new(""), view, &mut found)?;
     found.sort_by(|one, other| one.name.cmp(&other.name));

@@ -48,7 +48,7 @@ pub(super) fn layers(
 }
 
 /// The package's files of default values, in `helium/` or else in `helios/`.
-fn default_files(package: &Path) -> io::Result<Vec<(PathBuf, String)>> {
+pub(crate) fn default_files(package: &Path) -> io::Result<Vec<(PathBuf, String)>> {
     for folder in ["helium", "helios"] {
         let mut found = Vec::new();
         for name in DEFAULT_FILES {

@@ -37,30 +37,32 @@ const ADDRESS_FILE: &str = "address";
 pub(crate) struct AgentArgs {
     /// The name of this node, which no other agent may bear [default: the host's name]
     #[arg(long, value_name = "NAME", env = "HELIUM_NODE")]
-    node: Option<String>,
+    pub(super) node: Option<String>,
     /// The folder of records and logs
     #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
-    data_dir: PathBuf,
+    pub(super) data_dir: PathBuf,
     /// The address that instances are registered under and checked at [default: that of the Consul agent]
     #[arg(long, value_name = "ADDRESS", env = "HELIUM_ADDRESS")]
-    address: Option<String>,
+    pub(super) address: Option<String>,
     /// The folder that packages are unpacked to
     #[arg(long, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
-    package_dir: PathBuf,
+    pub(super) package_dir: PathBuf,
     /// The netrc file with the logins for servers of packages
     #[arg(long, value_name = "FILE", env = "HELIUM_NETRC")]
-    netrc_file: Option<PathBuf>,
+    pub(super) netrc_file: Option<PathBuf>,
     /// A name and value to place by; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// How long the heartbeat may be silent before Consul drops it
     #[arg(long, value_name = "PERIOD", default_value = "15s")]
-    session_ttl: Period,
+    pub(super) session_ttl: Period,
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
-    stop_instances: bool,
+    pub(super) stop_instances: bool,
     #[command(flatten)]
     pub(super) containerpilot: ContainerPilotArgs,
+    #[command(flatten)]
+    pub(super) helios: super::agent_helios::HeliosArgs,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -89,6 +91,9 @@ pub(super) fn own_program() -> Result<PathBuf, Failure> {
 pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Console) -> Outcome {
     if args.containerpilot.is_asked_for() {
         return args.containerpilot.ask(console).await;
+    }
+    if args.helios.is_asked_for() {
+        return super::agent_helios::run(args, session, console).await;
     }
     let client = session.client()?;
     let node = NodeName::new(args.node.clone().unwrap_or_else(hostname));
@@ -123,7 +128,7 @@ pub(super) fn refused(error: &AgentError) -> Failure {
 }
 
 /// The address of the Consul agent's node; if Consul is away, the one that was found the last time.
-async fn find_address(client: &Client, data_dir: &Path) -> String {
+pub(super) async fn find_address(client: &Client, data_dir: &Path) -> String {
     let file = data_dir.join(ADDRESS_FILE);
     let asked = tokio::time::timeout(ADDRESS_LIMIT, client.agent_self()).await;
     if let Ok(Ok(agent)) = asked

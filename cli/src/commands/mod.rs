@@ -2,6 +2,7 @@
 
 pub(crate) mod acl;
 pub(crate) mod agent;
+mod agent_helios;
 pub(crate) mod apply;
 pub(crate) mod canary;
 mod canary_get;

@@ -9,7 +9,7 @@ use helium_engine::people::PeopleError;
 pub(crate) enum Exit {
     /// All is well.
     Ok,
-    /// `diff` or `plan` found something that would change.
+    /// `diff` or `plan` found something that would change, or `agent --once` left something that should.
     Different,
     /// The command line, or a document, is wrong.
     Usage,

@@ -17,6 +17,7 @@ mod failover;
 mod following;
 mod golden;
 mod harness;
+mod helios;
 mod looking;
 mod notified;
 mod numbers;

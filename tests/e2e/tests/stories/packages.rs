@@ -256,7 +256,7 @@ fn a_package_s_script_is_run_by_the_agent_and_its_failure_is_told_at_once() {
     let told = eventually("Consul knows", Duration::from_secs(5), || {
         Some(disk()).filter(|check| check["Status"] == "critical")
     });
-    assert!(told["Output"].as_str().unwrap().starts_with("no room for 2"), "{told}");
+    assert!(told["Output"].as_str().unwrap().starts_with("no room for "), "{told}");
     let status = eventually("it is degraded", ROLLOUT, || {
         Some(fleet.status("hello")).filter(|status| status["phase"] == "Degraded")
     });
