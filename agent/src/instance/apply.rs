@@ -94,7 +94,7 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
     next.process = None;
     next.prepared = false;
     next.post_start_at = None;
-    next.post_stop_due = next.hooks.contains(&Hook::PostStop);
+    next.post_stop_at = next.hooks.contains(&Hook::PostStop).then_some(now);
     if next.stopping.is_some() {
         next.started_at = None;
         return;
@@ -134,7 +134,7 @@ fn note_work(next: &mut Record, work: Work, outcome: Outcome, now: Timestamp, ra
             next.post_start_at = Some(now + POST_START_AGAIN);
             next.message = Some(trouble.words);
         }
-        (Work::PostStop, _) => next.post_stop_due = false,
+        (Work::PostStop, _) => next.post_stop_at = None,
         (Work::Drain, _) => next.stopping = next.stopping.map(|begun| Stopping { drained: true, ..begun }),
         (Work::PreStop, _) => next.stopping = next.stopping.map(|begun| Stopping { pre_stopped: true, ..begun }),
     }

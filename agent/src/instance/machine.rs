@@ -1,12 +1,12 @@
 //! What to do next for one instance, as a pure function of what is so.
 //!
 //! [`decide`] looks at the assignment, the local record, the process and the registration, and names one [`Step`]. The
-//! [runner](super::runner) does it, turns what came of it into an [`Event`], writes the record that [`apply`] makes of that, and
+//! [runner](super::runner) does it, turns what came of it into an [`Event`], writes the record that [`apply`](super::apply::apply) makes of that, and
 //! asks again. Nothing is remembered anywhere but in the record, so an agent that is killed between any two instructions goes on
 //! where it was. The rules:
 //!
 //! - a process is started only while the record holds none, and the record holds it before it executes anything: it waits at a
-//!   gate until the record is on the disk, and dies there if the agent does (see [`crate::driver::exec`]). So there are never
+//!   gate until the record is on the disk, and dies there if the agent does (see [`helium_processes::gate`]). So there are never
 //!   two copies;
 //! - an instance is registered while its process lives and at no other time: what has ended takes no traffic, and an instance
 //!   without checks is healthy just while it is registered;
@@ -256,7 +256,7 @@ fn decide_start(facts: &Facts<'_>, consul_waits: Option<Timestamp>) -> Step {
     let next_start = record.next_start.filter(|at| *at > facts.now);
     match (left, consul_waits, next_start) {
         (true, None, _) => Step::Deregister,
-        _ if record.post_stop_due => work_on(facts, Work::PostStop),
+        _ if record.post_stop_at.is_some() => work_on(facts, Work::PostStop),
         (_, _, None) if record.assignment.template.package.is_some() && !record.prepared => {
             work_on(facts, Work::Prepare)
         }

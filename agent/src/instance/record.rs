@@ -61,9 +61,9 @@ pub(crate) struct Record {
     /// When the hook `post-start` is due, until it has run.
     #[serde(default)]
     pub(crate) post_start_at: Option<Timestamp>,
-    /// A process has ended, and the hook `post-stop` has not run since.
+    /// Since when the hook `post-stop` is due: a process has ended, and it has not run since.
     #[serde(default)]
-    pub(crate) post_stop_due: bool,
+    pub(crate) post_stop_at: Option<Timestamp>,
     /// Whether it leads its service, as far as this run of the agent knows.
     #[serde(skip)]
     pub(crate) leads: bool,
@@ -123,7 +123,7 @@ impl Record {
             hooks: BTreeSet::new(),
             checks: Vec::new(),
             post_start_at: None,
-            post_stop_due: false,
+            post_stop_at: None,
             leads: false,
             phase: InstancePhase::Starting,
             since: now,

@@ -31,7 +31,7 @@ pub(super) fn decide_stop(facts: &Facts<'_>) -> Step {
         return step;
     }
     if record.process.is_none() {
-        if record.post_stop_due {
+        if record.post_stop_at.is_some() {
             return work_on(facts, Work::PostStop);
         }
         return if record.assignment.desired == Desired::Stop { Step::NoteStopped } else { after_stop(facts) };
