@@ -10,7 +10,7 @@
 //! | [`config`] | what a file says, with every default filled in |
 //! | [`event`] | what jobs wait for |
 //! | [`interfaces`] | which address of the machine a service gets |
-//! | [`problem`] | what is wrong, for people and as data |
+//! | [`mod@problem`] | what is wrong, for people and as data |
 
 //!
 //! ```
