@@ -60,6 +60,7 @@ fn template() -> Template {
     Template {
         package: None,
         config: serde_json::Map::new(),
+        secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
         election: None,
         templates: None,

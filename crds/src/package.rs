@@ -43,6 +43,22 @@ pub struct PackageSignature {
     pub text: Option<String>,
 }
 
+/// Where the agent finds a secret value of the templates. Exactly one of the names below. The secret itself is in no spec, no log and no difference
+/// that is shown, and a file that holds it is for its owner's eyes alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SecretSource {
+    /// A file of the agent's machine, by its absolute path; a line break at its end is left out.
+    File(#[schemars(regex(pattern = r"^/[^\s]+$"), extend("x-allowed" = "an absolute path without blanks"))] String),
+    /// A key below `helium/v1/secret/` in Consul KV; running instances follow it.
+    Kv(
+        #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(/[A-Za-z0-9_][A-Za-z0-9_-]{0,62}){0,3}$"), extend("x-allowed" = "at most four names of `A-Z`, `a-z`, `0-9`, `_` and `-` with `/` between them"))]
+         String,
+    ),
+    /// A program of the agent's machine that prints it, with its arguments; a line break at its end is left out. It runs in the environment of the instance and may take 30 s.
+    Exec(#[schemars(length(min = 1))] Vec<String>),
+}
+
 /// How the templates of a package become files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    package::{ConfigUpdate, Package, Templates},
+    package::{ConfigUpdate, Package, SecretSource, Templates},
     period::Period,
 };
 
@@ -21,6 +21,8 @@ pub struct Template {
     pub package: Option<Package>,
     /// Values for the templates of the package.
     pub config: Map<String, Value>,
+    /// Secret values for the templates, by their dotted names.
+    pub secrets: BTreeMap<String, SecretSource>,
     /// What a change of the values in Consul comes to.
     pub config_update: ConfigUpdate,
     /// How these templates become files.
@@ -63,6 +65,13 @@ struct TemplateFields {
     /// Values for the templates of the package, nested as you like. They stand above the package's own defaults.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     config: Map<String, Value>,
+    /// Secret values for the templates of the package, by their dotted names: `db.password` is `password` in the map `db`. They stand above `config`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("propertyNames" = {
+        "pattern": r"^[A-Za-z_][A-Za-z0-9_]{0,62}(\.[A-Za-z_][A-Za-z0-9_]{0,62}){0,7}$",
+        "x-allowed": "names of letters, digits and `_` with dots between them"
+    }))]
+    secrets: BTreeMap<String, SecretSource>,
     /// What a change of the values in Consul, below `config/<namespace>/<deployment>/`, comes to. Default `rollout`.
     #[serde(default, skip_serializing_if = "ConfigUpdate::is_rollout")]
     config_update: ConfigUpdate,
@@ -105,21 +114,43 @@ impl TryFrom<TemplateFields> for Template {
     type Error = NoDriver;
 
     fn try_from(fields: TemplateFields) -> Result<Self, NoDriver> {
-        let TemplateFields { version, package, config, config_update, templates, exec, env, ports, checks, election } =
-            fields;
+        let TemplateFields {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            templates,
+            exec,
+            env,
+            ports,
+            checks,
+            election,
+        } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, config_update, templates, driver, env, ports, checks, election })
+        Ok(Self { version, package, config, secrets, config_update, templates, driver, env, ports, checks, election })
     }
 }
 
 impl From<Template> for TemplateFields {
     fn from(template: Template) -> Self {
-        let Template { version, package, config, config_update, templates, driver, env, ports, checks, election } =
-            template;
+        let Template {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            templates,
+            driver,
+            env,
+            ports,
+            checks,
+            election,
+        } = template;
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, package, config, config_update, templates, exec, env, ports, checks, election }
+        Self { version, package, config, secrets, config_update, templates, exec, env, ports, checks, election }
     }
 }
 

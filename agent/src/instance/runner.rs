@@ -1,6 +1,11 @@
 //! The task of one instance: gathers the facts, asks the [machine](super::machine) what to do, does it, and writes it down.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use helium_crds::{ids::InstanceId, instance::check_id};
 use helium_processes::{Gated, Supervised, gate};
@@ -340,10 +345,22 @@ impl Runner {
         self.freshness.look(&self.shared, &self.record.assignment.deployment.namespace, env);
     }
 
+    /// What takes more than a line belongs where people look for what an instance says.
+    fn tell_in_log(&self, details: &str) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(self.dir.log());
+        let told = log.and_then(|mut log| writeln!(log, "helium: {details}"));
+        if let Err(error) = told {
+            tracing::warn!(instance = %self.id, %error, "the log cannot be written");
+        }
+    }
+
     async fn note_work(&mut self) {
         let Some((work, outcome)) = self.work.done() else { return };
         if let Err(trouble) = &outcome {
             tracing::warn!(instance = %self.id, words = trouble.words, "in vain: {work:?}");
+            if let Some(details) = &trouble.details {
+                self.tell_in_log(details);
+            }
         }
         self.freshness.ended(work, &outcome, self.shared.now());
         if self.note(Event::Worked(work, outcome)).await {

@@ -43,8 +43,10 @@ impl Work {
 /// Why work was in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
-    /// What is wrong, in words.
+    /// What is wrong, in one line.
     pub(crate) words: String,
+    /// More of it than fits in a line, for the log of the instance.
+    pub(crate) details: Option<String>,
     /// Whether it may be gone by itself in a moment.
     pub(crate) may_heal: bool,
 }
@@ -52,12 +54,17 @@ pub(crate) struct Trouble {
 impl Trouble {
     /// Trouble that may be gone in a moment.
     pub(crate) fn may_heal(words: impl Into<String>) -> Self {
-        Self { words: words.into(), may_heal: true }
+        Self { words: words.into(), details: None, may_heal: true }
     }
 
     /// Trouble that somebody has to mend.
     pub(crate) fn lasting(words: impl Into<String>) -> Self {
-        Self { words: words.into(), may_heal: false }
+        Self { words: words.into(), details: None, may_heal: false }
+    }
+
+    /// The same with more of it for the log.
+    pub(crate) fn with_details(self, details: impl Into<String>) -> Self {
+        Self { details: Some(details.into()), ..self }
     }
 }
 

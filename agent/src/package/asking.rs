@@ -69,6 +69,19 @@ impl Asking {
         }
     }
 
+    /// What a key holds, waited for.
+    pub(super) async fn key(&self, key: &str) -> Result<Option<String>, String> {
+        let mut round = self.begin();
+        let question = BTreeSet::from([Question::Key(key.to_owned())]);
+        loop {
+            if let Answer::Known(found) = round.lookup().key(key) {
+                return Ok(found);
+            }
+            round.ask(&question);
+            round.wait(&question).await?;
+        }
+    }
+
     /// What was asked by the render that went through at last.
     pub(crate) fn seen(&self) -> Option<Seen> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()

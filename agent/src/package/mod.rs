@@ -7,6 +7,7 @@
 //! | [`values`] | the values of its templates, of every place that they come from |
 //! | [`lookups`] | what all templates of this machine ask Consul, followed once |
 //! | [`asking`] | one instance that asks |
+//! | [`secrets`] | their secret values |
 //! | [`rendering`] | its templates into files |
 //! | [`preparation`] | all of it in order |
 
@@ -16,5 +17,6 @@ pub(crate) mod lookups;
 pub(crate) mod packages;
 pub(crate) mod preparation;
 pub(crate) mod rendering;
+mod secrets;
 pub(crate) mod values;
 mod view;

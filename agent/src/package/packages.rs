@@ -161,5 +161,5 @@ fn request(wanted: &Wanted<'_>) -> Result<Request, Trouble> {
 
 fn trouble(failure: &Failure) -> Trouble {
     let words = format!("the package was not installed: {}: {}", failure.step, failure.reason);
-    Trouble { words, may_heal: failure.may_heal() }
+    Trouble { words, details: None, may_heal: failure.may_heal() }
 }

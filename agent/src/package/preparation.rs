@@ -14,10 +14,10 @@ use std::{
 
 use helium_crds::{
     instance::{Assignment, InstancePhase},
-    package::{ConfigUpdate, Package},
+    package::{ConfigUpdate, Package, SecretSource},
 };
 use helium_packages::manifest::{Manifest, PLACES};
-use helium_processes::ProcessIdentity;
+use helium_processes::{Command, ProcessIdentity};
 use helium_templates::{
     files::RealFiles,
     lookup::Question,
@@ -31,6 +31,7 @@ use super::{
     asking::{Asking, Seen},
     packages::Wanted,
     rendering::{self, Answering, Rendering},
+    secrets,
     values::{self, Overrides},
     view,
 };
@@ -189,10 +190,15 @@ impl Preparation {
     }
 
     fn asking(&self) -> Arc<Asking> {
-        let always = match self.assignment.template.config_update {
+        let mut always = match self.assignment.template.config_update {
             ConfigUpdate::Live => BTreeSet::from([Question::Keys(self.overrides_prefix())]),
             ConfigUpdate::Rollout => BTreeSet::new(),
         };
+        let prefix = self.shared.config.keys.secrets();
+        always.extend(self.assignment.template.secrets.values().filter_map(|source| match source {
+            SecretSource::Kv(key) => Some(Question::Key(format!("{prefix}{key}"))),
+            SecretSource::File(_) | SecretSource::Exec(_) => None,
+        }));
         let namespace = self.assignment.deployment.namespace.clone();
         let instance = self.assignment.id.clone();
         Arc::new(Asking::new(Arc::clone(&self.shared), instance, namespace, self.env.clone(), always))
@@ -220,6 +226,12 @@ impl Preparation {
     async fn values(&self, folder: &Path, asking: &Asking) -> Result<Values, Trouble> {
         let overrides = self.overrides(asking).await?;
         let mut layers = values::layers(&self.assignment, folder, &overrides, &self.env)?;
+        let secrets = &self.assignment.template.secrets;
+        if !secrets.is_empty() {
+            let around = Command { argv: Vec::new(), env: self.env.clone(), cwd: self.dir.work(), user: None };
+            let prefix = self.shared.config.keys.secrets();
+            layers.push(secrets::layer(secrets, &prefix, asking, &around).await?);
+        }
         let printed = self.hook(Hook::ConfigPre).to_success().await.map_err(Trouble::may_heal)?;
         if let Some(printed) = printed {
             let layer = Layer::of_hook(Hook::ConfigPre.name(), &printed.stdout);

@@ -16,7 +16,7 @@ use helium_templates::{
     hidden::Hidden,
     lookup::Lookup,
     output::Output,
-    render::{Render, Rendered, render},
+    render::{Render, RenderError, Rendered, render},
     template::Template,
     transaction::{self, Applied, Check, Staged, command},
     values::Values,
@@ -84,7 +84,7 @@ impl Rendering {
         };
         match asked.result {
             Rendered::Ready(outputs) => Ok((outputs, asked.hidden)),
-            Rendered::Failed(error) => Err(Trouble::lasting(error.to_string())),
+            Rendered::Failed(error) => Err(Trouble::lasting(in_a_line(&error)).with_details(error.to_string())),
             Rendered::Pending => Err(Trouble::lasting(format!(
                 "the templates ask for ever more: {ROUNDS} rounds of answers were not enough"
             ))),
@@ -123,6 +123,24 @@ impl Rendering {
         let made = tokio::task::spawn_blocking(move || render(&templates, &values, &lookup, strictness)).await;
         made.map_err(|error| Trouble::lasting(format!("the templates: {error}")))
     }
+}
+
+/// What is wrong with templates, in one line: each fault with its place, and every name that is missing.
+fn in_a_line(error: &RenderError) -> String {
+    let fault = |report: &String| {
+        let mut lines = report.lines().map(|line| line.trim_start_matches("error:").trim_start_matches(" -->").trim());
+        let what = lines.next().unwrap_or_default();
+        lines.next().map_or_else(|| what.to_owned(), |place| format!("{place}: {what}"))
+    };
+    let mut parts: Vec<String> = error.wrong.iter().map(fault).collect();
+    if !error.missing.is_empty() {
+        let named = |missing: &helium_templates::Missing| {
+            format!("`{}` ({}:{}:{})", missing.name, missing.template, missing.line, missing.column)
+        };
+        let names: Vec<String> = error.missing.iter().map(named).collect();
+        parts.push(format!("nobody gives {}", names.join(", ")));
+    }
+    format!("the templates cannot be rendered: {}", parts.join("; "))
 }
 
 /// The command that looks at new files.

@@ -274,6 +274,7 @@ fn assignment(id: InstanceId) -> Assignment {
         template: Template {
             package: None,
             config: serde_json::Map::new(),
+            secrets: std::collections::BTreeMap::new(),
             config_update: <_>::default(),
             election: None,
             templates: None,

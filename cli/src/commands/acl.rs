@@ -109,6 +109,8 @@ fn agent(root: &str, node: Option<&str>) -> String {
     text += &rule("key", &format!("{root}layout"), "read");
     text += "# Values of templates; what else templates ask of the KV store has to be added here.\n";
     text += &rule("key_prefix", &format!("{root}config/"), "read");
+    text += "# Secrets of templates; narrow this to those that its services name.\n";
+    text += &rule("key_prefix", &format!("{root}secret/"), "read");
     text += "# Leaders of services.\n";
     text += &rule("key_prefix", &format!("{root}lock/service/"), "write");
     text += "# Its heartbeat.\n";
@@ -181,7 +183,8 @@ mod tests {
             text.lines().filter(|line| line.contains("helium/v1/")).all(|line| line.contains("web1")
                 || line.contains("layout")
                 || line.contains("config/\" { policy = \"read\"")
-                || line.contains("lock/service/")),
+                || line.contains("lock/service/")
+                || line.contains("secret/\" { policy = \"read\"")),
             "{text}"
         );
     }

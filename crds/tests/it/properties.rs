@@ -210,6 +210,7 @@ fn template(env: &[(&str, &str)]) -> Template {
     Template {
         package: None,
         config: serde_json::Map::new(),
+        secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
         election: None,
         templates: None,

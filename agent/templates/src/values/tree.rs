@@ -18,6 +18,8 @@ pub enum Origin {
     Env,
     /// The `config` of a Deployment.
     Config,
+    /// The `secrets` of a Deployment.
+    Secrets,
     /// What a hook printed.
     Hook(String),
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Origin {
             Origin::Key(key) => f.write_str(key),
             Origin::Env => f.write_str("the Deployment's env"),
             Origin::Config => f.write_str("the Deployment's config"),
+            Origin::Secrets => f.write_str("the Deployment's secrets"),
             Origin::Hook(name) => write!(f, "the hook {name}"),
         }
     }

@@ -46,7 +46,7 @@ fn address(package: &Value, at: &Path, findings: &mut Findings) {
 }
 
 fn only_with_a_package(template: &Value, at: &Path, findings: &mut Findings) {
-    for name in ["config", "configUpdate", "templates"] {
+    for name in ["config", "configUpdate", "secrets", "templates"] {
         if template.get(name).is_some_and(|value| !value.is_null()) {
             let message = format!("`{name}` is for the templates of a package, and there is none");
             findings.key(

@@ -154,6 +154,11 @@ impl Fleet {
         self.agents.get_mut(&node).unwrap()
     }
 
+    /// What the n-th agent has logged.
+    pub(crate) fn agent_said(&self, number: usize) -> String {
+        self.agents[&self.node(number)].said()
+    }
+
     /// Waits until one controller leads and says so, and every agent is known.
     #[track_caller]
     pub(crate) fn await_ready(&self) {

@@ -143,7 +143,9 @@ fn names_that_a_template_lacks_are_all_told_at_once() {
     let package = Package::new(&fleet, "hello");
     package.file("conf/other.mustache", "{{one}} {{two.three}}");
     let outcome = fleet.apply(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), "")).expect_code(6);
-    assert!(outcome.says("one") && outcome.says("two.three"), "{outcome}");
+    outcome.expect("nobody gives `one` (conf/other.mustache:1:1), `two.three` (conf/other.mustache:1:9)");
+    let logs = fleet.helium.run(&["logs", "hello", "--data-dir", &fleet.data_dir(1)]).ok();
+    logs.expect("2 values are missing; give them");
 }
 
 #[test]
@@ -465,4 +467,31 @@ fn one_instance_leads_over_a_restart_of_its_agent_and_when_it_ends_another_does_
     );
     assert!(token(&of("leader-gained")[1]) > token(&of("leader-gained")[0]), "{:?}", lines());
     assert_eq!(leaders(&fleet), [second]);
+}
+
+#[test]
+fn secrets_of_every_source_are_in_private_files_and_nowhere_else() {
+    let fleet = Fleet::of(1);
+    let file = fleet.helium.write("password", "from-a-file-1\n");
+    fleet.consul.http().put("/v1/kv/helium/v1/secret/team/token", "from-a-key-2");
+    let more = format!(
+        "templates: {{reload: HUP}}\n    secrets: {{db.password: {{file: \"{file}\"}}, token: {{kv: team/token}}, made: {{exec: [echo, from-a-program-3]}}}}"
+    );
+    fleet.apply(&front(&fleet, "{{ db.password }} {{ token }} {{ made }}", &more)).ok();
+    assert_eq!(page_of(&fleet, "front").as_deref(), Some("from-a-file-1 from-a-key-2 from-a-program-3"));
+    let id = fleet.instances().remove(0).id;
+    let folder = Path::new(&fleet.data_dir(1)).join("instances").join(&id);
+    assert_eq!(fs::metadata(folder.join("package/conf/page")).unwrap().permissions().mode() & 0o777, 0o600);
+    fleet.consul.http().put("/v1/kv/helium/v1/secret/team/token", "another-2");
+    eventually("it follows the key", ROLLOUT, || page_of(&fleet, "front")?.contains("another-2").then_some(()));
+    for place in ["helium/v1/assign/", "helium/v1/report/", "helium/v1/revision/", "helium/v1/status/"] {
+        for key in fleet.consul.keys(place) {
+            let text = fleet.consul.value(&key).to_string();
+            assert!(
+                !["file-1", "key-2", "program-3", "another-2"].iter().any(|secret| text.contains(secret)),
+                "{key}: {text}"
+            );
+        }
+    }
+    assert!(!fleet.agent_said(1).contains("another-2"));
 }
