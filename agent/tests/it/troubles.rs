@@ -117,8 +117,12 @@ async fn an_agent_killed_at_any_moment_of_a_start_never_makes_a_second_copy() {
         delay = if copies.is_empty() { delay * 5 / 4 + Duration::from_millis(1) } else { delay * 3 / 4 };
 
         let agent = world.agent(StopMode::StopInstances);
-        let report = world.running(&wanted.id).await;
-        assert_eq!(world.copies(&wanted.id, 1).await, [report.pid.unwrap()]);
+        // What waited at its gate when the agent was killed may be taken for running until it is seen to have ended there.
+        let report = world.reported(&wanted.id, "what runs is what is reported", |report| {
+            processes::running(wanted.id.as_str()) == report.pid.into_iter().collect::<Vec<_>>()
+                && !report.address.is_empty()
+        });
+        let report = report.await;
         assert!(copies.is_empty() || copies == [report.pid.unwrap()], "it was not adopted");
         world.unassign_stopped(&wanted).await;
         agent.stop().await;

@@ -473,9 +473,10 @@ fn one_instance_leads_over_a_restart_of_its_agent_and_when_it_ends_another_does_
 fn secrets_of_every_source_are_in_private_files_and_nowhere_else() {
     let fleet = Fleet::of(1);
     let file = fleet.helium.write("password", "from-a-file-1\n");
+    let printed = fleet.helium.write("printed", "from-a-program-3");
     fleet.consul.http().put("/v1/kv/helium/v1/secret/team/token", "from-a-key-2");
     let more = format!(
-        "templates: {{reload: HUP}}\n    secrets: {{db.password: {{file: \"{file}\"}}, token: {{kv: team/token}}, made: {{exec: [echo, from-a-program-3]}}}}"
+        "templates: {{reload: HUP}}\n    secrets: {{db.password: {{file: \"{file}\"}}, token: {{kv: team/token}}, made: {{exec: [cat, \"{printed}\"]}}}}"
     );
     fleet.apply(&front(&fleet, "{{ db.password }} {{ token }} {{ made }}", &more)).ok();
     assert_eq!(page_of(&fleet, "front").as_deref(), Some("from-a-file-1 from-a-key-2 from-a-program-3"));
