@@ -137,8 +137,8 @@ fn in_a_line(error: &RenderError) -> String {
         let named = |missing: &helium_templates::Missing| {
             format!("`{}` ({}:{}:{})", missing.name, missing.template, missing.line, missing.column)
         };
-        let names: Vec<String> = error.missing.iter().map(named).collect();
-        parts.push(format!("nobody gives {}", names.join(", ")));
+        let all: Vec<String> = error.missing.iter().map(named).collect();
+        parts.push(format!("nobody gives {}", all.join(", ")));
     }
     format!("the templates cannot be rendered: {}", parts.join("; "))
 }
