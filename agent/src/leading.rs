@@ -25,6 +25,12 @@ use crate::{
     shared::Shared,
 };
 
+/// The file in the instance's own folder that says that it leads.
+pub(crate) const LEADER_FILE: &str = "leader";
+/// The mark of how far the hooks were told: `<token> <pid>`, and `done` once `leader-gained` has run.
+const MARK: &str = "leader-told";
+/// The note of the election.
+const NOTE: &str = "election";
 /// The variable with the fencing token.
 const TOKEN: &str = "HELIUM_LEADER_TOKEN";
 /// The tag of who leads.
@@ -88,7 +94,8 @@ impl Leading {
             Ok(handle) => {
                 let (leads, told) = watch::channel(false);
                 let (leave, asked) = oneshot::channel();
-                let told_to = Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone() };
+                let told_to =
+                    Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone(), pid };
                 (self.leads, self.leave) = (Some(told), Some(leave));
                 self.task = Some(tokio::spawn(told_to.follow(handle, asked)));
             }
@@ -123,7 +130,7 @@ fn candidate(shared: &Shared, dir: &InstanceDir, record: &Record, election: &Ele
             service_checks: consul_checks(record),
             ..Settings::default()
         },
-        note: dir.state().join("election"),
+        note: dir.state().join(NOTE),
     }
 }
 
@@ -134,6 +141,7 @@ struct Told {
     stop_within: Duration,
     leads: watch::Sender<bool>,
     instance: Assignment,
+    pid: u32,
 }
 
 /// A hook that runs.
@@ -143,6 +151,10 @@ impl Told {
     /// Follows the election until all is given back.
     async fn follow(self, mut handle: Handle, mut asked: oneshot::Receiver<()>) {
         let mut left = false;
+        if self.is_lost_unseen() {
+            // The agent before was killed between the loss and the telling.
+            self.lose().await;
+        }
         let mut doing: Doing = Box::pin(std::future::pending());
         loop {
             tokio::select! {
@@ -153,15 +165,15 @@ impl Told {
                         tracing::info!(instance = %self.instance.id, token, kept, "leads its service");
                         self.note(Some(&token));
                         self.leads.send_replace(true);
-                        doing = if kept { Box::pin(std::future::pending()) } else { self.hook(Hook::LeaderGained, &token) };
+                        // Kept over a restart of the agent, and told already: then nothing has changed for the instance.
+                        doing = if kept && self.is_told(&token) { Box::pin(std::future::pending()) } else { self.gain(&token) };
                     }
                     Some(Event::Lost { why, .. }) => {
                         tracing::info!(instance = %self.instance.id, ?why, "leads its service no more");
                         // What was begun for a leader ends with it.
                         doing = Box::pin(std::future::pending());
-                        self.note(None);
                         self.leads.send_replace(false);
-                        self.hook(Hook::LeaderLost, "").await;
+                        self.lose().await;
                         handle.stopped().await;
                     }
                     None => return,
@@ -173,6 +185,35 @@ impl Told {
                 () = &mut doing => doing = Box::pin(std::future::pending()),
             }
         }
+    }
+
+    /// Tells the hook that it leads. A mark says that this is under way, and then that it is done.
+    fn gain(&self, token: &str) -> Doing {
+        let (mark, words) = (self.dir.state().join(MARK), format!("{token} {}", self.pid));
+        if let Err(error) = fs::write(&mark, &words) {
+            tracing::warn!(instance = %self.instance.id, %error, "the mark of the leader cannot be written");
+        }
+        let hook = self.hook(Hook::LeaderGained, token);
+        Box::pin(async move {
+            hook.await;
+            let _ = fs::write(&mark, words + " done");
+        })
+    }
+
+    /// Takes the file away, and tells the hook that it leads no more.
+    async fn lose(&self) {
+        self.note(None);
+        self.hook(Hook::LeaderLost, "").await;
+        let _ = fs::remove_file(self.dir.state().join(MARK));
+    }
+
+    fn is_told(&self, token: &str) -> bool {
+        fs::read_to_string(self.dir.state().join(MARK)).is_ok_and(|mark| mark == format!("{token} {} done", self.pid))
+    }
+
+    /// Whether it led once, and the election has forgotten that without the hook having been told.
+    fn is_lost_unseen(&self) -> bool {
+        self.dir.state().join(MARK).exists() && !self.dir.state().join(NOTE).exists()
     }
 
     fn hook(&self, hook: Hook, token: &str) -> Doing {
@@ -190,7 +231,7 @@ impl Told {
 
     /// The file that tells a process of its leadership; whole or not there.
     fn note(&self, token: Option<&str>) {
-        let note: PathBuf = self.dir.work().join("leader");
+        let note: PathBuf = self.dir.work().join(LEADER_FILE);
         let done = match token {
             Some(token) => {
                 let fresh = note.with_extension("new");

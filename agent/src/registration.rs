@@ -29,6 +29,9 @@ use crate::{
 /// The meta key that says which Helium node a service is of; an agent touches only services that bear its own.
 pub(crate) const NODE_META: &str = "helium-node";
 
+/// The meta key that tells one set of a package's checks from another.
+const CHECKS_META: &str = "helium-checks";
+
 /// What is known of the service at the local Consul agent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Known {
@@ -47,6 +50,9 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     let first = template.ports.first().and_then(|port| record.ports.get(&port.name));
     let mut meta = assignment.service.meta.clone();
     meta.insert(NODE_META.to_owned(), config.node.to_string());
+    if !record.checks.is_empty() {
+        meta.insert(CHECKS_META.to_owned(), digest_of(record));
+    }
     let standby = assignment.role.is_standby().then(|| standby_check(&assignment.id));
     let checks = template.checks.iter().map(|check| definition(config, record, check));
     let packaged = record.checks.iter().map(|check| check.definition(&assignment.id));
@@ -85,6 +91,12 @@ pub(crate) fn consul_checks(record: &Record) -> Vec<String> {
     let asks = |kind: &CheckKind| matches!(kind, CheckKind::Http { .. } | CheckKind::Tcp(_));
     let packaged = record.checks.iter().filter(|check| asks(&check.kind)).map(|check| &check.name);
     own.chain(packaged).map(|name| check_id(&record.assignment.id, name)).collect()
+}
+
+/// What the package's checks are, in a word: they may be made by templates, and change while the instance runs.
+fn digest_of(record: &Record) -> String {
+    let all = serde_json::to_vec(&record.checks).unwrap_or_default();
+    helium_packages::digest::Digest::of(&all).to_string()[..16].to_owned()
 }
 
 /// Nobody ever renews it, so that it stays as critical as it begins; Consul wants to know after how long it would be.
@@ -144,6 +156,7 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
     if service.service != wanted.name
         || service.address != wanted.address
         || service.port != wanted.port
+        || service.meta.get(CHECKS_META) != wanted.meta.get(CHECKS_META)
         || wanted_checks.any(|id| !checks.contains(id))
     {
         Registered::Anew

@@ -72,12 +72,18 @@ impl Finished {
 
     /// The last line that it printed, of stderr first: most programs say there why they end.
     pub fn last_line(&self) -> Option<String> {
-        let last = |bytes: &[u8]| {
-            let text = String::from_utf8_lossy(bytes);
-            text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
-        };
-        last(&self.stderr).or_else(|| last(&self.stdout))
+        self.last_error_line().or_else(|| last_line(&self.stdout))
     }
+
+    /// The last line that it printed to stderr.
+    pub fn last_error_line(&self) -> Option<String> {
+        last_line(&self.stderr)
+    }
+}
+
+fn last_line(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
 impl Run<'_> {

@@ -22,7 +22,7 @@ const TELL_AGAIN: Duration = Duration::from_millis(250);
 #[derive(Default)]
 pub(crate) struct Scripts {
     /// Whose scripts they are: the process that they were begun for.
-    of: Option<u32>,
+    of: Option<(u32, Vec<PackageCheck>)>,
     tasks: JoinSet<()>,
 }
 
@@ -45,9 +45,13 @@ pub(crate) struct Around {
 }
 
 impl Scripts {
-    /// True if the scripts run for this process, or there is none and they do not run.
-    pub(crate) fn are_of(&self, pid: Option<u32>) -> bool {
-        self.of == pid
+    /// True if these scripts run for this process, or there is none and they do not run.
+    pub(crate) fn are_of(&self, pid: Option<u32>, checks: &[PackageCheck]) -> bool {
+        match (&self.of, pid) {
+            (Some((of, run)), Some(pid)) => *of == pid && run == checks,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
     /// Ends the scripts.
@@ -59,7 +63,7 @@ impl Scripts {
     /// Begins the scripts of a process.
     pub(crate) fn begin(&mut self, pid: u32, checks: &[PackageCheck], around: Around) {
         self.end();
-        self.of = Some(pid);
+        self.of = Some((pid, checks.to_vec()));
         self.tasks = JoinSet::new();
         let around = Arc::new(around);
         for check in checks.iter().filter(|check| check.is_script()) {

@@ -416,7 +416,7 @@ impl Service {
         let alive = self.record.up && self.shown.registered == super::machine::Registered::Same;
         // Without a process any number will do that stays the same for one start.
         let mark = self.record.process.as_ref().map_or(0, |process| process.pid);
-        if !alive || self.scripts.are_of(Some(mark)) {
+        if !alive || self.scripts.are_of(Some(mark), &self.record.found.checks) {
             return;
         }
         let Some(health) = self.hook(Hook::Health) else { return };

@@ -26,7 +26,7 @@ use crate::{
     package::{
         answers::Answers,
         preparation::limit_of,
-        rendering::{Answering, Rendering, templates},
+        rendering::{Answering, Rendering, Turn, templates},
         values::default_files,
     },
 };
@@ -70,6 +70,8 @@ impl Package<'_> {
                 env: self.env.clone(),
                 view: self.folder.to_owned(),
                 state: self.state.clone(),
+                turn: Turn::default(),
+                seen: Arc::default(),
             };
             rendering.apply().await.map_err(|trouble| trouble.words)?;
         }

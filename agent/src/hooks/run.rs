@@ -86,7 +86,9 @@ impl HookRun {
         } else {
             format!("failed with {}", finished.exit)
         };
-        let said = finished.last_line().map(|line| format!(": {line}")).unwrap_or_default();
+        // What `config-pre` prints is data, which may be secret.
+        let said = if self.hook == Hook::ConfigPre { finished.last_error_line() } else { finished.last_line() };
+        let said = said.map(|line| format!(": {line}")).unwrap_or_default();
         format!("the hook {} {how}{said} (its log: {})", self.hook, self.log.display())
     }
 }

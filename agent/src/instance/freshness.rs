@@ -23,6 +23,8 @@ pub(crate) struct Freshness {
     /// What they were made with; none if this run of the agent has not made them.
     seen: Option<Seen>,
     stale: bool,
+    /// They could not be made: whatever changes next may mend that.
+    failed: bool,
     /// They are not made again before this instant.
     after: Option<Timestamp>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Of an instance of which this run of the agent knows nothing yet.
     pub(crate) fn new(lookups: &Lookups) -> Self {
-        Self { settled: lookups.settled(), seen: None, stale: true, after: None }
+        Self { settled: lookups.settled(), seen: None, stale: true, failed: false, after: None }
     }
 
     /// Whether they may have to be made again now.
@@ -51,16 +53,15 @@ impl Freshness {
     /// Compares what is known now with what the files were made with.
     pub(crate) fn look(&mut self, shared: &Shared, namespace: &str, env: BTreeMap<String, String>) {
         self.settled.mark_unchanged();
-        let Some(seen) = self.seen.as_ref().filter(|seen| !seen.questions.is_empty()) else { return };
         let answers = Arc::clone(&shared.lookups.latest().borrow());
         let lookup = InstanceLookup { answers, namespace: namespace.to_owned(), env: Arc::new(env) };
-        let now = lookup.fingerprint(&seen.questions);
-        self.stale |= now.is_some() && now != seen.fingerprint;
+        self.stale |= self.failed || self.seen.as_ref().is_some_and(|seen| seen.is_old(&lookup));
     }
 
     /// They are being made.
     pub(crate) fn begun(&mut self) {
         self.stale = false;
+        self.after = None;
     }
 
     /// They were made, or were not.
@@ -68,12 +69,12 @@ impl Freshness {
         match outcome {
             Ok(found) if matches!(work, Work::Prepare | Work::Refresh) => {
                 self.seen = Some(found.seen.clone());
-                self.after = None;
+                (self.failed, self.after) = (false, None);
             }
             // What a person has to mend is tried again when something changes.
-            Err(trouble) if work == Work::Refresh && trouble.may_heal => {
-                self.stale = true;
-                self.after = Some(now + AGAIN);
+            Err(trouble) if work == Work::Refresh => {
+                (self.failed, self.stale) = (true, trouble.may_heal);
+                self.after = trouble.may_heal.then(|| now + AGAIN);
             }
             Ok(_) | Err(_) => {}
         }

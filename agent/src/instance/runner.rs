@@ -33,8 +33,11 @@ use crate::{
         user,
     },
     hooks::Hook,
-    leading::Leading,
-    package::preparation::{Aim, Preparation, hook_of},
+    leading::{LEADER_FILE, Leading},
+    package::{
+        preparation::{Aim, Preparation, hook_of},
+        rendering::Turn,
+    },
     shared::Shared,
 };
 
@@ -63,6 +66,7 @@ pub(crate) struct Runner {
     scripts: Scripts,
     freshness: Freshness,
     leading: Leading,
+    turn: Turn,
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
@@ -92,6 +96,7 @@ impl Runner {
             scripts: Scripts::default(),
             freshness,
             leading: Leading::default(),
+            turn: Turn::default(),
             standing,
             cells,
             stop,
@@ -104,6 +109,10 @@ impl Runner {
             && self.process.as_ref().is_some_and(|process| process.exit().is_none())
         {
             tracing::info!(instance = %self.id, pid = process.pid, "adopted");
+        }
+        if self.record.process.is_some() {
+            // The agent before may have been killed between an assignment and what follows from it.
+            self.make_current();
         }
         loop {
             let ending = *self.stop.borrow_and_update();
@@ -122,7 +131,8 @@ impl Runner {
             }
             match step {
                 Step::Rest(until) => {
-                    let due = self.freshness.due().filter(|_| self.record.process.is_some());
+                    let now = self.shared.now();
+                    let due = self.freshness.due().filter(|due| self.record.process.is_some() && *due > now);
                     let until = [until, due].into_iter().flatten().min();
                     self.publish(&assigned);
                     self.wait(until).await;
@@ -243,6 +253,8 @@ impl Runner {
     async fn prepare(&mut self) -> Result<Gated, String> {
         self.dir.create().map_err(|error| format!("{}: {error}", self.dir.path().display()))?;
         self.choose_ports().await?;
+        // A process that starts leads nothing yet, whatever the one before it was told.
+        let _ = std::fs::remove_file(self.dir.work().join(LEADER_FILE));
         let command = self.resolve()?.command;
         if let Some(ids) = command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
@@ -283,12 +295,20 @@ impl Runner {
                         env,
                         check,
                         owner,
+                        turn: self.turn.next(),
                         aim,
                         progress,
                     }),
                 }
             }
-            Err(words) => drop(self.note(Event::Worked(work, Err(Trouble::lasting(words)))).await),
+            Err(words) => {
+                // Of files that cannot be made now nothing is known to be wrong for good.
+                let trouble = if work == Work::Refresh { Trouble::may_heal(words) } else { Trouble::lasting(words) };
+                tracing::warn!(instance = %self.id, words = trouble.words, "cannot begin: {work:?}");
+                let outcome = Err(trouble);
+                self.freshness.ended(work, &outcome, self.shared.now());
+                self.note(Event::Worked(work, outcome)).await;
+            }
         }
     }
 
@@ -296,7 +316,7 @@ impl Runner {
     fn follow_scripts(&mut self) {
         let pid = self.record.process.as_ref().map(|process| process.pid);
         let pid = pid.filter(|_| self.record.checks.iter().any(PackageCheck::is_script));
-        if self.scripts.are_of(pid) {
+        if self.scripts.are_of(pid, &self.record.checks) {
             return;
         }
         let Some(pid) = pid else { return self.scripts.end() };

@@ -25,17 +25,25 @@ pub(crate) struct Asking {
     env: Arc<BTreeMap<String, String>>,
     /// What it asks beside its templates.
     always: BTreeSet<Question>,
-    /// What it has asked at last, and what the answers were.
-    asked: Mutex<Option<Seen>>,
+    /// What it has asked, and what the answers were when they were used.
+    asked: Mutex<Seen>,
 }
 
 /// What was asked, and what the answers were.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
-    /// The questions.
-    pub(crate) questions: BTreeSet<Question>,
-    /// The answers, as their fingerprint.
-    pub(crate) fingerprint: Option<String>,
+    /// The answers to the questions, as their fingerprints; none where there was no answer.
+    answers: BTreeMap<Question, Option<String>>,
+}
+
+impl Seen {
+    /// Whether a question has another answer now. One that is not known now says nothing.
+    pub(crate) fn is_old(&self, now: &InstanceLookup) -> bool {
+        let differs = |question: &Question, then: &Option<String>| {
+            now.fingerprint(question).is_some_and(|known| then.as_ref() != Some(&known))
+        };
+        self.answers.iter().any(|(question, then)| differs(question, then))
+    }
 }
 
 impl Asking {
@@ -53,7 +61,8 @@ impl Asking {
     /// Begins a render: from what is known now.
     pub(super) fn begin(&self) -> Round<'_> {
         let latest = self.shared.lookups.latest();
-        Round { asking: self, latest, until: Instant::now() + LIMIT }
+        let used = Arc::clone(&latest.borrow());
+        Round { asking: self, latest, used, until: Instant::now() + LIMIT }
     }
 
     /// The keys below a prefix, waited for.
@@ -61,10 +70,11 @@ impl Asking {
         let mut round = self.begin();
         let question = BTreeSet::from([Question::Keys(prefix.to_owned())]);
         loop {
-            if let Answer::Known(found) = round.lookup().keys(prefix) {
+            let known = round.lookup().keys(prefix);
+            round.ask(&question);
+            if let Answer::Known(found) = known {
                 return Ok(found);
             }
-            round.ask(&question);
             round.wait(&question).await?;
         }
     }
@@ -74,17 +84,27 @@ impl Asking {
         let mut round = self.begin();
         let question = BTreeSet::from([Question::Key(key.to_owned())]);
         loop {
-            if let Answer::Known(found) = round.lookup().key(key) {
+            let known = round.lookup().key(key);
+            round.ask(&question);
+            if let Answer::Known(found) = known {
                 return Ok(found);
             }
-            round.ask(&question);
             round.wait(&question).await?;
         }
     }
 
-    /// What was asked by the render that went through at last.
-    pub(crate) fn seen(&self) -> Option<Seen> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What was used by a render that went through and asked this beside what is always asked. From now on nothing else is followed.
+    pub(crate) fn settle(&self, questions: &BTreeSet<Question>) -> Seen {
+        let mut seen = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        seen.answers.retain(|question, _| questions.contains(question) || self.always.contains(question));
+        let form = InstanceLookup {
+            answers: Arc::clone(&self.shared.lookups.latest().borrow()),
+            namespace: self.namespace.clone(),
+            env: Arc::clone(&self.env),
+        };
+        let followed = seen.answers.keys().map(|question| form.shared_form(question)).collect();
+        self.shared.lookups.ask(&self.instance, &followed);
+        seen
     }
 }
 
@@ -92,24 +112,33 @@ impl Asking {
 pub(super) struct Round<'a> {
     asking: &'a Asking,
     latest: watch::Receiver<Arc<Answers>>,
+    /// What was used at last.
+    used: Arc<Answers>,
     until: Instant,
 }
 
 impl Round<'_> {
     /// What is known now.
     pub(super) fn lookup(&mut self) -> InstanceLookup {
-        self.latest.mark_unchanged();
+        self.used = Arc::clone(&self.latest.borrow_and_update());
         self.known()
     }
 
-    /// Has these questions followed, and notes what is known of them.
+    /// Has these questions followed too, and notes what was used of their answers. The first use counts: what came later was not in it.
     pub(super) fn ask(&mut self, questions: &BTreeSet<Question>) {
         let lookup = self.known();
         let all: BTreeSet<Question> = questions.iter().chain(&self.asking.always).cloned().collect();
         let shared = all.iter().map(|question| lookup.shared_form(question)).collect();
-        self.asking.shared.lookups.ask(&self.asking.instance, &shared);
-        let seen = Seen { fingerprint: lookup.fingerprint(&all), questions: all };
-        *self.asking.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        self.asking.shared.lookups.ask_too(&self.asking.instance, &shared);
+        let mut asked = self.asking.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        for question in questions {
+            let now = lookup.fingerprint(question);
+            let always = self.asking.always.contains(question);
+            let then = asked.answers.entry(question.clone()).or_default();
+            if !always || then.is_none() {
+                *then = now;
+            }
+        }
     }
 
     /// Waits until more is known.
@@ -129,10 +158,9 @@ impl Round<'_> {
         Err(format!("Consul does not tell: {}", all.join(", ")))
     }
 
-    /// What is known, without taking note that it was looked at.
+    /// What was used at last.
     fn known(&self) -> InstanceLookup {
         let Asking { namespace, env, .. } = self.asking;
-        let answers = Arc::clone(&self.latest.borrow());
-        InstanceLookup { answers, namespace: namespace.clone(), env: Arc::clone(env) }
+        InstanceLookup { answers: Arc::clone(&self.used), namespace: namespace.clone(), env: Arc::clone(env) }
     }
 }

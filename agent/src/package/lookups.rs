@@ -75,6 +75,13 @@ impl Lookups {
         }
     }
 
+    /// Follows these too.
+    pub(crate) fn ask_too(&self, instance: &InstanceId, questions: &BTreeSet<Question>) {
+        let mut all = questions.clone();
+        all.extend(self.wanted().get(instance).into_iter().flatten().cloned());
+        self.ask(instance, &all);
+    }
+
     /// An instance asks nothing any more.
     pub(crate) fn forget(&self, instance: &InstanceId) {
         if self.wanted().remove(instance).is_some() {
@@ -151,23 +158,18 @@ impl InstanceLookup {
         if service.contains('/') { service.to_owned() } else { format!("{}/{service}", self.namespace) }
     }
 
-    /// What is known of these questions, in words that are the same if and only if the answers are. None while one is not known.
-    pub(crate) fn fingerprint(&self, questions: &BTreeSet<Question>) -> Option<String> {
-        let mut words = String::new();
-        for question in questions {
-            let said = match question {
-                Question::Services { name, tag } => shown(self.services(name, tag.as_deref())),
-                Question::Key(key) => shown(self.key(key)),
-                Question::Keys(prefix) => shown(self.keys(prefix)),
-                Question::Leader(service) => shown(self.leader(service)),
-                Question::Address => shown(self.address()),
-                Question::File(path) => shown(self.file(path)),
-                Question::Environment(name) => shown(self.environment(name)),
-            };
-            words += &said?;
-            words.push('\n');
-        }
-        Some(helium_packages::digest::Digest::of(words.as_bytes()).to_string())
+    /// What is known of a question, in words that are the same if and only if the answers are. None while it is not known.
+    pub(crate) fn fingerprint(&self, question: &Question) -> Option<String> {
+        let said = match question {
+            Question::Services { name, tag } => shown(self.services(name, tag.as_deref())),
+            Question::Key(key) => shown(self.key(key)),
+            Question::Keys(prefix) => shown(self.keys(prefix)),
+            Question::Leader(service) => shown(self.leader(service)),
+            Question::Address => shown(self.address()),
+            Question::File(path) => shown(self.file(path)),
+            Question::Environment(name) => shown(self.environment(name)),
+        };
+        said.map(|said| helium_packages::digest::Digest::of(said.as_bytes()).to_string())
     }
 }
 

@@ -8,7 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use super::{
     asking::{Asking, Seen},
     packages::Wanted,
-    rendering::{self, Answering, Rendering},
+    rendering::{self, Answering, Rendering, Turn, UNTOLD},
     secrets,
     values::{self, Overrides},
     view,
@@ -66,6 +66,8 @@ pub(crate) struct Preparation {
     pub(crate) check: Vec<String>,
     /// Whose the rendered files are, user and group; none for the agent's.
     pub(crate) owner: Option<(u32, u32)>,
+    /// Whose turn it is with the files of the instance.
+    pub(crate) turn: Turn,
     /// What it is for.
     pub(crate) aim: Aim,
     /// Where it tells how far it is.
@@ -77,6 +79,8 @@ impl Preparation {
     pub(crate) async fn run(self) -> Outcome {
         let Some(package) = &self.assignment.template.package else { return Ok(Prepared::default()) };
         std::fs::create_dir_all(self.dir.state()).map_err(|error| self.disk(&error))?;
+        let _over = self.turn.guard();
+        let untold = self.dir.state().join(UNTOLD);
         match &self.aim {
             Aim::Start { first } => {
                 let folder = self.install(package).await?;
@@ -86,14 +90,17 @@ impl Preparation {
                     self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
                 }
                 self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
+                // A process that starts now has read nothing else.
+                let _ = std::fs::remove_file(&untold);
                 Ok(found)
             }
             Aim::Refresh(process) => {
                 let Assignment { service, template, .. } = &self.assignment;
                 let folder = self.shared.packages.folder(&service.name, &template.version)?;
                 let (found, changed) = self.render(&folder).await?;
-                if changed {
+                if changed || untold.exists() {
                     self.tell(&found, process).await?;
+                    let _ = std::fs::remove_file(&untold);
                 }
                 Ok(found)
             }
@@ -126,19 +133,28 @@ impl Preparation {
         };
         // The hook is of the version and not of the instance: what is of this one alone would make no sense to the next.
         let (progress, env) = (self.progress.clone(), self.env.clone());
-        let (log, note) = (self.dir.hook_log(Hook::Install), self.dir.state().join("install"));
+        // So is the note of its process: whoever installs next ends what is left of it.
+        let note = self.shared.config.package_root.join(service).join(".helium").join("install");
+        let log = self.dir.hook_log(Hook::Install);
         let gate = move |staged: PathBuf| async move {
             progress.send_replace(Some(InstancePhase::Installing));
             let limit = limit_of(Hook::Install, &staged);
             let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit };
             run.to_success().await.map(|_| ())
         };
-        self.shared.packages.install(&wanted, gate).await
+        let folder = self.shared.packages.install(&wanted, gate).await?;
+        // Who serves may be another one by now.
+        if let Some(current) = self.shared.table.current_version(service)
+            && let Err(words) = self.shared.packages.make_current(service, &current).await
+        {
+            tracing::warn!(service, words, "the current version cannot be switched");
+        }
+        Ok(folder)
     }
 
     /// Makes the view with its rendered files, and tells what is in it, and whether a file is another one now.
     async fn render(&self, folder: &Path) -> Result<(Prepared, bool), Trouble> {
-        let (view, state) = (self.dir.view(), self.dir.state());
+        let view = self.dir.view();
         let mut templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
         for template in &mut templates {
             template.form.owner = self.owner;
@@ -147,30 +163,46 @@ impl Preparation {
         if templates.is_empty() {
             return Ok((self.look(&view, Seen::default())?, false));
         }
+        let targets: Vec<PathBuf> =
+            templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect();
+        let (seen, changed) = match self.make(folder, templates).await {
+            // A machine that starts without Consul, or with values that are refused, goes on with the files that it has.
+            Err(trouble) if self.is_again() && targets.iter().all(|target| target.exists()) => {
+                let instance = &self.assignment.id;
+                tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
+                (Seen::default(), false)
+            }
+            made => made?,
+        };
+        Ok((self.look(&view, seen)?, changed))
+    }
+
+    /// Makes the files; tells what was asked for them, and whether one is another one now.
+    async fn make(&self, folder: &Path, templates: Vec<Template>) -> Result<(Seen, bool), Trouble> {
         let asking = self.asking();
         let values = self.values(folder, &asking).await?;
         let wanted = self.assignment.template.templates.as_ref();
+        let seen = Arc::default();
         let rendering = Rendering {
             templates: Arc::new(templates),
             values: Arc::new(values),
-            answering: Answering::Followed(Arc::clone(&asking)),
+            answering: Answering::Followed(asking),
             missing: wanted.map(|wanted| wanted.missing).unwrap_or_default(),
             check: self.check.clone(),
             env: self.env.clone(),
-            view: view.clone(),
-            state,
+            view: self.dir.view(),
+            state: self.dir.state(),
+            turn: self.turn.clone(),
+            seen: Arc::clone(&seen),
         };
-        let targets = rendering.targets();
-        let changed = match rendering.apply().await {
-            // A machine that starts without Consul goes on with the files that it has.
-            Err(trouble) if trouble.may_heal && self.is_start() && targets.iter().all(|target| target.exists()) => {
-                let instance = &self.assignment.id;
-                tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
-                false
-            }
-            applied => applied? != Applied::Unchanged,
-        };
-        Ok((self.look(&view, asking.seen().unwrap_or_default())?, changed))
+        let changed = rendering.apply().await? != Applied::Unchanged;
+        let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok((seen.unwrap_or_default(), changed))
+    }
+
+    /// Whether it is for a start that is not the first: then there are files of the one before.
+    fn is_again(&self) -> bool {
+        matches!(self.aim, Aim::Start { first: false })
     }
 
     fn is_start(&self) -> bool {
@@ -182,7 +214,9 @@ impl Preparation {
         let made = templates.iter().filter(|template| !template.is_part());
         let rendered = made.filter_map(|made| made.target.strip_prefix(&view).ok().map(Path::to_owned));
         let rendered: BTreeSet<PathBuf> = rendered.collect();
+        let turn = self.turn.clone();
         let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn.take();
             view::show(&folder, &view, &rendered).map_err(|error| error.to_string())?;
             transaction::recover(&RealFiles, &state).map_err(|error| error.to_string())
         });
@@ -234,6 +268,9 @@ impl Preparation {
         }
         let printed = self.hook(Hook::ConfigPre).to_success().await.map_err(Trouble::may_heal)?;
         if let Some(printed) = printed {
+            if printed.truncated {
+                return Err(Trouble::lasting("the hook config-pre printed more than 256 KiB"));
+            }
             let layer = Layer::of_hook(Hook::ConfigPre.name(), &printed.stdout);
             layers.push(layer.map_err(|error| Trouble::lasting(error.to_string()))?);
         }

@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,11 +25,16 @@ use helium_templates::{
     values::Values,
 };
 
-use super::{answers::Answers, asking::Asking};
+use super::{
+    answers::Answers,
+    asking::{Asking, Seen},
+};
 use crate::instance::work::Trouble;
 
 /// How long the command that looks at new files may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
+/// The mark that files have changed of which the process was not told.
+pub(crate) const UNTOLD: &str = "untold";
 /// The largest template.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
@@ -54,18 +62,55 @@ pub(crate) struct Rendering {
     pub(crate) view: PathBuf,
     /// Where the journal of the transaction is.
     pub(crate) state: PathBuf,
+    /// Whose turn it is with the files, and whether they are still wanted.
+    pub(crate) turn: Turn,
+    /// What was asked is put here.
+    pub(crate) seen: Arc<Mutex<Option<Seen>>>,
+}
+
+/// One at a time puts files in place: what was begun and is not wanted any more may still be at it, for nobody can end a thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turn {
+    one: Arc<Mutex<()>>,
+    over: Arc<AtomicBool>,
+}
+
+impl Turn {
+    /// The same files, for work that begins now.
+    pub(crate) fn next(&self) -> Self {
+        Self { one: Arc::clone(&self.one), over: Arc::default() }
+    }
+
+    /// Waits for the turn; it is held until what is given is dropped.
+    pub(crate) fn take(&self) -> MutexGuard<'_, ()> {
+        self.one.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says that what was begun is not wanted any more once this is dropped.
+    pub(crate) fn guard(&self) -> Over {
+        Over(Arc::clone(&self.over))
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+}
+
+/// Dropped, it says that files are not wanted any more.
+pub(crate) struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Rendering {
-    /// The files that it makes.
-    pub(crate) fn targets(&self) -> Vec<PathBuf> {
-        self.templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect()
-    }
-
     /// Renders all templates and puts the files in place, all or none. What the files hold already is not written again.
     pub(crate) async fn apply(self) -> Result<Applied, Trouble> {
         let (outputs, hidden) = self.render().await?;
         let done = tokio::task::spawn_blocking(move || {
+            let _turn = self.turn.take();
             let check = Look { rendering: &self, outputs: &outputs, hidden: &hidden };
             transaction::apply(&RealFiles, &self.state, &outputs, &check)
         });
@@ -79,7 +124,13 @@ impl Rendering {
             Missing::Empty => Strictness::Lenient,
         };
         let asked = match &self.answering {
-            Answering::Followed(asking) => self.follow(asking, strictness).await?,
+            Answering::Followed(asking) => {
+                let made = self.follow(asking, strictness).await?;
+                if matches!(made.result, Rendered::Ready(_)) {
+                    self.note_seen(asking.settle(&made.asked.questions));
+                }
+                made
+            }
             Answering::Fetched(answers) => self.fetch(answers, strictness).await?,
         };
         match asked.result {
@@ -89,6 +140,10 @@ impl Rendering {
                 "the templates ask for ever more: {ROUNDS} rounds of answers were not enough"
             ))),
         }
+    }
+
+    fn note_seen(&self, seen: Seen) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
     /// Renders until nothing is lacking that a follower could tell.
@@ -152,6 +207,19 @@ struct Look<'a> {
 
 impl Check for Look<'_> {
     fn check(&self, staged: &[Staged]) -> Result<(), String> {
+        let looked = self.look(staged);
+        if self.rendering.turn.is_over() {
+            return Err("they are not wanted any more".to_owned());
+        }
+        looked?;
+        // Whoever dies between here and the telling has left a mark that somebody is to be told.
+        let mark = self.rendering.state.join(UNTOLD);
+        fs::write(&mark, "").map_err(|error| format!("{}: {error}", mark.display()))
+    }
+}
+
+impl Look<'_> {
+    fn look(&self, staged: &[Staged]) -> Result<(), String> {
         let Rendering { check, env, view, .. } = self.rendering;
         if check.is_empty() {
             return Ok(());

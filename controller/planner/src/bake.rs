@@ -69,6 +69,7 @@ pub(crate) fn advance(draft: &mut Draft<'_>) {
 /// The new version is the stable one, and nothing of the old one is needed any more.
 pub(crate) fn end(draft: &mut Draft<'_>) {
     let Some(rollout) = draft.status.rollout.take() else { return };
+    draft.forget_wakes();
     draft.status.stable = Some(VersionRef { version: rollout.version.clone(), revision: rollout.revision });
     draft.relies_on_health = true;
     let healthy = draft.census().healthy();

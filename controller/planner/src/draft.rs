@@ -110,6 +110,11 @@ impl<'w> Draft<'w> {
         }
     }
 
+    /// The rollout is over, and with it all that was to be looked at for its sake.
+    pub(crate) fn forget_wakes(&mut self) {
+        self.wake = None;
+    }
+
     /// Notes what is waited for, and wakes when it can be over.
     pub(crate) fn wait_for(&mut self, waiting: WaitingOn) {
         match &waiting {

@@ -339,6 +339,7 @@ fn finish_rollback(draft: &mut Draft<'_>) {
     let returning = draft.status.rollout.as_ref().is_some_and(|rollout| rollout.kind == RolloutKind::Return);
     if returning {
         draft.status.rollout = None;
+        draft.forget_wakes();
     } else if let Some(rollout) = draft.rollout_mut() {
         rollout.stage = Stage::Aborted;
     }

@@ -56,8 +56,15 @@ pub struct Store {
     files: Arc<dyn Files>,
     /// One change at a time, in this process too.
     changing: Mutex<()>,
-    /// Unlocks when it is dropped, or when the process is gone.
-    _lock: File,
+    /// Unlocks when the process is gone, at the latest.
+    lock: File,
+}
+
+impl Drop for Store {
+    /// Closing would do, but for a child that is being forked at this moment: it has the file too until it becomes its program.
+    fn drop(&mut self) {
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Store {
@@ -71,13 +78,8 @@ impl Store {
         let layout = Layout::new(root, service);
         let own = layout.own();
         files.create_folder(&own).map_err(at("make", &own))?;
-        let store = Self {
-            _lock: lock(&layout, service)?,
-            layout,
-            service: service.clone(),
-            files,
-            changing: Mutex::default(),
-        };
+        let store =
+            Self { lock: lock(&layout, service)?, layout, service: service.clone(), files, changing: Mutex::default() };
         // The folders that were just made must not be lost with what comes into them.
         store.sync(store.layout.service())?;
         store.sync(root)?;
