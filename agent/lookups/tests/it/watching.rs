@@ -369,16 +369,16 @@ fn child(bench: &mut Bench, script: &str, on_change: OnChange) {
 #[tokio::test]
 async fn a_child_is_started_after_the_first_render_and_signalled_on_change_and_its_end_is_the_end() {
     let mut bench = Bench::new(&[("a.tera", "{{ key(path=\"app/a\") }}")]);
-    let script = "echo start $(cat a) >> log; trap 'echo hup $(cat a) >> log' HUP; trap 'exit 7' USR1; \
+    let script = "echo start $(cat a) >> log; trap 'echo told $(cat a) >> log' USR2; trap 'exit 7' USR1; \
                   echo ready >> log; while :; do sleep 0.01; done";
-    child(&mut bench, script, OnChange::Signal(Signal::HUP));
+    child(&mut bench, script, OnChange::Signal(Signal::USR2));
     let running = bench.run();
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(bench.text("log"), "", "without its file it is not started");
     bench.world.put("app/a", "1").await;
     until("it runs", || bench.text("log") == "start 1\nready\n").await;
     bench.world.put("app/a", "2").await;
-    until("it is told", || bench.text("log") == "start 1\nready\nhup 2\n").await;
+    until("it is told", || bench.text("log") == "start 1\nready\ntold 2\n").await;
     running.orders.send(Order::Forward(Signal::USR1)).await.unwrap();
     assert_eq!(running.task.await.unwrap(), Ended::Child(Exit::Status(7)));
 }

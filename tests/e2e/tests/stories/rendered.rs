@@ -186,11 +186,11 @@ fn a_program_is_run_beside_told_of_changes_and_ended_with_its_own_code() {
     let desk = Desk::on(Consul::start());
     desk.put("app/a", "1");
     desk.helium.write("a.tera", "{{ key(path=\"app/a\") }}");
-    let script = "trap 'echo hup $(cat a) >> log' HUP; trap 'exit 7' TERM; echo start $(cat a) >> log; while :; do sleep 0.05; done";
-    let mut daemon = desk.start(&["-t", "a.tera:a", "--reload-signal", "HUP", "--", "sh", "-c", script]);
+    let script = "trap 'echo told $(cat a) >> log' USR2; trap 'exit 7' TERM; echo start $(cat a) >> log; while :; do sleep 0.05; done";
+    let mut daemon = desk.start(&["-t", "a.tera:a", "--reload-signal", "USR2", "--", "sh", "-c", script]);
     desk.shows("log", "start 1\n");
     desk.put("app/a", "2");
-    desk.shows("log", "start 1\nhup 2\n");
+    desk.shows("log", "start 1\ntold 2\n");
     assert_eq!(daemon.terminate(SOON), 7);
     let mut ends = desk.start(&["-t", "a.tera:a", "--", "sh", "-c", "exit 3"]);
     assert_eq!(ends.wait(SOON), 3);
