@@ -68,8 +68,11 @@ impl Freshness {
     pub(crate) fn ended(&mut self, work: Work, outcome: &Outcome, now: Timestamp) {
         match outcome {
             Ok(found) if matches!(work, Work::Prepare | Work::Refresh) => {
-                self.seen = Some(found.seen.clone());
-                (self.failed, self.after) = (false, None);
+                // It may have been started with the files of before: then they are still to be made.
+                let made = found.seen.is_some();
+                self.seen.clone_from(&found.seen);
+                (self.failed, self.stale) = (!made, self.stale || !made);
+                self.after = (!made).then(|| now + AGAIN);
             }
             // What a person has to mend is tried again when something changes.
             Err(trouble) if work == Work::Refresh => {

@@ -3,6 +3,8 @@
 pub(crate) mod apply;
 pub(crate) mod freshness;
 pub(crate) mod machine;
+#[cfg(test)]
+mod machine_world;
 pub(crate) mod numbers;
 pub(crate) mod record;
 pub(crate) mod report;
@@ -12,3 +14,5 @@ pub(crate) mod stopping;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod work;
+#[cfg(test)]
+mod work_tests;

@@ -377,7 +377,10 @@ impl Runner {
     async fn note_work(&mut self) {
         let Some((work, outcome)) = self.work.done() else { return };
         if let Err(trouble) = &outcome {
-            tracing::warn!(instance = %self.id, words = trouble.words, "in vain: {work:?}");
+            // While Consul is away the same is in vain again and again, and said once.
+            if self.record.message.as_ref() != Some(&trouble.words) {
+                tracing::warn!(instance = %self.id, words = trouble.words, "in vain: {work:?}");
+            }
             if let Some(details) = &trouble.details {
                 self.tell_in_log(details);
             }

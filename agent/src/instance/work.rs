@@ -78,8 +78,8 @@ pub(crate) struct Prepared {
     pub(crate) hooks: BTreeSet<Hook>,
     /// The checks that it brings.
     pub(crate) checks: Vec<PackageCheck>,
-    /// What its templates have asked.
-    pub(crate) seen: Seen,
+    /// What its templates have asked; none where their files are those of an earlier start.
+    pub(crate) seen: Option<Seen>,
 }
 
 /// What is being done.

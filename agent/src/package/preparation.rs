@@ -161,7 +161,7 @@ impl Preparation {
         }
         self.show(folder, &templates).await?;
         if templates.is_empty() {
-            return Ok((self.look(&view, Seen::default())?, false));
+            return Ok((self.look(&view, Some(Seen::default()))?, false));
         }
         let targets: Vec<PathBuf> =
             templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect();
@@ -170,9 +170,9 @@ impl Preparation {
             Err(trouble) if self.is_again() && targets.iter().all(|target| target.exists()) => {
                 let instance = &self.assignment.id;
                 tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
-                (Seen::default(), false)
+                (None, false)
             }
-            made => made?,
+            made => made.map(|(seen, changed)| (Some(seen), changed))?,
         };
         Ok((self.look(&view, seen)?, changed))
     }
@@ -243,7 +243,7 @@ impl Preparation {
     }
 
     /// What Helium knows by its name in a package.
-    fn look(&self, view: &Path, seen: Seen) -> Outcome {
+    fn look(&self, view: &Path, seen: Option<Seen>) -> Outcome {
         let mut hooks = BTreeSet::new();
         for hook in Hook::ALL {
             if hook.find(view).map_err(|error| self.disk(&error))?.is_some() {

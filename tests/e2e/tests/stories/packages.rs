@@ -499,3 +499,21 @@ fn secrets_of_every_source_are_in_private_files_and_nowhere_else() {
     }
     assert!(!fleet.agent_said(1).contains("another-2"));
 }
+
+#[test]
+fn what_was_started_without_consul_follows_it_again_once_it_is_back() {
+    let mut fleet = Fleet::of(1);
+    fleet.consul.http().put("/v1/kv/team/motto", "before");
+    fleet.apply(&front(&fleet, "{{ key(path=\"team/motto\") }}", "templates: {reload: HUP}")).ok();
+    let before = fleet.instances().remove(0).pid;
+    fleet.consul.freeze();
+    fleet.agent(1).kill();
+    process::kill(before);
+    fleet.start_agent(1);
+    eventually("it runs with its old file", ROLLOUT, || (page_of(&fleet, "front")? == "before").then_some(()));
+    let pid = fleet.instances().remove(0).pid;
+    fleet.consul.thaw();
+    fleet.consul.http().put("/v1/kv/team/motto", "after");
+    eventually("it has the new one", ROLLOUT, || (page_of(&fleet, "front")? == "after").then_some(()));
+    assert_eq!(fleet.instances().remove(0).pid, pid, "it was not started again for that");
+}
