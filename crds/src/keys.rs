@@ -10,7 +10,7 @@
 //! node/<node>, alive/<node>                     facts and heartbeat of a node
 //! revision/<s>/<ns>/<deployment>/<hash>         past templates
 //! events/<s>/<ns>/<kind>/<name>                 the last events
-//! config/<ns>/<service>/<key>                   overrides
+//! config/<ns>/<deployment>/<name>               values above a package's defaults; people
 //! secret/<name>                                 what metric sources and gates are shown; people
 //! lock/controller, lock/service/<ns>/<name>     session locks
 //! <each watched prefix>/.keep                   sentinels
@@ -232,6 +232,20 @@ impl Keys {
         format!("{}config/{}/{}/", self.root, deployment.namespace, deployment.name)
     }
 
+    /// All overrides of all services.
+    pub fn overrides_root(&self) -> String {
+        format!("{}config/", self.root)
+    }
+
+    /// The Deployment whose override a key is; none for a sentinel or what is no override.
+    pub fn overridden(&self, key: &str) -> Option<ObjectKey> {
+        let mut parts = key.strip_prefix(&self.overrides_root())?.splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(name), Some(path)) if !path.is_empty() => Some(ObjectKey::new(namespace, name)),
+            _ => None,
+        }
+    }
+
     /// All secrets.
     pub fn secrets(&self) -> String {
         format!("{}secret/", self.root)
@@ -255,7 +269,7 @@ impl Keys {
                 .chain([self.report_shard(shard)])
         });
         sharded
-            .chain([self.nodes(), self.heartbeats(), self.assignments_root()])
+            .chain([self.nodes(), self.heartbeats(), self.assignments_root(), self.overrides_root()])
             .map(|prefix| format!("{prefix}{SENTINEL}"))
             .collect()
     }

@@ -80,7 +80,7 @@ pub struct Templates {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ConfigUpdate {
-    /// An instance keeps the values that it was first started with; those that are started later have the new ones.
+    /// They are a part of the revision: a change that has rested for 2 s is rolled out as a changed template is, through the canary.
     #[default]
     Rollout,
     /// Running instances take them over at once.

@@ -25,6 +25,9 @@ pub struct Template {
     pub secrets: BTreeMap<String, SecretSource>,
     /// What a change of the values in Consul comes to.
     pub config_update: ConfigUpdate,
+    /// The values in Consul as they were when the controller made this revision, by their names below `config/<namespace>/<deployment>/`. Nobody writes
+    /// them into a spec: see [`Template::takes_overrides`].
+    pub overrides: BTreeMap<String, String>,
     /// How these templates become files.
     pub templates: Option<Templates>,
     /// How the instance is run.
@@ -37,6 +40,19 @@ pub struct Template {
     pub checks: Vec<Check>,
     /// How one of the instances is elected to lead, if one is.
     pub election: Option<Election>,
+}
+
+impl Template {
+    /// Whether the values in Consul are a part of its revisions, so that a change of them is rolled out.
+    pub fn takes_overrides(&self) -> bool {
+        self.package.is_some() && self.config_update == ConfigUpdate::Rollout
+    }
+
+    /// The template as people wrote it.
+    #[must_use]
+    pub fn as_written(&self) -> Self {
+        Self { overrides: BTreeMap::new(), ..self.clone() }
+    }
 }
 
 /// How an instance is run: exactly one driver a template. New drivers are new variants.
@@ -75,6 +91,10 @@ struct TemplateFields {
     /// What a change of the values in Consul, below `config/<namespace>/<deployment>/`, comes to. Default `rollout`.
     #[serde(default, skip_serializing_if = "ConfigUpdate::is_rollout")]
     config_update: ConfigUpdate,
+    /// What the controller found in Consul. It is no part of what people write.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(skip)]
+    overrides: BTreeMap<String, String>,
     /// How the templates of the package become files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "without a check; a missing name fails"))]
@@ -120,6 +140,7 @@ impl TryFrom<TemplateFields> for Template {
             config,
             secrets,
             config_update,
+            overrides,
             templates,
             exec,
             env,
@@ -128,7 +149,20 @@ impl TryFrom<TemplateFields> for Template {
             election,
         } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, secrets, config_update, templates, driver, env, ports, checks, election })
+        Ok(Self {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            overrides,
+            templates,
+            driver,
+            env,
+            ports,
+            checks,
+            election,
+        })
     }
 }
 
@@ -140,6 +174,7 @@ impl From<Template> for TemplateFields {
             config,
             secrets,
             config_update,
+            overrides,
             templates,
             driver,
             env,
@@ -150,7 +185,20 @@ impl From<Template> for TemplateFields {
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, package, config, secrets, config_update, templates, exec, env, ports, checks, election }
+        Self {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            overrides,
+            templates,
+            exec,
+            env,
+            ports,
+            checks,
+            election,
+        }
     }
 }
 

@@ -277,15 +277,13 @@ impl Preparation {
         Ok(Values::merge(layers))
     }
 
-    /// The overrides as they are, or as they were when the instance was first started.
+    /// The overrides of the revision; or, if they are live, those of now, or as they last were for a start while Consul is away.
     async fn overrides(&self, asking: &Asking) -> Result<Overrides, Trouble> {
         let (prefix, state) = (self.overrides_prefix(), self.dir.state());
-        let live = self.assignment.template.config_update == ConfigUpdate::Live;
-        let asked = match values::noted(&state).filter(|_| !live) {
-            Some(noted) => return Ok(Overrides { prefix, found: noted }),
-            None => asking.keys(&prefix).await,
-        };
-        match (asked, values::noted(&state)) {
+        if self.assignment.template.takes_overrides() {
+            return Ok(Overrides { prefix, found: self.assignment.template.overrides.clone() });
+        }
+        match (asking.keys(&prefix).await, values::noted(&state)) {
             (Ok(found), _) => {
                 values::note(&state, &found).map_err(|error| self.disk(&error))?;
                 Ok(Overrides { prefix, found })

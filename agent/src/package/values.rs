@@ -15,7 +15,7 @@ use helium_templates::{
 
 use crate::instance::work::Trouble;
 
-/// The note of the overrides that an instance was first started with.
+/// The note of the overrides that an instance last had.
 const NOTE: &str = "overrides.json";
 
 /// What Consul holds of overrides, by their names below `prefix`.
@@ -66,7 +66,7 @@ pub(crate) fn default_files(package: &Path) -> io::Result<Vec<(PathBuf, String)>
     Ok(Vec::new())
 }
 
-/// The overrides that an instance was first started with; none before that.
+/// The overrides that an instance last had; none before it had any.
 pub(super) fn noted(state: &Path) -> Option<BTreeMap<String, String>> {
     fs::read(state.join(NOTE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
 }

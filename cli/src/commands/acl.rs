@@ -75,10 +75,11 @@ fn controller(keys: &Keys) -> String {
     for room in ["spec/", "status/", "inst/", "assign/", "revision/", "events/", "lock/"] {
         text += &rule("key_prefix", &format!("{root}{room}"), "write");
     }
-    text += "# Sentinels in what agents write.\n";
-    let of_agents =
-        |key: &String| ["report/", "node/", "alive/"].iter().any(|room| key.starts_with(&format!("{root}{room}")));
-    for sentinel in keys.sentinels().into_iter().filter(of_agents) {
+    text += "# Sentinels in what agents and people write.\n";
+    let of_others = |key: &String| {
+        ["report/", "node/", "alive/", "config/"].iter().any(|room| key.starts_with(&format!("{root}{room}")))
+    };
+    for sentinel in keys.sentinels().into_iter().filter(of_others) {
         text += &rule("key", &sentinel, "write");
     }
     text += "# Its lock, and its own service, by which it sees whether the catalog shows all.\n";

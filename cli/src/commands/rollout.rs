@@ -198,6 +198,13 @@ async fn undo(args: UndoArgs, session: &Session, console: &mut Console) -> Outco
         let (from, to) = (version(&undone.before.spec), version(&json!({ "template": undone.to.template })));
         console.line(format!("deployment/{key} returned to revision {} ({from} -> {to})", undone.to.number))?;
     }
+    if !undone.values.is_empty() {
+        let (names, prefix) = (undone.values.join(", "), people.keys().overrides(&key));
+        console.say(format!(
+            "the values below {prefix} stay as they are; revision {} had others of {names}",
+            undone.to.number
+        ));
+    }
     match Waited::of(&undone.after).filter(|_| args.wait) {
         Some(waited) => wait_for(vec![waited], &people, args.timeout, console).await,
         None => Ok(Exit::Ok),

@@ -144,6 +144,9 @@ impl From<PeopleError> for Failure {
                 "`helium scale {0} --versions VERSION=COUNT` sets other counts, `helium scale {0}=COUNT` ends them",
                 object.key
             )),
+            (PeopleError::OnlyValues { .. }, _) => {
+                failure.hint("put those values back in Consul: that is a rollout like any other")
+            }
             (PeopleError::Renumbered { object, now, .. }, _) => {
                 failure.hint(format!("`helium rollout undo {} --to-revision {now}`", object.key))
             }
@@ -170,6 +173,7 @@ fn exit_of(error: &PeopleError) -> Exit {
         | PeopleError::GivenTwice(_) => Exit::Usage,
         PeopleError::Refused(_)
         | PeopleError::CountsHeld { .. }
+        | PeopleError::OnlyValues { .. }
         | PeopleError::Layout { .. }
         | PeopleError::LayoutLost { .. } => Exit::Refused,
         PeopleError::Partly { cause, .. } => exit_of(cause),

@@ -32,6 +32,7 @@ fn status(reason: Reason, message: &str, waiting_on: Vec<WaitingOn>) -> Deployme
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        written: None,
         served: Vec::new(),
         lock: None,
         restart_before: None,

@@ -334,7 +334,7 @@ pub(crate) fn verdict(awaited: &Awaited, status: &DeploymentStatus) -> Verdict {
     if status.phase == Phase::Invalid {
         return Verdict::Failed;
     }
-    if status.current.revision != awaited.revision {
+    if *status.written.as_ref().unwrap_or(&status.current.revision) != awaited.revision {
         return Verdict::Superseded;
     }
     match status.reason {

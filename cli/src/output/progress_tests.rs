@@ -40,6 +40,7 @@ fn status(reason: Reason) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 4,
         next_revision: 2,
+        written: None,
         served: Vec::new(),
         lock: None,
         restart_before: None,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use helium_crds::{
@@ -21,6 +22,7 @@ use crate::{
     config::EngineConfig,
     health::Health,
     measuring::Measuring,
+    overrides::OverridesError,
     records::{Held, Raw, Records},
     rows::InvalidSpec,
     set_clock,
@@ -51,6 +53,8 @@ pub struct Capture {
     pub services: BTreeSet<String>,
     /// Whether their health was read past every cache for this capture.
     pub fresh: bool,
+    /// When to look again at values in Consul that have not rested yet.
+    pub look_again: Option<Duration>,
 }
 
 /// A spec that cannot be followed, and what it was made from.
@@ -119,8 +123,50 @@ impl Eyes<'_> {
                 return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
             }
         };
-        let found = Found { deployment, specs: &specs, status, leading_since };
-        self.world(object, found, guards, held, fresh).await.map(|capture| Captured::World(Box::new(capture)))
+        let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
+        let current = status.as_ref().filter(|status| status.uid == deployment.metadata.uid);
+        let present = current.and_then(|status| revisions.get(&status.current.revision));
+        let (deployment, look_again) = match self.with_overrides(object, deployment, present).await? {
+            Ok(taken) => taken,
+            Err(spec) => return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held }))),
+        };
+        let found = Found { deployment, specs: &specs, status, revisions, leading_since };
+        let mut capture = self.world(object, found, guards, held, fresh).await?;
+        capture.look_again = look_again;
+        Ok(Captured::World(Box::new(capture)))
+    }
+
+    /// The Deployment with the values in Consul that its revision takes, if it takes any, and when to look at them again; or what is wrong with
+    /// them. One that is being taken down stays as it is.
+    async fn with_overrides(
+        &self,
+        object: &ObjectKey,
+        mut deployment: Deployment,
+        present: Option<&Revision>,
+    ) -> Result<Result<(Deployment, Option<Duration>), InvalidSpec>, Blind> {
+        deployment.spec.template.overrides.clear();
+        if deployment.is_deleting() {
+            let same = present.filter(|revision| revision.template.as_written() == deployment.spec.template);
+            deployment.spec.template.overrides = same.map(|same| same.template.overrides.clone()).unwrap_or_default();
+            return Ok(Ok((deployment, None)));
+        }
+        if !deployment.spec.template.takes_overrides() {
+            return Ok(Ok((deployment, None)));
+        }
+        match self.sources.overrides.of(object, &deployment, present, self.ports.monotonic()).await {
+            Ok(taken) => {
+                deployment.spec.template.overrides = taken.values;
+                Ok(Ok((deployment, taken.look_again)))
+            }
+            Err(OverridesError::Unseen(unseen)) => Err(Blind::of(unseen)),
+            Err(OverridesError::Unfit(problem)) => Ok(Err(InvalidSpec {
+                uid: deployment.metadata.uid,
+                generation: deployment.metadata.generation,
+                version: deployment.spec.template.version,
+                deletion_requested_at: None,
+                problem,
+            })),
+        }
     }
 
     /// Brings the places on the nodes up to date in a capture, which others have taken since; all else in it stays as it was seen.
@@ -141,13 +187,12 @@ impl Eyes<'_> {
         held: Arc<Held>,
         fresh: bool,
     ) -> Result<Capture, Blind> {
-        let Found { deployment, specs, mut status, leading_since } = found;
+        let Found { deployment, specs, mut status, revisions, leading_since } = found;
         let canary = specs.canary.as_ref().map(|(canary, _)| canary).filter(|canary| !is_marked(canary));
         let mut instances: BTreeMap<InstanceId, Instance> = decode_all(held.instances.iter(), "instance")?;
         set_clock::begin_anew(self.ports.set_at(), status.as_mut(), &mut instances);
         let assignments = held.assignments.iter().map(|(id, placed)| (id, &placed.raw));
         let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
-        let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let services = services(&deployment, &assignments);
         let recorded = instances.values().map(|instance| (instance.id.clone(), instance.node.clone()));
         let assigned = held.assignments.iter().map(|(id, placed)| (id.clone(), placed.node.clone()));
@@ -172,7 +217,7 @@ impl Eyes<'_> {
             revisions,
             fleet,
         };
-        Ok(Capture { world, guards, held, services, fresh })
+        Ok(Capture { world, guards, held, services, fresh, look_again: None })
     }
 
     /// The instances as all sources show them.
@@ -234,6 +279,7 @@ struct Found<'a> {
     deployment: Deployment,
     specs: &'a Specs,
     status: Option<DeploymentStatus>,
+    revisions: BTreeMap<RevisionId, Revision>,
     leading_since: Timestamp,
 }
 

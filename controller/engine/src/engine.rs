@@ -159,6 +159,8 @@ impl Engine {
         tasks.spawn(wakes::follow_nodes(reconciler.sources.nodes.views.clone(), shared, keys, until));
         let (shared, keys, until) = all();
         tasks.spawn(wakes::follow_nodes(reconciler.sources.heartbeats.views.clone(), shared, keys, until));
+        let (shared, keys, until) = all();
+        tasks.spawn(wakes::follow_overrides(shared, keys, until));
         let (shared, _, until) = all();
         tasks.spawn(wakes::follow_leader(elector.leadership(), shared, self.leadership.clone(), until));
         let (shared, _, until) = all();

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod measuring;
 pub mod memory;
 pub mod metrics;
+pub mod overrides;
 pub mod people;
 mod places;
 mod polls;

@@ -181,7 +181,7 @@ impl Reconciler {
         // What was just written is itself a change of the world: the next look, after the object's rest, goes on from there. Where
         // there would be nothing to go on with, it can be spared.
         let goes_on = written > 0 && !plan.comes_to_rest();
-        let next = if goes_on { Some(Duration::ZERO) } else { plan.requeue_after };
+        let next = if goes_on { Some(Duration::ZERO) } else { earliest(plan.requeue_after, capture.look_again) };
         Ok(next.map_or(Action::AwaitChange, Action::RequeueAfter))
     }
 
@@ -359,6 +359,10 @@ impl Reconciler {
             resync: self.resyncs.load(Ordering::Relaxed),
         }
     }
+}
+
+fn earliest(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
 }
 
 fn decide(planner: fn(&World) -> Decision, capture: &Capture) -> Result<Box<Plan>, Blind> {

@@ -1,4 +1,4 @@
-//! The watches: specs and requests, agents' reports, nodes and heartbeats, each with the trust that it deserves.
+//! The watches: specs and requests, agents' reports, nodes and heartbeats, values, each with the trust that it deserves.
 //!
 //! Sixteen shards of specs and sixteen of reports, so that a change wakes a sixteenth of the world. What the controller itself
 //! writes is not watched: see [`records`](crate::records).
@@ -24,13 +24,14 @@ use tokio::sync::watch::Receiver;
 
 use crate::{
     config::EngineConfig,
+    overrides::{self, Overrides},
     rows::{HeartbeatRow, InvalidSpec, NodeRow, ReportRow, SpecRow},
 };
 
 /// One watched prefix.
 #[derive(Clone, Debug)]
 pub struct Source<T> {
-    /// What people call it: `spec`, `report`, `node`, `alive`.
+    /// What people call it: `spec`, `report`, `node`, `alive`, `config`.
     pub name: &'static str,
     /// The prefix.
     pub prefix: String,
@@ -52,6 +53,8 @@ pub struct Sources {
     pub nodes: Source<NodeRow>,
     /// Heartbeats.
     pub heartbeats: Source<HeartbeatRow>,
+    /// Values above packages' defaults.
+    pub overrides: overrides::Shared,
 }
 
 /// What could not be seen, and why.
@@ -90,6 +93,7 @@ impl Sources {
             reports: shards().map(|shard| (shard.clone(), start.source("report", keys.report_shard(&shard)))).collect(),
             nodes: start.source("node", keys.nodes()),
             heartbeats: start.source("alive", keys.heartbeats()),
+            overrides: Arc::new(watch_overrides(client, config, ports, shutdown)),
             keys,
         }
     }
@@ -169,7 +173,8 @@ impl Sources {
     pub fn resets(&self) -> u64 {
         let specs: u64 = self.specs.values().map(|source| source.views.borrow().resets).sum();
         let reports: u64 = self.reports.values().map(|source| source.views.borrow().resets).sum();
-        specs + reports + self.nodes.views.borrow().resets + self.heartbeats.views.borrow().resets
+        let values = self.overrides.source().map_or(0, |source| source.views.borrow().resets);
+        values + specs + reports + self.nodes.views.borrow().resets + self.heartbeats.views.borrow().resets
     }
 
     /// What the watches of each sort of source have counted together.
@@ -178,7 +183,8 @@ impl Sources {
         let reports = self.reports.values().map(|source| (source.name, &source.stats));
         let others = [(self.nodes.name, &self.nodes.stats), (self.heartbeats.name, &self.heartbeats.stats)];
         let mut counts = BTreeMap::new();
-        for (source, stats) in specs.chain(reports).chain(others) {
+        let values = self.overrides.source().map(|source| (source.name, &source.stats));
+        for (source, stats) in specs.chain(reports).chain(others).chain(values) {
             for (what, count) in stats.counts() {
                 *counts.entry((source, what)).or_default() += count;
             }
@@ -194,6 +200,7 @@ impl Sources {
             ("report", first(self.reports.values().map(Source::problem).collect())),
             ("node", self.nodes.problem()),
             ("alive", self.heartbeats.problem()),
+            ("config", self.overrides.source().and_then(Source::problem)),
         ])
     }
 }
@@ -234,6 +241,15 @@ impl Start<'_> {
         let views = watch_prefix(self.client.clone(), watch, self.ports.clone(), self.shutdown.clone());
         Source { name, prefix, views, stats }
     }
+}
+
+/// A watch of values that begins when somebody asks for some.
+fn watch_overrides(client: &Client, config: &EngineConfig, ports: &Ports, shutdown: &Shutdown) -> Overrides {
+    let (client, config, ports, shutdown) = (client.clone(), config.clone(), ports.clone(), shutdown.clone());
+    Overrides::new(config.keys.clone(), move || {
+        let start = Start { client: &client, config: &config, ports: &ports, shutdown: &shutdown };
+        start.source("config", config.keys.overrides_root())
+    })
 }
 
 fn shard_of<'a, T>(sources: &'a BTreeMap<String, Source<T>>, shard: &str) -> Result<&'a Source<T>, Unseen> {

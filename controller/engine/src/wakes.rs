@@ -5,7 +5,8 @@
 //! | a spec or its requests | that object, ahead of all others |
 //! | an agent's report | the Deployment that it names |
 //! | a node or a heartbeat | all that have instances there, and all that wait for a place |
-//! | nodes or heartbeats can be seen again | all |
+//! | a value above a package's defaults | the Deployment that it is for |
+//! | nodes, heartbeats or values can be seen again | all |
 //! | the catalog | those whose services changed; see [`polls`](crate::polls) |
 //! | the leader | all, by the controller itself |
 
@@ -53,6 +54,28 @@ pub(crate) async fn follow_nodes<T: Send + Sync + 'static>(
         };
         for object in &objects {
             handle.add(object, Priority::CHANGE, "NodeChanged");
+        }
+        before = after;
+    }
+}
+
+/// Runs a Deployment whenever a value for it changes, from the first time on that any asked for values.
+pub(crate) async fn follow_overrides(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
+    let mut begun = reconciler.sources.overrides.views();
+    let views = shutdown.unless_cancelled(begun.wait_for(Option::is_some)).await;
+    let Some(Ok(Some(mut views))) = views.map(|begun| begun.map(|begun| begun.clone())) else { return };
+    let mut before = views.borrow_and_update().clone();
+    while let Some(Ok(())) = shutdown.unless_cancelled(views.changed()).await {
+        let after = views.borrow_and_update().clone();
+        let seen_again = after.trust.is_trusted() && !before.trust.is_trusted();
+        let objects: BTreeSet<ObjectKey> = if seen_again {
+            reconciler.sources.objects().into_iter().collect()
+        } else {
+            let changes = after.snapshot.changes_since(&before.snapshot);
+            changes.filter_map(|(key, _)| reconciler.config.keys.overridden(key)).collect()
+        };
+        for object in &objects {
+            handle.add(object, Priority::CHANGE, "ValuesChanged");
         }
         before = after;
     }

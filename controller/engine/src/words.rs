@@ -57,6 +57,7 @@ fn unknown(spec: &InvalidSpec) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        written: None,
         served: Vec::new(),
         lock: None,
         restart_before: None,

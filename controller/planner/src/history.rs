@@ -6,6 +6,9 @@ use helium_crds::{RevisionId, deployment::STEPS_ANNOTATION, revision::Revision};
 
 use crate::{draft::Draft, plan::Action};
 
+/// So many changed values are named.
+const NAMED_VALUES: usize = 5;
+
 /// Records the present template under a new number when it is new or has come back, so that a label means its newest revision.
 /// What is being deleted needs no history.
 pub(crate) fn record(draft: &mut Draft<'_>, came_back: bool) -> Option<Action> {
@@ -42,6 +45,23 @@ pub(crate) fn prune(draft: &Draft<'_>, named: &BTreeSet<RevisionId>) -> Vec<Acti
     idle.sort_by_key(|revision| Reverse(revision.number));
     let limit = draft.spec().revision_history_limit as usize;
     idle.into_iter().skip(limit).map(|revision| Action::ForgetRevision(revision.id.clone())).collect()
+}
+
+/// In words, which values in Consul the present revision has otherwise than the stable one; none if the template differs, too, since that is
+/// what people look at.
+pub(crate) fn changed_values(draft: &Draft<'_>) -> Option<String> {
+    let stable = &draft.world.revisions.get(draft.stable()?)?.template;
+    let target = &draft.spec().template;
+    if stable.overrides == target.overrides || stable.as_written() != target.as_written() {
+        return None;
+    }
+    let names: BTreeSet<&String> = stable.overrides.keys().chain(target.overrides.keys()).collect();
+    let differs = |name: &&&String| stable.overrides.get(**name) != target.overrides.get(**name);
+    let changed: Vec<&str> = names.iter().filter(differs).map(|name| name.as_str()).collect();
+    let (some, more) =
+        (changed.iter().take(NAMED_VALUES).copied().collect::<Vec<_>>(), changed.len().saturating_sub(NAMED_VALUES));
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Some(format!("values changed in Consul: {}{more}", some.join(", ")))
 }
 
 /// Whether the rollout to the present template takes no steps: because a person said so for this very revision, or because it goes

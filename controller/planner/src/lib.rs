@@ -111,6 +111,8 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
         relies_on_health: false,
     };
     draft.status.current = draft.target.clone();
+    let template = &world.deployment.spec.template;
+    draft.status.written = (!template.overrides.is_empty()).then(|| revision_id(&template.as_written()));
     let mut actions: Vec<Action> = history::record(&mut draft, came_back).into_iter().collect();
     let (wanted, reason) = decide(&mut draft, &actions);
     history::note_served(&mut draft);
@@ -226,6 +228,7 @@ fn first_status(world: &World, target: VersionRef) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: 1,
         next_revision: 1,
+        written: None,
         served: Vec::new(),
         lock: None,
         restart_before: None,

@@ -188,6 +188,7 @@ fn status(deployment: &Deployment, now: Timestamp) -> DeploymentStatus {
         control: Vec::new(),
         next_ordinal: u64::from(wanted) + 1,
         next_revision: 2,
+        written: None,
         served: Vec::new(),
         lock: None,
         restart_before: None,

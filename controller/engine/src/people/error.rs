@@ -102,6 +102,18 @@ pub enum PeopleError {
         /// The counts: `v23=1,v24=2`.
         counts: String,
     },
+    /// A revision differs from the present one in nothing that a spec says.
+    #[error("revision {number} of {object} has the same template; only the values {} below {prefix} were others", values.join(", "))]
+    OnlyValues {
+        /// The object.
+        object: ObjectRef,
+        /// The revision.
+        number: u64,
+        /// What the keys of the values begin with.
+        prefix: String,
+        /// Their names.
+        values: Vec<String>,
+    },
     /// The object is on its way out.
     #[error("{0} is being deleted; apply it again once it is gone")]
     Deleting(ObjectRef),

@@ -1,7 +1,9 @@
 //! Undo: the template of an earlier revision becomes the template again.
 
+use std::collections::BTreeSet;
+
 use helium_crds::{
-    DeploymentStatus, Kind, ObjectKey,
+    DeploymentStatus, Kind, ObjectKey, RevisionId,
     deployment::{CAUSE_ANNOTATION, STEPS_ANNOTATION},
     revision::{Revision, revision_id},
     template::Template,
@@ -13,6 +15,7 @@ use super::{
     manifest::{ObjectRef, Stored},
     scale::{counts_by_version, edited},
 };
+use crate::overrides::Values;
 
 /// Whether the rollout that follows an undo takes the steps of the Canary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Undone {
     pub before: Stored,
     /// The object after; the same as before if it was at that revision already.
     pub after: Stored,
+    /// The names of the values in Consul that were others in that revision. They are no part of a spec and stay as they are.
+    pub values: Vec<String>,
 }
 
 impl People {
@@ -71,18 +76,25 @@ impl People {
         let Some(to) = target.cloned() else {
             return Err(no_revision(object, number, &history));
         };
+        let overrides = overrides(&history, status.as_ref());
+        let values = differing(&to.template.overrides, &overrides);
+        if !values.is_empty() && present.as_ref().is_some_and(|present| to.template.as_written() == *present) {
+            let prefix = self.keys().overrides(key);
+            return Err(PeopleError::OnlyValues { object, number: to.number, prefix, values });
+        }
+        let goes_to = revision_id(&Template { overrides, ..to.template.clone() });
         let change = |_: usize, stored: &Stored| {
             counts_are_not_held(stored)?;
             let put_back = edited(stored, |spec| put_back(spec, &to))?;
             Ok(put_back.map(|mut after| {
-                say_way(&mut after, way, &to);
+                say_way(&mut after, way, &goes_to);
                 say_why(&mut after, reason);
                 after
             }))
         };
         let results = self.edit(std::slice::from_ref(&object), Kind::Deployment, change).await?;
         let (before, after) = results.into_iter().next().ok_or(PeopleError::NotFound(object))?;
-        Ok(Undone { to, before, after })
+        Ok(Undone { to, before, after, values })
     }
 }
 
@@ -98,18 +110,30 @@ fn no_revision(object: ObjectRef, number: Option<u64>, history: &[Revision]) -> 
     }
 }
 
+/// The values in Consul that the present revision has.
+fn overrides(history: &[Revision], status: Option<&DeploymentStatus>) -> Values {
+    let is_current = |revision: &&Revision| status.is_some_and(|status| status.current.revision == revision.id);
+    history.iter().find(is_current).map(|revision| revision.template.overrides.clone()).unwrap_or_default()
+}
+
+/// The names whose values differ.
+fn differing(one: &Values, other: &Values) -> Vec<String> {
+    let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
+}
+
 fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision) {
-    spec.insert("template".to_owned(), json!(revision.template));
+    spec.insert("template".to_owned(), json!(revision.template.as_written()));
 }
 
 /// Says of this one revision whether the rollout to it takes the steps.
-fn say_way(after: &mut Stored, way: Way, to: &Revision) {
+fn say_way(after: &mut Stored, way: Way, to: &RevisionId) {
     let word = match way {
         Way::AsDeclared => return,
         Way::Fast => "skip",
         Way::Staged => "take",
     };
-    after.metadata.annotations.insert(STEPS_ANNOTATION.to_owned(), format!("{word} {}", to.id));
+    after.metadata.annotations.insert(STEPS_ANNOTATION.to_owned(), format!("{word} {to}"));
 }
 
 /// Notes why an object was changed, for those who look later.
@@ -140,7 +164,9 @@ fn before<'a>(
     status: Option<&DeploymentStatus>,
     present: Option<&Template>,
 ) -> Option<&'a Revision> {
-    let present = present.map(revision_id);
+    let written = present.map(revision_id);
+    let current = status.filter(|status| status.written.is_some() && status.written == written);
+    let present = current.map(|status| status.current.revision.clone()).or(written);
     let is_present = |revision: &Revision| Some(&revision.id) == present.as_ref();
     let stable = status.and_then(|status| status.stable.as_ref());
     let serving = history.iter().find(|revision| stable.is_some_and(|stable| stable.revision == revision.id));

@@ -70,7 +70,9 @@ fn known(history: &[Revision], template: Option<&Template>) -> Vec<Known> {
         .collect();
     if let Some(template) = template {
         let id = revision_id(template);
-        if known.iter().all(|known| known.id != id) {
+        // With values of Consul's its revisions have other ids.
+        let is_kept = |revision: &Revision| revision.id == id || revision.template.as_written() == *template;
+        if !history.iter().any(is_kept) {
             known.push(Known { label: template.version.clone(), id });
         }
     }

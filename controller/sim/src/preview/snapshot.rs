@@ -85,6 +85,7 @@ impl Reading<'_> {
         self.one(&keys.status(Kind::Deployment, key)).await?;
         self.all(&keys.instances(key)).await?;
         self.all(&keys.revisions(key)).await?;
+        self.all(&keys.overrides(key)).await?;
         Ok(self.records.contains_key(&Keys::default().spec(Kind::Deployment, key)))
     }
 

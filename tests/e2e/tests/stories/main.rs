@@ -36,4 +36,5 @@ mod steering;
 mod switched;
 mod terminal;
 mod traffic;
+mod values;
 mod variables;

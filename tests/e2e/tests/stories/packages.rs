@@ -290,7 +290,7 @@ http.server.ThreadingHTTPServer((os.environ["HELIUM_ADDRESS"], int(os.environ["P
 "#;
 
 /// A Deployment `front` of a package whose page comes from `template`.
-fn front(fleet: &Fleet, template: &str, more: &str) -> String {
+pub(crate) fn front(fleet: &Fleet, template: &str, more: &str) -> String {
     let package = Package(fleet.helium.folder().join("front"));
     package.file("conf/page.tera", template);
     package.file("serve.py", READS_ON_HUP);
@@ -336,7 +336,7 @@ fn files_follow_the_instances_of_another_service_and_the_process_is_told_and_goe
 }
 
 #[test]
-fn live_values_reach_a_running_instance_and_those_of_a_rollout_only_a_new_one() {
+fn live_values_reach_a_running_instance_and_those_of_a_rollout_a_new_one() {
     let fleet = Fleet::of(1);
     let key = "/v1/kv/helium/v1/config/default/front/motto";
     fleet.consul.http().put(key, "one");
@@ -365,13 +365,11 @@ fn live_values_reach_a_running_instance_and_those_of_a_rollout_only_a_new_one() 
     fleet.consul.http().put(key, "four");
     fleet.apply(&front(&fleet, "{{ motto }}", "").replace("version: \"1\"", "version: \"2\"")).ok();
     assert_eq!(page_of(&fleet, "front").as_deref(), Some("four"));
+    let before = fleet.pids();
     fleet.consul.http().put(key, "five");
-    holds_for("it keeps the values of its start", Duration::from_secs(3), || {
-        match page_of(&fleet, "front").as_deref() {
-            Some("four") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
+    eventually("another instance has them", ROLLOUT, || (page_of(&fleet, "front")? == "five").then_some(()));
+    let after = fleet.pids();
+    assert!(after.keys().all(|id| !before.contains_key(id)), "{before:?} {after:?}");
 }
 
 #[test]

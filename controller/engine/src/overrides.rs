@@ -1,0 +1,201 @@
+//! Values in Consul above a package's defaults: what a Deployment's revision takes of them, and when a change of them is one.
+//!
+//! Keys below `config/<namespace>/<deployment>/` are people's. With `configUpdate: rollout` they are a part of the revision, so that a
+//! change of them goes the way of a changed template: through the canary, and back if it fails. People change several keys one after
+//! another, so a change counts once nothing has changed for [`REST`]; that all are gone may be an accident, and counts after
+//! [`EMPTIED`]. Until then the values of the present revision hold. A template that changes takes what is there at once: it is a new
+//! revision anyway.
+//!
+//! The watch is begun by the first Deployment that asks: most stores hold no such values, and a long poll is not free.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use helium_crds::{Deployment, Kind, ObjectKey, keys::Keys, limits, revision::Revision};
+use helium_runtime::snapshot::{BlindReason, Snapshot, Trust, View};
+use tokio::sync::watch;
+
+use crate::{
+    commit::lock,
+    sources::{Source, Unseen},
+};
+
+/// How long values rest before a change of them is a revision.
+pub const REST: Duration = Duration::from_secs(2);
+/// How long they must stay gone before that is believed, where there were some.
+pub const EMPTIED: Duration = Duration::from_secs(30);
+/// How long the first of all readings is waited for.
+const FIRST_READING: Duration = Duration::from_secs(5);
+
+/// Values by what of their key follows the Deployment's prefix.
+pub type Values = BTreeMap<String, String>;
+
+/// The watch of all values, once somebody has asked, and since when those of each Deployment are as they are.
+pub struct Overrides {
+    keys: Keys,
+    start: Box<dyn Fn() -> Source<Vec<u8>> + Send + Sync>,
+    begun: OnceLock<Source<Vec<u8>>>,
+    views: watch::Sender<Option<watch::Receiver<View<Vec<u8>>>>>,
+    resting: Mutex<BTreeMap<ObjectKey, Resting>>,
+}
+
+/// Values as they were last looked at.
+struct Resting {
+    /// The `ModifyIndex` of each.
+    indexes: BTreeMap<String, u64>,
+    /// When they were first seen like this, on the monotonic clock.
+    since: Duration,
+}
+
+/// What a revision takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The values.
+    pub values: Values,
+    /// When to look again, because others are there that have not rested yet.
+    pub look_again: Option<Duration>,
+}
+
+/// Why a Deployment cannot have the values that are there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverridesError {
+    /// They cannot be seen.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
+    /// They cannot be a part of a revision.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl Overrides {
+    pub(crate) fn new(keys: Keys, start: impl Fn() -> Source<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self {
+            keys,
+            start: Box::new(start),
+            begun: OnceLock::new(),
+            views: watch::Sender::new(None),
+            resting: Mutex::default(),
+        }
+    }
+
+    /// The watch, if anybody has asked for values yet.
+    pub fn source(&self) -> Option<&Source<Vec<u8>>> {
+        self.begun.get()
+    }
+
+    /// Shows the watch once it has begun.
+    pub(crate) fn views(&self) -> watch::Receiver<Option<watch::Receiver<View<Vec<u8>>>>> {
+        self.views.subscribe()
+    }
+
+    /// What the revision of a Deployment takes, whose present one is `present`. `now` is on the monotonic clock.
+    ///
+    /// # Errors
+    /// [`OverridesError`]: the values cannot be seen, or are none that a revision can have.
+    pub async fn of(
+        &self,
+        object: &ObjectKey,
+        deployment: &Deployment,
+        present: Option<&Revision>,
+        now: Duration,
+    ) -> Result<Taken, OverridesError> {
+        let (snapshot, _) = self.begin().await.trusted()?;
+        let unchanged_for = self.unchanged_for(object, &snapshot, now);
+        let written = deployment.spec.template.as_written();
+        let present = present.filter(|revision| revision.template.as_written() == written);
+        let taken =
+            take(self.values(object, &snapshot), present.map(|revision| &revision.template.overrides), unchanged_for)?;
+        fits(deployment, &taken.values, &self.keys.overrides(object))?;
+        Ok(taken)
+    }
+
+    /// Begins the watch, if it has not, and waits for its first reading, for a while.
+    async fn begin(&self) -> &Source<Vec<u8>> {
+        let source = self.begun.get_or_init(|| {
+            let source = (self.start)();
+            self.views.send_replace(Some(source.views.clone()));
+            source
+        });
+        let mut views = source.views.clone();
+        let is_read = |view: &View<_>| !matches!(view.trust, Trust::Blind { reason: BlindReason::NotRead, .. });
+        let _ = tokio::time::timeout(FIRST_READING, views.wait_for(is_read)).await;
+        source
+    }
+
+    fn unchanged_for(&self, object: &ObjectKey, snapshot: &Snapshot<Vec<u8>>, now: Duration) -> Duration {
+        let prefix = self.keys.overrides(object);
+        let indexes: BTreeMap<String, u64> =
+            snapshot.under(&prefix).map(|(key, row)| (key.clone(), row.modify_index)).collect();
+        let mut resting = lock(&self.resting);
+        match resting.get(object) {
+            Some(known) if known.indexes == indexes => now.saturating_sub(known.since),
+            _ => {
+                resting.insert(object.clone(), Resting { indexes, since: now });
+                Duration::ZERO
+            }
+        }
+    }
+
+    fn values(&self, object: &ObjectKey, snapshot: &Snapshot<Vec<u8>>) -> Result<Values, String> {
+        let prefix = self.keys.overrides(object);
+        let under = snapshot.under(&prefix).filter(|(key, _)| key.len() > prefix.len() && !key.ends_with('/'));
+        under
+            .map(|(key, row)| {
+                let text = row.get().and_then(|bytes| String::from_utf8(bytes.clone()).ok());
+                let text = text.ok_or_else(|| format!("the value of {key} is no text (UTF-8)"))?;
+                Ok((key[prefix.len()..].to_owned(), text))
+            })
+            .collect()
+    }
+}
+
+/// Which values a revision takes: what is seen, or for a while still those of the present revision. Values that cannot be read are an error
+/// only once they have rested.
+fn take(
+    seen: Result<Values, String>,
+    present: Option<&Values>,
+    unchanged_for: Duration,
+) -> Result<Taken, OverridesError> {
+    let at_once =
+        |seen: Result<Values, String>| Ok(Taken { values: seen.map_err(OverridesError::Unfit)?, look_again: None });
+    let Some(present) = present else { return at_once(seen) };
+    let rest = match &seen {
+        Ok(seen) if seen == present => return at_once(Ok(seen.clone())),
+        Ok(seen) if seen.is_empty() => EMPTIED,
+        _ => REST,
+    };
+    match rest.checked_sub(unchanged_for).filter(|left| !left.is_zero()) {
+        Some(left) => Ok(Taken { values: present.clone(), look_again: Some(left) }),
+        None => at_once(seen),
+    }
+}
+
+/// The template is written with each instance, so it and the values share the room that a Deployment has.
+fn fits(deployment: &Deployment, values: &Values, prefix: &str) -> Result<(), OverridesError> {
+    let count = |values: &Values| values.iter().map(|(name, text)| name.len() + text.len() + 8).sum::<usize>();
+    let own = serde_json::to_vec(&deployment.spec.template).map_or(0, |bytes| bytes.len());
+    let (most, found) = (limits::most_bytes(Kind::Deployment), count(values));
+    if own + found <= most {
+        return Ok(());
+    }
+    Err(OverridesError::Unfit(format!(
+        "the values below {prefix} have {found} bytes and the template {own}; the most is {most} together. With `configUpdate: live` they are no part of the revision"
+    )))
+}
+
+impl fmt::Debug for Overrides {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Overrides").field("source", &self.begun).finish_non_exhaustive()
+    }
+}
+
+/// For those who share it.
+pub(crate) type Shared = Arc<Overrides>;
+
+#[cfg(test)]
+#[path = "overrides_tests.rs"]
+mod tests;
