@@ -37,10 +37,32 @@ pub(crate) fn wire(mut controller: Controller<ObjectKey>, reconciler: &Arc<Recon
 
 /// Runs what is concerned whenever something changes under `node/` or `alive/`.
 pub(crate) async fn follow_nodes<T: Send + Sync + 'static>(
-    mut views: Receiver<View<T>>,
+    views: Receiver<View<T>>,
     reconciler: Arc<Reconciler>,
     handle: Handle<ObjectKey>,
     shutdown: Shutdown,
+) {
+    let wake = |object: &ObjectKey| handle.add(object, Priority::CHANGE, "NodeChanged");
+    follow(views, &reconciler, |key| around(&reconciler, key), wake, &shutdown).await;
+}
+
+/// Runs a Deployment whenever a value for it changes, from the first time on that any asked for values.
+pub(crate) async fn follow_overrides(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
+    let mut begun = reconciler.sources.overrides.views();
+    let begun = shutdown.unless_cancelled(begun.wait_for(Option::is_some)).await;
+    let Some(Ok(Some(views))) = begun.map(|begun| begun.map(|begun| begun.clone())) else { return };
+    let wake = |object: &ObjectKey| handle.add(object, Priority::CHANGE, "ValuesChanged");
+    let concerned = |key: &str| reconciler.config.keys.overridden(key).into_iter().collect();
+    follow(views, &reconciler, concerned, wake, &shutdown).await;
+}
+
+/// Wakes the objects that each change of a watch concerns, and all when it can be seen again.
+async fn follow<T: Send + Sync + 'static>(
+    mut views: Receiver<View<T>>,
+    reconciler: &Reconciler,
+    concerned: impl Fn(&str) -> Vec<ObjectKey>,
+    wake: impl Fn(&ObjectKey),
+    shutdown: &Shutdown,
 ) {
     let mut before = views.borrow_and_update().clone();
     while let Some(Ok(())) = shutdown.unless_cancelled(views.changed()).await {
@@ -50,33 +72,9 @@ pub(crate) async fn follow_nodes<T: Send + Sync + 'static>(
             reconciler.sources.objects().into_iter().collect()
         } else {
             let changes = after.snapshot.changes_since(&before.snapshot);
-            changes.flat_map(|(key, _)| around(&reconciler, key)).collect()
+            changes.flat_map(|(key, _)| concerned(key)).collect()
         };
-        for object in &objects {
-            handle.add(object, Priority::CHANGE, "NodeChanged");
-        }
-        before = after;
-    }
-}
-
-/// Runs a Deployment whenever a value for it changes, from the first time on that any asked for values.
-pub(crate) async fn follow_overrides(reconciler: Arc<Reconciler>, handle: Handle<ObjectKey>, shutdown: Shutdown) {
-    let mut begun = reconciler.sources.overrides.views();
-    let views = shutdown.unless_cancelled(begun.wait_for(Option::is_some)).await;
-    let Some(Ok(Some(mut views))) = views.map(|begun| begun.map(|begun| begun.clone())) else { return };
-    let mut before = views.borrow_and_update().clone();
-    while let Some(Ok(())) = shutdown.unless_cancelled(views.changed()).await {
-        let after = views.borrow_and_update().clone();
-        let seen_again = after.trust.is_trusted() && !before.trust.is_trusted();
-        let objects: BTreeSet<ObjectKey> = if seen_again {
-            reconciler.sources.objects().into_iter().collect()
-        } else {
-            let changes = after.snapshot.changes_since(&before.snapshot);
-            changes.filter_map(|(key, _)| reconciler.config.keys.overridden(key)).collect()
-        };
-        for object in &objects {
-            handle.add(object, Priority::CHANGE, "ValuesChanged");
-        }
+        objects.iter().for_each(&wake);
         before = after;
     }
 }
