@@ -52,6 +52,7 @@ impl Presence<'_> {
         loop {
             let wait = match self.turn(&mut session, &mut look_at).await {
                 Ok(()) => {
+                    self.answered();
                     if !self.joined.send_replace(true) {
                         tracing::info!(node = %self.shared.config.node, "joined");
                     } else if failures > 0 {
@@ -62,6 +63,10 @@ impl Presence<'_> {
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
+                    match &error {
+                        PresenceError::Consul(error) if error.is_unreachable() => self.not_answered(),
+                        _ => self.answered(),
+                    }
                     if failures == 1 {
                         tracing::warn!(node = %self.shared.config.node, %error, "no heartbeat; trying again");
                     }
@@ -74,6 +79,19 @@ impl Presence<'_> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    fn answered(&self) {
+        self.shared.away_since.send_if_modified(|since| since.take().is_some());
+    }
+
+    fn not_answered(&self) {
+        let now = self.shared.now();
+        self.shared.away_since.send_if_modified(|since| {
+            let is_news = since.is_none();
+            since.get_or_insert(now);
+            is_news
+        });
     }
 
     async fn turn(&self, session: &mut Option<String>, look_at: &mut Duration) -> Result<(), PresenceError> {

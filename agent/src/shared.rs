@@ -11,7 +11,7 @@ use helium_crds::ids::InstanceId;
 use helium_runtime::ports::Ports;
 use helium_templates::guard::Believed;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     config::AgentConfig,
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) lookups: Lookups,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
+    /// Since when Consul has not answered; none while it does. Time in which the agent did not run does not count.
+    pub(crate) away_since: watch::Sender<Option<Timestamp>>,
     /// Asks for the node record to be compared with the store soon.
     pub(crate) look_at_node: Notify,
     /// The variables that are passed on from the agent's own environment.
@@ -64,6 +66,7 @@ impl Shared {
                 ports.clone(),
             ),
             look: Notify::new(),
+            away_since: watch::Sender::new(None),
             look_at_node: Notify::new(),
             inherited,
             left_alone,

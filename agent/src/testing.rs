@@ -41,6 +41,7 @@ pub(crate) fn assignment(id: &str) -> Assignment {
         },
         stop_signal: StopSignal::Term,
         drain: Period::from_secs(0),
+        stop_after_disconnect: None,
         stop_grace_period: Period::from_secs(10),
         created_at: instant(0),
         id,

@@ -96,6 +96,11 @@ pub struct DeploymentSpec {
     #[serde(default = "default_stop_grace_period")]
     #[schemars(extend("x-max" = "1h"))]
     pub stop_grace_period: Period,
+    /// After its agent has had no answer from Consul for so long, an instance is stopped until there is one again: for what must not run where nobody can see
+    /// it. Default: it runs on, however long Consul is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-min" = "10s", "x-default" = "it runs on"))]
+    pub stop_after_disconnect: Option<Period>,
     /// How many past revisions are kept to return to. Default 10.
     #[serde(default = "default_revision_history_limit")]
     #[schemars(range(min = 0, max = 100))]

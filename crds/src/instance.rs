@@ -135,6 +135,9 @@ pub struct Assignment {
     pub drain: Period,
     /// How long it may take to stop before it is killed.
     pub stop_grace_period: Period,
+    /// After so long without Consul it is stopped, until Consul is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_after_disconnect: Option<Period>,
     /// When the instance was made.
     pub created_at: Timestamp,
 }

@@ -13,7 +13,9 @@
 //! - what a package needs before a start, and its hooks, are [work](super::work) beside the process, one at a time, done by a task of
 //!   its own: nothing that hangs in there keeps an instance from being stopped;
 //! - a stop takes the instance out of Consul first, and lets `drain` pass before the signal (see [`super::stopping`]);
-//! - a missing assignment changes nothing, but for an instance that has stopped: that one is forgotten.
+//! - a missing assignment changes nothing, but for an instance that has stopped: that one is forgotten;
+//! - while Consul is away all runs on, but for an instance that says for how long (`stopAfterDisconnect`): that one stops after it, and starts again
+//!   when Consul is back.
 
 use helium_crds::instance::{Assignment, Desired, InstancePhase};
 use jiff::{SignedDuration, Timestamp};
@@ -93,9 +95,24 @@ pub(crate) struct Facts<'a> {
     pub(crate) stale: bool,
     /// The last call to Consul failed; the next is not to be made before this instant.
     pub(crate) consul_after: Option<Timestamp>,
+    /// Since when Consul has not answered.
+    pub(crate) away_since: Option<Timestamp>,
     /// The agent is stopping, and its instances with it.
     pub(crate) halt: bool,
     pub(crate) now: Timestamp,
+}
+
+impl Facts<'_> {
+    /// When Consul will have been away for longer than the instance may run without it.
+    fn cut_off_at(&self) -> Option<Timestamp> {
+        let after = self.record.assignment.stop_after_disconnect?;
+        self.away_since?.checked_add(after.as_signed()).ok()
+    }
+
+    /// Whether it has been.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off_at().is_some_and(|at| at <= self.now)
+    }
 }
 
 /// The one thing to do next.
@@ -196,9 +213,15 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
     if let Working::Done(..) = facts.work {
         return Step::NoteWork;
     }
-    let stop = facts.halt || record.assignment.desired == Desired::Stop;
+    let stop = facts.halt || record.assignment.desired == Desired::Stop || facts.is_cut_off();
     let signalled = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
-    if stop || (signalled && record.process.is_some()) { decide_stop(facts) } else { decide_run(facts) }
+    if stop || (signalled && record.process.is_some()) {
+        return decide_stop(facts);
+    }
+    match decide_run(facts) {
+        Step::Rest(until) => Step::Rest(earliest([until, facts.cut_off_at()])),
+        step => step,
+    }
 }
 
 fn decide_run(facts: &Facts<'_>) -> Step {

@@ -119,6 +119,29 @@ fn an_instance_that_is_wanted_again_while_it_drains_is_registered_again_and_neve
 }
 
 #[test]
+fn an_instance_that_may_not_run_without_consul_stops_after_its_time_and_starts_again_when_consul_is_back() {
+    for (kills, may) in [(false, None), (false, Some(60)), (true, Some(60))] {
+        let mut world = World::new();
+        world.edit(|wanted| wanted.stop_after_disconnect = may.map(Period::from_secs));
+        assert!(world.run(false).is_ok());
+        (world.consul_up, world.away_since) = (false, Some(world.now()));
+        let began = world.clock;
+        // One that is killed in the middle of the stop goes on with it.
+        world.fuse = kills.then_some(2);
+        let killed = world.run(false).is_err();
+        assert_eq!(killed, kills);
+        world.fuse = None;
+        assert!(world.run(false).is_ok());
+        assert_eq!(world.alive(), usize::from(may.is_none()));
+        assert!(may.is_none_or(|_| world.clock - began >= 60), "{}", world.clock - began);
+        (world.consul_up, world.away_since) = (true, None);
+        assert!(world.run(false).is_ok());
+        assert_eq!((world.alive(), world.processes.len()), (1, if may.is_none() { 1 } else { 2 }));
+        assert!(world.consul.is_some());
+    }
+}
+
+#[test]
 fn with_consul_away_nobody_can_notice_and_no_drain_is_waited_for() {
     let mut world = World::new();
     world.edit(|wanted| (wanted.drain, wanted.desired) = (Period::from_secs(600), Desired::Stop));

@@ -31,6 +31,7 @@ pub(super) struct World {
     /// The tags it is registered with, if it is, and whether it is on standby.
     pub(super) consul: Option<(Vec<String>, bool)>,
     pub(super) consul_up: bool,
+    pub(super) away_since: Option<Timestamp>,
     pub(super) stubborn: bool,
     /// The hooks of its package, if it has one.
     pub(super) hooks: BTreeSet<Hook>,
@@ -147,11 +148,12 @@ impl World {
                 work: &agent.work,
                 stale: false,
                 consul_after: agent.consul_after,
+                away_since: self.away_since,
                 halt,
                 now: self.now(),
             };
             let step = decide(&facts);
-            if matches!(step, Step::Rest(None)) && agent.registered != Registered::Unknown {
+            if matches!(step, Step::Rest(None)) && (agent.registered != Registered::Unknown || !self.consul_up) {
                 return Ok(());
             }
             if self.perform(&mut agent, step)? {
@@ -335,6 +337,7 @@ pub(super) fn facts<'a>(agent: &'a Agent, assigned: Assigned<'a>, now: Timestamp
         work: &agent.work,
         stale: false,
         consul_after: agent.consul_after,
+        away_since: None,
         halt: false,
         now,
     }

@@ -70,6 +70,7 @@ pub(crate) struct Runner {
     standing: Standing,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
+    away: watch::Receiver<Option<Timestamp>>,
 }
 
 impl Runner {
@@ -86,6 +87,7 @@ impl Runner {
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
         let freshness = Freshness::new(&shared.lookups);
+        let away = shared.away_since.subscribe();
         Self {
             shared,
             id,
@@ -100,6 +102,7 @@ impl Runner {
             standing,
             cells,
             stop,
+            away,
         }
     }
 
@@ -120,6 +123,7 @@ impl Runner {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
+            self.away.mark_unchanged();
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
@@ -162,6 +166,7 @@ impl Runner {
             work: self.work.working(),
             stale: self.record.assignment.template.package.is_some() && self.freshness.is_stale(self.shared.now()),
             consul_after: self.standing.after,
+            away_since: *self.away.borrow(),
             halt,
             now: self.shared.now(),
         })
@@ -498,6 +503,7 @@ impl Runner {
         tokio::select! {
             biased;
             _ = self.stop.changed() => {}
+            _ = self.away.changed() => {}
             () = ended => {}
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}

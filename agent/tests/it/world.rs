@@ -304,6 +304,7 @@ fn assignment(id: InstanceId) -> Assignment {
         },
         stop_signal: StopSignal::Term,
         drain: Period::from_secs(0),
+        stop_after_disconnect: None,
         stop_grace_period: Period::from_secs(2),
         created_at: Timestamp::UNIX_EPOCH,
         id,

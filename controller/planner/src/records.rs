@@ -70,6 +70,7 @@ pub(crate) fn assignment_for(draft: &Draft<'_>, instance: &Instance, template: &
         stop_signal: spec.stop_signal,
         drain: spec.drain,
         stop_grace_period: spec.stop_grace_period,
+        stop_after_disconnect: spec.stop_after_disconnect,
         created_at: instance.created_at,
     }
 }

@@ -124,6 +124,7 @@ fn pair(
         service,
         stop_signal: deployment.spec.stop_signal,
         drain: deployment.spec.drain,
+        stop_after_disconnect: deployment.spec.stop_after_disconnect,
         stop_grace_period: deployment.spec.stop_grace_period,
         created_at: now,
     };

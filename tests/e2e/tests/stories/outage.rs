@@ -50,6 +50,26 @@ fn a_consul_that_is_frozen_for_20_s_costs_nothing_not_even_the_leader() {
 }
 
 #[test]
+fn without_consul_only_those_stop_that_must_not_run_unseen_and_they_are_back_with_it() {
+    let mut fleet = Fleet::on(durable(), 1);
+    fleet.apply(&deployment("web", "1", 1, "")).ok();
+    fleet.apply(&deployment("shy", "1", 1, "  stopAfterDisconnect: 10s\n")).ok();
+    let before = fleet.pids();
+    let of = |name: &str| fleet.pids().into_iter().find(|(id, _)| id.starts_with(name));
+    let (web, shy) = (of("web"), of("shy"));
+    assert!(web.is_some() && shy.is_some(), "{before:?}");
+    fleet.consul.kill();
+    eventually("the one has stopped", ROLLOUT, || fleet.pids().keys().all(|id| !id.starts_with("shy")).then_some(()));
+    nothing_moves(&fleet, "it stays so", Duration::from_secs(3));
+    fleet.consul.start_again();
+    let of = |name: &str| fleet.pids().into_iter().find(|(id, _)| id.starts_with(name));
+    eventually("it is back", ROLLOUT, || of("shy"));
+    fleet.await_phase("shy", "Healthy");
+    assert_eq!(of("web"), web, "the other never noticed");
+    assert_ne!(of("shy"), shy);
+}
+
+#[test]
 fn a_leader_of_consul_that_dies_in_the_middle_of_a_roll_delays_it_and_no_more() {
     let mut servers = Consul::cluster();
     servers.sort_by_key(Consul::leads);
