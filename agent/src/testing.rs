@@ -62,6 +62,7 @@ fn template() -> Template {
         config: serde_json::Map::new(),
         secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
+        resources: <_>::default(),
         election: None,
         templates: None,
         version: "1.0.0".to_owned(),

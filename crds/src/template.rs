@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     package::{ConfigUpdate, Package, SecretSource, Templates},
     period::Period,
+    resources::Resources,
 };
 
 /// What one instance of a Deployment is. A changed template is a new revision, and a new revision is a rollout.
@@ -29,6 +30,8 @@ pub struct Template {
     pub templates: Option<Templates>,
     /// How the instance is run.
     pub driver: Driver,
+    /// What it may use of its machine.
+    pub resources: Resources,
     /// Environment variables of the instance.
     pub env: BTreeMap<String, String>,
     /// The ports that the instance listens on.
@@ -82,6 +85,10 @@ struct TemplateFields {
     /// Driver: run a process on the agent's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exec: Option<Exec>,
+    /// What the instance may use of its machine.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    #[schemars(extend("x-default" = "no limits"))]
+    resources: Resources,
     /// Environment variables of the instance. Values may use `${NAME}` as `command` does, also each other.
     /// `PATH: /opt/bin:${PATH}` puts something before what the agent passes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -122,13 +129,27 @@ impl TryFrom<TemplateFields> for Template {
             config_update,
             templates,
             exec,
+            resources,
             env,
             ports,
             checks,
             election,
         } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, secrets, config_update, templates, driver, env, ports, checks, election })
+        Ok(Self {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            templates,
+            driver,
+            resources,
+            env,
+            ports,
+            checks,
+            election,
+        })
     }
 }
 
@@ -142,6 +163,7 @@ impl From<Template> for TemplateFields {
             config_update,
             templates,
             driver,
+            resources,
             env,
             ports,
             checks,
@@ -150,7 +172,20 @@ impl From<Template> for TemplateFields {
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
         };
-        Self { version, package, config, secrets, config_update, templates, exec, env, ports, checks, election }
+        Self {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            templates,
+            exec,
+            resources,
+            env,
+            ports,
+            checks,
+            election,
+        }
     }
 }
 
