@@ -1,0 +1,3 @@
+//! Groups on the real hierarchies of this machine.
+
+mod real;
