@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) packages: Packages,
     pub(crate) lookups: Lookups,
+    /// Where control groups are made.
+    pub(crate) cgroups: helium_cgroups::Root,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Asks for the node record to be compared with the store soon.
@@ -63,6 +65,7 @@ impl Shared {
                 inherited.clone(),
                 ports.clone(),
             ),
+            cgroups: helium_cgroups::Root::here(),
             look: Notify::new(),
             look_at_node: Notify::new(),
             inherited,

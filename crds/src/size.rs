@@ -117,7 +117,9 @@ pub struct Cores(u32);
 
 /// Why something is not a [`Cores`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no share of processors; write a number such as `0.5`, or thousandths such as `500m`, from 0.01 to 4096")]
+#[error(
+    "`{text}` is no share of processors; write a number such as `0.5`, or thousandths such as `500m`, from 0.01 to 4096"
+)]
 pub struct CoresError {
     text: String,
 }
@@ -153,7 +155,9 @@ impl FromStr for Cores {
     fn from_str(text: &str) -> Result<Self, CoresError> {
         let error = || CoresError { text: text.to_owned() };
         if let Some(millis) = text.strip_suffix('m') {
-            return scaled(millis, 1).and_then(|millis| Self::from_millis(u32::try_from(millis).ok()?)).ok_or_else(error);
+            return scaled(millis, 1)
+                .and_then(|millis| Self::from_millis(u32::try_from(millis).ok()?))
+                .ok_or_else(error);
         }
         scaled(text, 1000).and_then(|millis| Self::from_millis(u32::try_from(millis).ok()?)).ok_or_else(error)
     }
@@ -186,8 +190,9 @@ enum Written {
 impl<'de> Deserialize<'de> for Cores {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Written::deserialize(deserializer)? {
-            Written::Number(number) => Self::from_number(number)
-                .ok_or_else(|| de::Error::custom(CoresError { text: number.to_string() })),
+            Written::Number(number) => {
+                Self::from_number(number).ok_or_else(|| de::Error::custom(CoresError { text: number.to_string() }))
+            }
             Written::Text(text) => text.parse().map_err(de::Error::custom),
         }
     }
@@ -237,7 +242,9 @@ mod tests {
     #[test]
     fn a_share_of_processors_is_read_as_a_number_or_in_thousandths() {
         let read = |text: &str| serde_json::from_str::<Cores>(text).map(Cores::millis).ok();
-        for (text, millis) in [("0.5", 500), ("2", 2000), ("\"500m\"", 500), ("\"1.5\"", 1500), ("0.01", 10), ("0.1", 100)] {
+        for (text, millis) in
+            [("0.5", 500), ("2", 2000), ("\"500m\"", 500), ("\"1.5\"", 1500), ("0.01", 10), ("0.1", 100)]
+        {
             assert_eq!(read(text), Some(millis), "{text}");
         }
         for text in ["0", "-1", "0.001", "4097", "\"5m\"", "\"half\"", "true"] {

@@ -41,6 +41,7 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
         restarts: record.restarts,
         failing: if alive { failing } else { BTreeMap::new() },
         checks: record.checks.iter().map(|check| check.name.clone()).collect(),
+        unheld: if alive { record.unheld.clone() } else { BTreeMap::new() },
         since: record.since,
     }
 }

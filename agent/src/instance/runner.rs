@@ -24,6 +24,8 @@ use super::{
     task::WorkTask,
     work::{Trouble, Work},
 };
+mod limiting;
+
 use crate::{
     checks::{Around, PackageCheck, Scripts},
     config::StopMode,
@@ -113,6 +115,9 @@ impl Runner {
         if self.record.process.is_some() {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
+        } else {
+            // Or between a group and the process that it was for.
+            self.end_group().await;
         }
         loop {
             let ending = *self.stop.borrow_and_update();
@@ -137,7 +142,7 @@ impl Runner {
                     self.publish(&assigned);
                     self.wait(until).await;
                 }
-                Step::Forget if self.forget() => return Ended::Forgotten,
+                Step::Forget if self.forget().await => return Ended::Forgotten,
                 Step::Leave => {
                     self.note(Event::Left).await;
                     self.publish(&assigned);
@@ -184,6 +189,7 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
+                self.end_group().await;
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
                 }
@@ -237,6 +243,7 @@ impl Runner {
             Ok(gated) => gated,
             Err(words) => {
                 tracing::warn!(instance = %self.id, words, "cannot be started");
+                self.end_group().await;
                 self.note(Event::LaunchFailed(words)).await;
                 return;
             }
@@ -259,7 +266,10 @@ impl Runner {
         if let Some(ids) = command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
         }
-        gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
+        let made = self.make_group().await?;
+        let gated = gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())?;
+        self.limit(&gated, made);
+        Ok(gated)
     }
 
     fn resolve(&self) -> Result<Resolved, String> {
@@ -449,7 +459,8 @@ impl Runner {
         self.wait(Some(self.shared.now() + KILL_AGAIN)).await;
     }
 
-    fn forget(&mut self) -> bool {
+    async fn forget(&mut self) -> bool {
+        self.end_group().await;
         match self.dir.forget() {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);

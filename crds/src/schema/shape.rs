@@ -9,10 +9,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::schema;
-use crate::{
-    Kind, Percent, Period,
-    size::Bytes,
-};
+use crate::{Kind, Percent, Period, size::Bytes};
 
 /// What a place in a document must be.
 #[derive(Clone, Debug)]
