@@ -133,10 +133,10 @@ fn note_work(next: &mut Record, work: Work, outcome: Outcome, now: Timestamp, ra
         (Work::Prepare, Ok(found)) => {
             next.prepared = true;
             next.initialised = true;
-            (next.hooks, next.checks) = (found.hooks, found.checks);
+            (next.hooks, next.checks, next.behind) = (found.hooks, found.checks, found.behind);
         }
         (Work::Refresh, Ok(found)) => {
-            (next.hooks, next.checks) = (found.hooks, found.checks);
+            (next.hooks, next.checks, next.behind) = (found.hooks, found.checks, found.behind);
             next.message = None;
         }
         (Work::Refresh, Err(trouble)) => next.message = Some(trouble.words),

@@ -34,9 +34,10 @@ use crate::{
         signal::system_signal,
         user,
     },
-    hooks::Hook,
+    hooks::{Hook, end_left},
     leading::{LEADER_FILE, Leading},
     package::{
+        lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
         rendering::Turn,
     },
@@ -87,7 +88,8 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        let freshness = Freshness::new(&shared.lookups);
+        let template = &record.assignment.template;
+        let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());
         Self {
             shared,
             id,
@@ -112,6 +114,8 @@ impl Runner {
         {
             tracing::info!(instance = %self.id, pid = process.pid, "adopted");
         }
+        // Of a stop that has been taken back meanwhile nobody else would.
+        end_left(&self.dir.state());
         if self.record.process.is_some() {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
@@ -122,6 +126,8 @@ impl Runner {
         loop {
             let ending = *self.stop.borrow_and_update();
             if ending == Some(StopMode::LeaveRunning) {
+                // Nobody would tell the package again that it leads no more.
+                self.leading.ended().await;
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
@@ -144,6 +150,7 @@ impl Runner {
                 }
                 Step::Forget if self.forget().await => return Ended::Forgotten,
                 Step::Leave => {
+                    self.leading.ended().await;
                     self.note(Event::Left).await;
                     self.publish(&assigned);
                     return Ended::AgentStops;
@@ -372,7 +379,10 @@ impl Runner {
             return;
         }
         let env = self.resolve().map(|resolved| resolved.command.env).unwrap_or_default();
-        self.freshness.look(&self.shared, &self.record.assignment.deployment.namespace, env);
+        let answers = Arc::clone(&self.shared.lookups.latest().borrow());
+        let namespace = self.record.assignment.deployment.namespace.clone();
+        let known = InstanceLookup { answers, namespace, env: Arc::new(env) };
+        self.freshness.look(&known, self.shared.now());
     }
 
     /// What takes more than a line belongs where people look for what an instance says.
@@ -460,6 +470,7 @@ impl Runner {
     }
 
     async fn forget(&mut self) -> bool {
+        self.leading.ended().await;
         self.end_group().await;
         match self.dir.forget() {
             Ok(()) => {
