@@ -266,3 +266,7 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "leading_tests.rs"]
+mod tests;
