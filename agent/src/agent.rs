@@ -174,6 +174,7 @@ impl<'a> Crew<'a> {
             restarts: 0,
             failing: BTreeMap::new(),
             checks: Vec::new(),
+            unheld: BTreeMap::new(),
             since: self.shared.began.0,
         }
     }

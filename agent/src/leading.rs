@@ -33,6 +33,10 @@ const MARK: &str = "leader-told";
 const NOTE: &str = "election";
 /// The variable with the fencing token.
 const TOKEN: &str = "HELIUM_LEADER_TOKEN";
+/// How long the processes of a hook may take to end when its time is over.
+const END_GRACE: Duration = Duration::from_secs(5);
+/// How long the lock may take to be given back.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 /// The tag of who leads.
 pub(crate) const LEADER_TAG: &str = "leader";
 
@@ -43,6 +47,9 @@ pub(crate) struct Leading {
     task: Option<JoinHandle<()>>,
     leave: Option<oneshot::Sender<()>>,
     leads: Option<watch::Receiver<bool>>,
+    /// The election that is being ended, and how long that may take.
+    ending: Option<JoinHandle<()>>,
+    within: Duration,
 }
 
 impl Leading {
@@ -73,7 +80,19 @@ impl Leading {
             let _ = leave.send(());
         }
         // It ends by itself once all is given back.
+        let ending = self.task.take().or_else(|| self.ending.take());
+        let within = self.within;
         *self = Self::default();
+        (self.ending, self.within) = (ending, within);
+    }
+
+    /// Waits until an election that was [ended](Leading::end) has told the package and given all back, for as long as that may take.
+    pub(crate) async fn ended(&mut self) {
+        if let Some(ending) = self.ending.take()
+            && tokio::time::timeout(self.within, ending).await.is_err()
+        {
+            tracing::warn!("an election was not given back in time; its session ends by itself");
+        }
     }
 
     /// Stands for election, for a process.
@@ -97,6 +116,7 @@ impl Leading {
                 let told_to =
                     Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone(), pid };
                 (self.leads, self.leave) = (Some(told), Some(leave));
+                self.within = stop_within + END_GRACE + GIVE_BACK;
                 self.task = Some(tokio::spawn(told_to.follow(handle, asked)));
             }
             Err(words) => tracing::error!(instance = %record.assignment.id, words, "it cannot stand for election"),
@@ -246,3 +266,7 @@ impl Told {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "leading_tests.rs"]
+mod tests;

@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) packages: Packages,
     pub(crate) lookups: Lookups,
+    /// Where control groups are made.
+    pub(crate) cgroups: helium_cgroups::Root,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Since when Consul has not answered; none while it does. Time in which the agent did not run does not count.
@@ -65,6 +67,7 @@ impl Shared {
                 inherited.clone(),
                 ports.clone(),
             ),
+            cgroups: helium_cgroups::Root::here(),
             look: Notify::new(),
             away_since: watch::Sender::new(None),
             look_at_node: Notify::new(),

@@ -64,6 +64,7 @@ fn template() -> Template {
         secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
         overrides: <_>::default(),
+        resources: <_>::default(),
         election: None,
         templates: None,
         version: "1.0.0".to_owned(),

@@ -193,6 +193,9 @@ pub struct Report {
     /// The names of the checks that its package brings, beside those of the template.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// Limits of the template's `resources` that do not hold on this node, by the names of their fields, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unheld: BTreeMap<String, String>,
     /// When the phase was entered.
     pub since: Timestamp,
 }

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::deployment::StopSignal;
+use crate::{
+    deployment::StopSignal,
+    period::{self, Period},
+};
 
 /// A package: an archive or a folder, which is brought onto a node before an instance starts there. The command finds it in
 /// `${HELIUM_PACKAGE}`.
@@ -74,6 +77,46 @@ pub struct Templates {
     /// What is done about a name that a template uses and nobody gives. Default `fail`.
     #[serde(default, skip_serializing_if = "is_fail")]
     pub missing: Missing,
+    /// How long changes of what the templates ask must rest before the files of a running instance are made again. So many changes come to one new
+    /// set of files, and to at most one run of the hook `config`, or one signal, in that time.
+    #[serde(default, skip_serializing_if = "Quiet::is_usual")]
+    pub quiet: Quiet,
+    /// Every running instance waits for a random time of up to so long before it takes up new files, so that not all of a fleet do it at once.
+    /// Default: none waits.
+    #[serde(default, skip_serializing_if = "period::is_none")]
+    #[schemars(extend("x-max" = "1d", "x-default" = "none waits"))]
+    pub splay: Period,
+}
+
+/// How long changes must rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Quiet {
+    /// So long no change may have come. Default `200ms`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-max" = "1h", "x-default" = "`200ms`"))]
+    pub min: Option<Period>,
+    /// So long after the first change the files are made in any case. Default: ten times `min`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-max" = "1d", "x-default" = "ten times `min`"))]
+    pub max: Option<Period>,
+}
+
+impl Quiet {
+    /// How long no change may have come, unless it is said.
+    const USUAL_MIN: Period = Period::from_millis(200);
+    /// The longest wait is so many times the shortest, unless it is said.
+    const FOLD: u32 = 10;
+
+    /// How long no change may have come, and how long after the first one waiting ends: 200 ms and 2 s unless it is said.
+    pub fn bounds(&self) -> (Period, Period) {
+        let min = self.min.unwrap_or(Self::USUAL_MIN);
+        (min, self.max.unwrap_or_else(|| min.as_duration().saturating_mul(Self::FOLD).into()))
+    }
+
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What a change of the values in Consul below `config/` comes to.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     package::{ConfigUpdate, Package, SecretSource, Templates},
     period::Period,
+    resources::Resources,
 };
 
 /// What one instance of a Deployment is. A changed template is a new revision, and a new revision is a rollout.
@@ -32,6 +33,8 @@ pub struct Template {
     pub templates: Option<Templates>,
     /// How the instance is run.
     pub driver: Driver,
+    /// What it may use of its machine.
+    pub resources: Resources,
     /// Environment variables of the instance.
     pub env: BTreeMap<String, String>,
     /// The ports that the instance listens on.
@@ -102,6 +105,10 @@ struct TemplateFields {
     /// Driver: run a process on the agent's machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     exec: Option<Exec>,
+    /// What the instance may use of its machine.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    #[schemars(extend("x-default" = "no limits"))]
+    resources: Resources,
     /// Environment variables of the instance. Values may use `${NAME}` as `command` does, also each other.
     /// `PATH: /opt/bin:${PATH}` puts something before what the agent passes on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -143,6 +150,7 @@ impl TryFrom<TemplateFields> for Template {
             overrides,
             templates,
             exec,
+            resources,
             env,
             ports,
             checks,
@@ -158,6 +166,7 @@ impl TryFrom<TemplateFields> for Template {
             overrides,
             templates,
             driver,
+            resources,
             env,
             ports,
             checks,
@@ -177,6 +186,7 @@ impl From<Template> for TemplateFields {
             overrides,
             templates,
             driver,
+            resources,
             env,
             ports,
             checks,
@@ -194,6 +204,7 @@ impl From<Template> for TemplateFields {
             overrides,
             templates,
             exec,
+            resources,
             env,
             ports,
             checks,

@@ -104,7 +104,7 @@ pub struct Installed {
     pub folder: PathBuf,
     /// Whether it had been there already.
     pub was_there: bool,
-    /// The versions that went.
+    /// The versions that went; none if they could not be removed, which the next install tries again.
     pub removed: Vec<Name>,
 }
 
@@ -172,16 +172,25 @@ impl Installer {
             blocking(move || Ok(store.switch(&version)?)).await?;
         }
         *step = Step::Prune;
+        let removed = self.prune(request).await.unwrap_or_else(|reason| {
+            // The version is there, whatever becomes of older ones.
+            tracing::warn!(service = %self.store.service(), %reason, "old versions stay until the next install");
+            Vec::new()
+        });
+        Ok(Installed { folder: self.store.folder(version), was_there, removed })
+    }
+
+    /// Removes old versions, each after its farewell.
+    async fn prune(&self, request: &Request) -> Result<Vec<Name>, Reason> {
         let (store, keep, mut in_use) = (Arc::clone(&self.store), request.keep, request.in_use.clone());
-        in_use.push(version.clone());
+        in_use.push(request.version.clone());
         if let Some(farewell) = &self.farewell {
             for version in store.to_prune(keep, &in_use)? {
                 let folder = store.folder(&version);
                 farewell(version, folder).await;
             }
         }
-        let removed = blocking(move || Ok(store.prune(keep, &in_use)?)).await?;
-        Ok(Installed { folder: self.store.folder(version), was_there, removed })
+        blocking(move || Ok(store.prune(keep, &in_use)?)).await
     }
 
     /// Everything up to a version's place.

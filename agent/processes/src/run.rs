@@ -169,6 +169,12 @@ impl Drop for Group {
     }
 }
 
+/// Kills what a run that was cut off has left, by its [note](Run::note), for who does not run the same again. Without a note nothing is done.
+pub fn end_left(note: &Path) {
+    end_predecessor(note);
+    let _ = fs::remove_file(note);
+}
+
 /// Kills what a run that was cut off has left.
 fn end_predecessor(note: &Path) {
     let left = fs::read(note).ok().and_then(|bytes| serde_json::from_slice::<ProcessIdentity>(&bytes).ok());
@@ -312,6 +318,18 @@ mod tests {
         write_note(&note, &ProcessIdentity::of(left.id().unwrap()).unwrap()).unwrap();
         let done = Run { note: Some(&note), ..run() }.to_end(&shell(folder.path(), "true")).await.unwrap();
         assert!(done.is_success() && !note.exists());
+        assert_eq!(Exit::from(left.wait().await.unwrap()), Exit::Signal(9));
+    }
+
+    #[tokio::test]
+    async fn what_a_run_that_was_cut_off_has_left_is_killed_without_another_run_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = folder.path().join("note");
+        end_left(&note);
+        let mut left = tokio::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        write_note(&note, &ProcessIdentity::of(left.id().unwrap()).unwrap()).unwrap();
+        end_left(&note);
+        assert!(!note.exists());
         assert_eq!(Exit::from(left.wait().await.unwrap()), Exit::Signal(9));
     }
 

@@ -16,6 +16,13 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use run::HookRun;
 
+/// Ends what hooks of an instance are left running by an agent that was killed, by the notes in its state. Whichever is still wanted runs again.
+pub(crate) fn end_left(state: &Path) {
+    for hook in Hook::ALL {
+        helium_processes::run::end_left(&state.join(hook.name()));
+    }
+}
+
 /// The folders that may hold hooks; the first that has one counts.
 const FOLDERS: [&str; 2] = ["helium/hooks", "helios/hooks"];
 

@@ -91,6 +91,8 @@ pub(crate) fn after_restart(mut record: Record, now: Timestamp) -> Record {
 }
 
 fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
+    let how = how_it_ended(exit, next);
+    next.memory_kills = 0;
     next.process = None;
     next.prepared = false;
     next.post_start_at = None;
@@ -106,10 +108,23 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
     next.restarts = next.restarts.saturating_add(1);
     note_failure(next, now, random);
     if next.failures >= FAILED_AFTER {
-        let words = format!("ended {} times in a row, last: {exit}", next.failures);
+        let words = format!("ended {} times in a row, last: {how}", next.failures);
         enter(next, InstancePhase::Failed, Some(words), now);
     } else {
-        enter(next, InstancePhase::Starting, Some(format!("ended by itself: {exit}")), now);
+        enter(next, InstancePhase::Starting, Some(format!("ended by itself: {how}")), now);
+    }
+}
+
+/// How it ended, and whether that was for lack of memory. A system that kills for it sends signal 9, to whichever process of the group it chooses.
+fn how_it_ended(exit: Exit, record: &Record) -> String {
+    const KILL: Exit = Exit::Signal(9);
+    let limit = record.assignment.template.resources.memory;
+    let limit = limit.map(|limit| format!(" (its limit is {limit})")).unwrap_or_default();
+    match (record.memory_kills, exit) {
+        (0, exit) => exit.to_string(),
+        (_, KILL) => format!("killed for lack of memory{limit}"),
+        (1, exit) => format!("{exit}; one of its processes was killed for lack of memory{limit}"),
+        (many, exit) => format!("{exit}; {many} of its processes were killed for lack of memory{limit}"),
     }
 }
 
@@ -118,10 +133,10 @@ fn note_work(next: &mut Record, work: Work, outcome: Outcome, now: Timestamp, ra
         (Work::Prepare, Ok(found)) => {
             next.prepared = true;
             next.initialised = true;
-            (next.hooks, next.checks) = (found.hooks, found.checks);
+            (next.hooks, next.checks, next.behind) = (found.hooks, found.checks, found.behind);
         }
         (Work::Refresh, Ok(found)) => {
-            (next.hooks, next.checks) = (found.hooks, found.checks);
+            (next.hooks, next.checks, next.behind) = (found.hooks, found.checks, found.behind);
             next.message = None;
         }
         (Work::Refresh, Err(trouble)) => next.message = Some(trouble.words),

@@ -1,25 +1,29 @@
 //! Whether the files of a running instance are as its templates would make them now.
+//!
+//! Changes of what is asked on this machine are waited for until they rest ([`Quiet`]); then it is looked whether any of them concerns these files.
+//! If so they are made again, at once or after a lot of up to `splay`. Since the next look is a rest later, there is at most one making in each.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
+use helium_crds::template::Template;
+use helium_lookups::Answers;
+use helium_runtime::ports::Ports;
+use helium_templates::quiet::{Quiet, Wait};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 use super::work::{Outcome, Work};
-use crate::{
-    package::{
-        asking::Seen,
-        lookups::{InstanceLookup, Lookups},
-    },
-    shared::Shared,
-};
+use crate::package::{asking::Seen, lookups::InstanceLookup};
 
-/// How long after a vain try that may heal the files are made again.
+/// How long after a vain try that may heal the files are made again, unless changes are to rest for longer.
 const AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
 /// What is known of the files of one instance.
 pub(crate) struct Freshness {
-    settled: watch::Receiver<u64>,
+    ports: Ports,
+    latest: watch::Receiver<Arc<Answers>>,
+    quiet: Quiet,
+    pace: Pace,
     /// What they were made with; none if this run of the agent has not made them.
     seen: Option<Seen>,
     stale: bool,
@@ -29,10 +33,46 @@ pub(crate) struct Freshness {
     after: Option<Timestamp>,
 }
 
+/// How fast an instance takes up new files.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    /// How long no change may have come, and how long after the first that is not waited for any more.
+    wait: Wait,
+    /// The longest time, by lot, before files that are to be others are made.
+    splay: Duration,
+}
+
+impl Pace {
+    fn of(template: &Template) -> Self {
+        let templates = template.templates.as_ref();
+        let (min, max) = templates.map(|templates| templates.quiet.clone()).unwrap_or_default().bounds();
+        let splay = templates.map(|templates| templates.splay.as_duration()).unwrap_or_default();
+        Self { wait: Wait::of(min.as_duration()).at_most(max.as_duration()), splay }
+    }
+}
+
 impl Freshness {
-    /// Of an instance of which this run of the agent knows nothing yet.
-    pub(crate) fn new(lookups: &Lookups) -> Self {
-        Self { settled: lookups.settled(), seen: None, stale: true, failed: false, after: None }
+    /// Of an instance of which this run of the agent knows nothing yet. `latest` are the answers as they come.
+    pub(crate) fn new(
+        template: &Template,
+        latest: watch::Receiver<Arc<Answers>>,
+        ports: &Ports,
+        now: Timestamp,
+    ) -> Self {
+        let pace = Pace::of(template);
+        let mut new = Self {
+            ports: ports.clone(),
+            latest,
+            quiet: Quiet::new(pace.wait),
+            pace,
+            seen: None,
+            stale: true,
+            failed: false,
+            after: None,
+        };
+        // What has changed while no agent ran is taken up as slowly as anything else.
+        new.after = new.lot(now);
+        new
     }
 
     /// Whether they may have to be made again now.
@@ -46,16 +86,18 @@ impl Freshness {
     }
 
     /// Whether a burst of changes is over since the last look.
-    pub(crate) fn has_news(&self) -> bool {
-        self.settled.has_changed().unwrap_or(false)
+    pub(crate) fn has_news(&mut self) -> bool {
+        self.hear();
+        self.quiet.take(self.ports.monotonic())
     }
 
     /// Compares what is known now with what the files were made with.
-    pub(crate) fn look(&mut self, shared: &Shared, namespace: &str, env: BTreeMap<String, String>) {
-        self.settled.mark_unchanged();
-        let answers = Arc::clone(&shared.lookups.latest().borrow());
-        let lookup = InstanceLookup { answers, namespace: namespace.to_owned(), env: Arc::new(env) };
-        self.stale |= self.failed || self.seen.as_ref().is_some_and(|seen| seen.is_old(&lookup));
+    pub(crate) fn look(&mut self, known: &InstanceLookup, now: Timestamp) {
+        let old = self.failed || self.seen.as_ref().is_some_and(|seen| seen.is_old(known));
+        if old && !self.stale {
+            self.stale = true;
+            self.after = self.lot(now);
+        }
     }
 
     /// They are being made.
@@ -66,18 +108,19 @@ impl Freshness {
 
     /// They were made, or were not.
     pub(crate) fn ended(&mut self, work: Work, outcome: &Outcome, now: Timestamp) {
+        let again = AGAIN.max(SignedDuration::try_from(self.pace.wait.min).unwrap_or(AGAIN));
         match outcome {
             Ok(found) if matches!(work, Work::Prepare | Work::Refresh) => {
                 // It may have been started with the files of before: then they are still to be made.
                 let made = found.seen.is_some();
                 self.seen.clone_from(&found.seen);
                 (self.failed, self.stale) = (!made, self.stale || !made);
-                self.after = (!made).then(|| now + AGAIN);
+                self.after = (!made).then(|| now + again);
             }
             // What a person has to mend is tried again when something changes.
             Err(trouble) if work == Work::Refresh => {
                 (self.failed, self.stale) = (true, trouble.may_heal);
-                self.after = trouble.may_heal.then(|| now + AGAIN);
+                self.after = trouble.may_heal.then(|| now + again);
             }
             Ok(_) | Err(_) => {}
         }
@@ -85,10 +128,43 @@ impl Freshness {
 
     /// Waits until a look is due. May be dropped and called again.
     pub(crate) async fn changed(&mut self) {
-        if self.settled.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            self.hear();
+            let due = self.quiet.due();
+            let over = async {
+                match due {
+                    Some(due) => self.ports.sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = over => return,
+                changed = self.latest.changed() => {
+                    if changed.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    self.quiet.changed(self.ports.monotonic(), &self.ports);
+                }
+            }
         }
-        // The look takes it up.
-        self.settled.mark_changed();
+    }
+
+    /// Takes note of answers that have come.
+    fn hear(&mut self) {
+        if self.latest.has_changed().unwrap_or(false) {
+            self.latest.mark_unchanged();
+            self.quiet.changed(self.ports.monotonic(), &self.ports);
+        }
+    }
+
+    /// Before when nothing is taken up; none where nobody waits.
+    fn lot(&self, now: Timestamp) -> Option<Timestamp> {
+        let lot = SignedDuration::try_from(self.ports.up_to(self.pace.splay)).ok()?;
+        (!lot.is_zero()).then(|| now + lot)
     }
 }
+
+#[cfg(test)]
+#[path = "freshness_tests.rs"]
+mod tests;

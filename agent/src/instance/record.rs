@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use helium_cgroups::Group;
 use helium_crds::instance::{Assignment, InstancePhase};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,18 @@ pub(crate) struct Record {
     /// Since when the hook `post-stop` is due: a process has ended, and it has not run since.
     #[serde(default)]
     pub(crate) post_stop_at: Option<Timestamp>,
+    /// The control group of its process, noted before it is made and until it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<Group>,
+    /// Limits that do not hold for its process, by the names of their fields, each with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) unheld: BTreeMap<String, String>,
+    /// How many processes of its last group were killed for lack of memory; until its end is noted.
+    #[serde(skip)]
+    pub(crate) memory_kills: u64,
+    /// Why the process runs with files that were rendered before, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) behind: Option<String>,
     /// Whether it leads its service, as far as this run of the agent knows.
     #[serde(skip)]
     pub(crate) leads: bool,
@@ -124,6 +137,10 @@ impl Record {
             checks: Vec::new(),
             post_start_at: None,
             post_stop_at: None,
+            group: None,
+            unheld: BTreeMap::new(),
+            memory_kills: 0,
+            behind: None,
             leads: false,
             phase: InstancePhase::Starting,
             since: now,

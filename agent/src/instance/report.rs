@@ -29,18 +29,21 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
     let orphan = unassigned && record.assignment.desired == Desired::Run;
     let orphan = orphan.then(|| "its assignment is missing; it is kept running".to_owned());
     let refusal = refusal.filter(|_| alive).map(|words| format!("not registered: {words}"));
+    let behind = record.behind.as_ref().filter(|_| alive);
+    let behind = behind.map(|words| format!("runs with the files that were rendered last: {words}"));
     Report {
         id: record.assignment.id.clone(),
         deployment: record.assignment.deployment.clone(),
         node: node.clone(),
         phase: record.phase,
-        message: record.message.clone().or(refusal).or(orphan),
+        message: record.message.clone().or(refusal).or(behind).or(orphan),
         address: address.filter(|_| record.phase != InstancePhase::Stopped).unwrap_or_default(),
         ports: record.ports.clone(),
         pid: record.process.as_ref().map(|process| process.pid),
         restarts: record.restarts,
         failing: if alive { failing } else { BTreeMap::new() },
         checks: record.checks.iter().map(|check| check.name.clone()).collect(),
+        unheld: if alive { record.unheld.clone() } else { BTreeMap::new() },
         since: record.since,
     }
 }

@@ -24,6 +24,8 @@ use super::{
     task::WorkTask,
     work::{Trouble, Work},
 };
+mod limiting;
+
 use crate::{
     checks::{Around, PackageCheck, Scripts},
     config::StopMode,
@@ -32,9 +34,10 @@ use crate::{
         signal::system_signal,
         user,
     },
-    hooks::Hook,
+    hooks::{Hook, end_left},
     leading::{LEADER_FILE, Leading},
     package::{
+        lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
         rendering::Turn,
     },
@@ -86,8 +89,9 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        let freshness = Freshness::new(&shared.lookups);
         let away = shared.away_since.subscribe();
+        let template = &record.assignment.template;
+        let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());
         Self {
             shared,
             id,
@@ -113,13 +117,20 @@ impl Runner {
         {
             tracing::info!(instance = %self.id, pid = process.pid, "adopted");
         }
+        // Of a stop that has been taken back meanwhile nobody else would.
+        end_left(&self.dir.state());
         if self.record.process.is_some() {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
+        } else {
+            // Or between a group and the process that it was for.
+            self.end_group().await;
         }
         loop {
             let ending = *self.stop.borrow_and_update();
             if ending == Some(StopMode::LeaveRunning) {
+                // Nobody would tell the package again that it leads no more.
+                self.leading.ended().await;
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
@@ -141,8 +152,9 @@ impl Runner {
                     self.publish(&assigned);
                     self.wait(until).await;
                 }
-                Step::Forget if self.forget() => return Ended::Forgotten,
+                Step::Forget if self.forget().await => return Ended::Forgotten,
                 Step::Leave => {
+                    self.leading.ended().await;
                     self.note(Event::Left).await;
                     self.publish(&assigned);
                     return Ended::AgentStops;
@@ -189,6 +201,7 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
+                self.end_group().await;
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
                 }
@@ -242,6 +255,7 @@ impl Runner {
             Ok(gated) => gated,
             Err(words) => {
                 tracing::warn!(instance = %self.id, words, "cannot be started");
+                self.end_group().await;
                 self.note(Event::LaunchFailed(words)).await;
                 return;
             }
@@ -264,7 +278,10 @@ impl Runner {
         if let Some(ids) = command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
         }
-        gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
+        let made = self.make_group().await?;
+        let gated = gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())?;
+        self.limit(&gated, made);
+        Ok(gated)
     }
 
     fn resolve(&self) -> Result<Resolved, String> {
@@ -367,7 +384,10 @@ impl Runner {
             return;
         }
         let env = self.resolve().map(|resolved| resolved.command.env).unwrap_or_default();
-        self.freshness.look(&self.shared, &self.record.assignment.deployment.namespace, env);
+        let answers = Arc::clone(&self.shared.lookups.latest().borrow());
+        let namespace = self.record.assignment.deployment.namespace.clone();
+        let known = InstanceLookup { answers, namespace, env: Arc::new(env) };
+        self.freshness.look(&known, self.shared.now());
     }
 
     /// What takes more than a line belongs where people look for what an instance says.
@@ -454,7 +474,9 @@ impl Runner {
         self.wait(Some(self.shared.now() + KILL_AGAIN)).await;
     }
 
-    fn forget(&mut self) -> bool {
+    async fn forget(&mut self) -> bool {
+        self.leading.ended().await;
+        self.end_group().await;
         match self.dir.forget() {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);

@@ -78,6 +78,8 @@ pub(crate) struct Prepared {
     pub(crate) hooks: BTreeSet<Hook>,
     /// The checks that it brings.
     pub(crate) checks: Vec<PackageCheck>,
+    /// Why the files of before are used, if they are.
+    pub(crate) behind: Option<String>,
     /// What its templates have asked; none where their files are those of an earlier start.
     pub(crate) seen: Option<Seen>,
 }

@@ -1,7 +1,7 @@
 //! What the templates of all instances ask, followed in Consul by one follower, so that an agent has few connections however many they are.
 //!
 //! An instance [asks](Lookups::ask) its questions; the union of all is followed. Whoever prepares a start reads the [latest](Lookups::latest)
-//! answers; who runs is told once a burst of changes is over ([`Lookups::settled`]): after [`QUIET`] without news, at most [`LONGEST`] after the first.
+//! answers; who runs waits until they rest, for as long as its template says (see [`crate::instance::freshness`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,25 +17,21 @@ use helium_runtime::ports::Ports;
 use helium_templates::{
     guard::Believed,
     lookup::{Answer, Instance, Lookup, Question},
+    quiet::{Quiet, Wait},
 };
-use tokio::{
-    sync::{Notify, watch},
-    time::{Instant, sleep_until},
-};
+use tokio::sync::{Notify, watch};
 
 use crate::config::AgentConfig;
 
-/// A burst is over when nothing has changed for so long.
+/// What is to be remembered is noted when nothing has changed for so long, at most ten times so long after the first change.
 const QUIET: Duration = Duration::from_millis(200);
-/// A burst that does not end is acted on after so long all the same.
-const LONGEST: Duration = Duration::from_secs(2);
 
 /// What the templates of all instances ask.
 pub(crate) struct Lookups {
     wanted: Mutex<BTreeMap<InstanceId, BTreeSet<Question>>>,
     asked: Notify,
     latest: watch::Sender<Arc<Answers>>,
-    settled: watch::Sender<u64>,
+    ports: Ports,
     follower: Mutex<Option<Follower>>,
 }
 
@@ -60,11 +56,17 @@ impl Lookups {
             let (namespace, name) = service.split_once('/').unwrap_or(("default", service));
             keys.service_lock(namespace, name)
         });
+        let clock = ports.clone();
         let follower =
             Follower::new(client, ports, FollowerConfig { believed, leader_key, local, ..FollowerConfig::default() });
         let (latest, _) = watch::channel(follower.answers());
-        let (settled, _) = watch::channel(0);
-        Self { wanted: Mutex::default(), asked: Notify::new(), latest, settled, follower: Mutex::new(Some(follower)) }
+        Self {
+            wanted: Mutex::default(),
+            asked: Notify::new(),
+            latest,
+            ports: clock,
+            follower: Mutex::new(Some(follower)),
+        }
     }
 
     /// Follows what an instance asks from now on, in place of what it asked before.
@@ -94,11 +96,6 @@ impl Lookups {
         self.latest.subscribe()
     }
 
-    /// One more whenever a burst of changes is over.
-    pub(crate) fn settled(&self) -> watch::Receiver<u64> {
-        self.settled.subscribe()
-    }
-
     fn wanted(&self) -> std::sync::MutexGuard<'_, BTreeMap<InstanceId, BTreeSet<Question>>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -107,12 +104,12 @@ impl Lookups {
     pub(crate) async fn run(&self, keep: impl Fn(BTreeMap<String, Believed>)) {
         let taken = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut follower) = taken else { return };
-        let mut burst: Option<(Instant, Instant)> = None;
+        let mut burst = Quiet::new(Wait::of(QUIET).at_most(QUIET * 10));
         loop {
-            let due = burst.map(|(began, last)| (last + QUIET).min(began + LONGEST));
+            let due = burst.due();
             let over = async {
                 match due {
-                    Some(due) => sleep_until(due).await,
+                    Some(due) => self.ports.sleep_until(due).await,
                     None => std::future::pending().await,
                 }
             };
@@ -124,13 +121,12 @@ impl Lookups {
                 }
                 () = follower.changed() => {
                     self.latest.send_replace(follower.answers());
-                    let now = Instant::now();
-                    burst = Some((burst.map_or(now, |(began, _)| began), now));
+                    burst.changed(self.ports.monotonic(), &self.ports);
                 }
                 () = over => {
-                    burst = None;
-                    keep(follower.believed());
-                    self.settled.send_modify(|settled| *settled += 1);
+                    if burst.take(self.ports.monotonic()) {
+                        keep(follower.believed());
+                    }
                 }
             }
         }

@@ -165,16 +165,18 @@ impl Preparation {
         }
         let targets: Vec<PathBuf> =
             templates.iter().filter(|template| !template.is_part()).map(|template| template.target.clone()).collect();
-        let (seen, changed) = match self.make(folder, templates).await {
+        match self.make(folder, templates).await {
             // A machine that starts without Consul, or with values that are refused, goes on with the files that it has.
             Err(trouble) if self.is_again() && targets.iter().all(|target| target.exists()) => {
                 let instance = &self.assignment.id;
                 tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
-                (None, false)
+                Ok((Prepared { behind: Some(trouble.words), ..self.look(&view, None)? }, false))
             }
-            made => made.map(|(seen, changed)| (Some(seen), changed))?,
-        };
-        Ok((self.look(&view, seen)?, changed))
+            made => {
+                let (seen, changed) = made?;
+                Ok((self.look(&view, Some(seen))?, changed))
+            }
+        }
     }
 
     /// Makes the files; tells what was asked for them, and whether one is another one now.
@@ -254,7 +256,7 @@ impl Preparation {
         let own = self.assignment.template.checks.iter().map(|check| check.name.clone());
         let taken: Vec<String> = own.chain(health.iter().map(|health| health.name.clone())).collect();
         let read = checks::read(view, &taken).map_err(Trouble::lasting)?;
-        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect(), seen })
+        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect(), seen, behind: None })
     }
 
     async fn values(&self, folder: &Path, asking: &Asking) -> Result<Values, Trouble> {

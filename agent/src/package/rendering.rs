@@ -274,3 +274,7 @@ fn collect(package: &Path, within: &Path, view: &Path, found: &mut Vec<Template>
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "rendering_tests.rs"]
+mod tests;

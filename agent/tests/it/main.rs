@@ -1,8 +1,11 @@
 //! The agent with real processes and a real Consul.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
+#![allow(clippy::print_stdout, reason = "what is left out on a machine is said")]
 
 mod consul;
+mod limits;
+mod packaged;
 mod processes;
 mod roles;
 mod stories;

@@ -277,6 +277,7 @@ fn assignment(id: InstanceId) -> Assignment {
             secrets: std::collections::BTreeMap::new(),
             config_update: <_>::default(),
             overrides: <_>::default(),
+            resources: <_>::default(),
             election: None,
             templates: None,
             version: "1.0.0".to_owned(),

@@ -7,7 +7,9 @@ use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
 use super::events::event_rows;
 use crate::{
     names,
-    output::{Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age},
+    output::{
+        Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age, tree::unheld,
+    },
     session::Session,
 };
 
@@ -137,7 +139,9 @@ fn instance_rows(instances: &[InstanceView], session: &Session) -> Rows {
             None => "Assigned".to_owned(),
         };
         let failing = report.iter().flat_map(|report| report.failing.values().cloned());
-        let message: Vec<String> = report.iter().filter_map(|report| report.message.clone()).chain(failing).collect();
+        let unheld = report.iter().flat_map(unheld);
+        let message = report.iter().filter_map(|report| report.message.clone());
+        let message: Vec<String> = message.chain(failing).chain(unheld).collect();
         rows.add(vec![
             instance.id.to_string(),
             instance.version.clone(),

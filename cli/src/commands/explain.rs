@@ -5,12 +5,15 @@ use helium_crds::{
     Kind,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
-use helium_engine::people::ObjectRef;
+use helium_engine::people::{ObjectRef, read::InstanceView};
 use serde_json::json;
 
 use crate::{
     names,
-    output::{Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, object_table::phase_tone},
+    output::{
+        Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, object_table::phase_tone,
+        tree::unheld,
+    },
     session::Session,
 };
 
@@ -56,7 +59,13 @@ async fn why(
     // A Canary has no status of its own: its rollout is its Deployment's.
     let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };
     let status = people.status(&object.key).await?;
-    let lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    let mut lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    // Before the advice, which is the last line.
+    let at = lines.iter().position(|line| line.starts_with("Next: ")).unwrap_or(lines.len());
+    for InstanceView { instance, report } in people.instances(&object.key).await? {
+        let told = report.iter().flat_map(unheld).map(|words| format!("  {}: {words}", instance.id));
+        lines.splice(at..at, told.collect::<Vec<_>>());
+    }
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);

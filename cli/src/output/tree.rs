@@ -2,6 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus,
+    instance::Report,
     status::{HoldKind, MetricState, Rollout, RolloutKind, Verdict, VersionStatus},
 };
 use helium_engine::people::read::InstanceView;
@@ -129,7 +130,13 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
         }
     };
     let standby = if instance.role.is_standby() { ", on standby" } else { "" };
-    Line { text: format!("{}  {}  {state}{standby}", instance.id, instance.node), tone }
+    let unheld: String = report.iter().flat_map(unheld).map(|words| format!("; {words}")).collect();
+    Line { text: format!("{}  {}  {state}{standby}{unheld}", instance.id, instance.node), tone }
+}
+
+/// The limits that do not hold for an instance: ``its limit `memory` does not hold: ...``.
+pub(crate) fn unheld(report: &Report) -> impl Iterator<Item = String> + '_ {
+    report.unheld.iter().map(|(name, why)| format!("its limit `{name}` does not hold: {why}"))
 }
 
 /// `errors  0.2 (at most 1)  good, 3 of 4 samples; 12s ago`

@@ -69,6 +69,7 @@ fn instance(id: &str, revision: &str, healthy: bool, failing: Option<&str>) -> I
         restarts: 0,
         failing: failing.iter().map(|said| ("up".to_owned(), (*said).to_owned())).collect(),
         checks: Vec::new(),
+        unheld: std::collections::BTreeMap::new(),
         since: created_at,
     };
     InstanceView { instance, report: Some(report) }
@@ -106,4 +107,17 @@ fn a_canary_that_was_given_up_shows_where() {
     let abort = json!({"stage": "rollingBack", "abort": {"cause": "MetricFailed", "message": "m", "step": 1, "steps": 3, "at": "2026-01-01T00:09:00Z"}});
     let shown = drawn(&status(&abort));
     assert!(shown.contains("✓ 1 setWeight 20%, soak 10s\n") && shown.contains("✗ 2 gate"), "{shown}");
+}
+
+#[test]
+fn a_limit_that_does_not_hold_is_told_of_a_healthy_instance_too() {
+    let mut view = instance("hello-1-aa", "r1-aa", true, None);
+    let why = "this system shows the agent no control groups for memory".to_owned();
+    view.report.as_mut().unwrap().unheld.insert("memory".to_owned(), why);
+    let lines = tree(&status(&json!({})), &[view], now());
+    let line = lines.iter().find(|line| line.text.contains("hello-1-aa")).unwrap();
+    assert_eq!(
+        line.text.trim_start_matches(['│', ' ']),
+        "hello-1-aa  n1  healthy for 5m; its limit `memory` does not hold: this system shows the agent no control groups for memory"
+    );
 }

@@ -243,6 +243,8 @@ impl Walker<'_, '_> {
             ShapeKind::Choice(choices) => self.choice(place, choices, text),
             ShapeKind::Period { min, max } => self.accept(place, words::period(text, *min, *max)),
             ShapeKind::Percent { min } => self.accept(place, words::percent(text, *min)),
+            ShapeKind::Bytes { min } => self.accept(place, words::bytes(text, *min)),
+            ShapeKind::Cores => self.accept(place, words::cores(text, plain)),
             ShapeKind::Integer { min, max } => self.accept(place, words::integer(text, plain, *min, *max)),
             ShapeKind::Number => self.accept(place, words::number(text, plain)),
             ShapeKind::Amount { max } => self.accept(place, words::amount(text, plain, *max)),

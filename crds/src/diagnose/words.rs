@@ -6,6 +6,7 @@ use super::{Code, Path};
 use crate::{
     Percent, Period,
     schema::{Field, ObjectShape, Shape, ShapeKind},
+    size::{Bytes, Cores},
     yaml::scalar::{self, Misread},
 };
 
@@ -85,6 +86,63 @@ fn bad_percent(text: &str) -> Complaint {
         _ => "write a whole number from `0%` to `100%`, with the sign".to_owned(),
     };
     Complaint::new(Code::BadPercent, format!("is no percentage: `{text}`"), help)
+}
+
+/// Reads a size.
+pub(super) fn bytes(text: &str, min: Bytes) -> Result<Json, Complaint> {
+    match text.parse::<Bytes>() {
+        Ok(size) if size < min => {
+            let bounds = format!("must be between {min} and {}, but is {text}", Bytes::MAX);
+            Err(Complaint::new(Code::OutOfRange, bounds, None))
+        }
+        Ok(_) => Ok(json!(text)),
+        Err(_) => Err(bad_bytes(text)),
+    }
+}
+
+fn bad_bytes(text: &str) -> Complaint {
+    let unit_lacks = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let message = if unit_lacks { format!("is {text} without a unit") } else { format!("is no size: `{text}`") };
+    let compact: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let at = compact.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(compact.len());
+    let (number, unit) = compact.split_at(at);
+    let unit = match unit.to_ascii_lowercase().trim_end_matches('b') {
+        "k" | "ki" => "Ki",
+        "g" | "gi" => "Gi",
+        "t" | "ti" => "Ti",
+        "" if number == "0" => "B",
+        _ => "Mi",
+    };
+    let meant = format!("{number}{unit}");
+    let help = match meant.parse::<Bytes>() {
+        Ok(_) if unit_lacks => format!("add a unit: `{meant}`"),
+        Ok(_) => format!("did you mean `{meant}`?"),
+        Err(_) => "write a number and a unit, such as `256Mi` or `1.5G`".to_owned(),
+    };
+    Complaint::new(Code::BadText, message, help)
+}
+
+/// Reads a share of processors: a number, or text in thousandths.
+pub(super) fn cores(text: &str, plain: bool) -> Result<Json, Complaint> {
+    let help = "write a number such as `0.5`, or thousandths such as `500m`".to_owned();
+    let bounds = || {
+        let message = format!("must be between {} and {}, but is {text}", Cores::MIN, Cores::MAX);
+        Complaint::new(Code::OutOfRange, message, None)
+    };
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    match (text.strip_suffix('m'), number) {
+        (Some(millis), _) if !millis.is_empty() && millis.len() < 10 && millis.bytes().all(|b| b.is_ascii_digit()) => {
+            text.parse::<Cores>().map(|_| json!(text)).map_err(|_| bounds())
+        }
+        (None, Some(number)) if plain => {
+            serde_json::from_value::<Cores>(json!(number)).map(|cores| json!(cores)).map_err(|_| bounds())
+        }
+        (None, Some(_)) => {
+            let help = format!("leave the quotes out: {text}");
+            Err(Complaint::new(Code::WrongType, "must be a number, but is text".to_owned(), help))
+        }
+        _ => Err(Complaint::new(Code::BadText, format!("is no number of processors: `{text}`"), help)),
+    }
 }
 
 /// Reads a whole number.
@@ -176,6 +234,8 @@ pub(super) fn wanted(kind: &ShapeKind) -> String {
         }
         ShapeKind::Period { .. } => "a length of time such as `10s`".to_owned(),
         ShapeKind::Percent { .. } => "a percentage such as `25%`".to_owned(),
+        ShapeKind::Bytes { .. } => "a size such as `256Mi`".to_owned(),
+        ShapeKind::Cores => "a number of processors such as `0.5`".to_owned(),
         ShapeKind::Integer { .. } => "a whole number".to_owned(),
         ShapeKind::Amount { .. } => "a number or a percentage such as `25%`".to_owned(),
         ShapeKind::Number => "a number".to_owned(),

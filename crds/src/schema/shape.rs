@@ -9,7 +9,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 use super::schema;
-use crate::{Kind, Percent, Period};
+use crate::{Kind, Percent, Period, size::Bytes};
 
 /// What a place in a document must be.
 #[derive(Clone, Debug)]
@@ -37,6 +37,10 @@ pub(crate) enum ShapeKind {
     Period { min: Period, max: Period },
     /// A percentage.
     Percent { min: Percent },
+    /// A size in bytes.
+    Bytes { min: Bytes },
+    /// A share of processors.
+    Cores,
     /// A whole number.
     Integer { min: u64, max: u64 },
     /// Any number.
@@ -155,6 +159,9 @@ impl Builder<'_> {
         if schema.contains_key("readOnly") {
             return ShapeKind::Anything;
         }
+        if text(schema, "format").as_deref() == Some("cores") {
+            return ShapeKind::Cores;
+        }
         if let Some(word) = text(schema, "const") {
             return ShapeKind::Choice(vec![(word, String::new())]);
         }
@@ -221,6 +228,7 @@ fn string(schema: &Map<String, Value>) -> ShapeKind {
             max: bound(schema, "x-max").unwrap_or(Period::MAX),
         },
         Some("percent") => ShapeKind::Percent { min: bound(schema, "x-min").unwrap_or(Percent::ZERO) },
+        Some("bytes") => ShapeKind::Bytes { min: bound(schema, "x-min").unwrap_or_default() },
         _ => ShapeKind::Text {
             pattern: pattern(schema),
             shortest: size(schema, "minLength", 0),

@@ -70,6 +70,21 @@ fn a_mistyped_field_is_answered_with_the_nearest() {
 }
 
 #[test]
+fn limits_are_answered_with_what_would_be_right() {
+    let limited = |resources: &str| {
+        let exec = format!("resources: {{{resources}}}\n    exec:");
+        with(SOUND, "exec:", &exec)
+    };
+    golden("memory-without-unit", &limited("memory: 512"));
+    golden("memory-of-another-unit", &limited("memory: 512MB"));
+    golden("memory-too-small", &limited("memory: 4k"));
+    golden("cpu-in-words", &limited("cpu: half"));
+    golden("cpu-in-quotes", &limited("cpu: \"0.5\""));
+    golden("cpu-of-nothing", &limited("cpu: 0"));
+    golden("limit-of-no-name", &limited("pids: 100"));
+}
+
+#[test]
 fn a_mistyped_required_field_is_told_once() {
     assert_eq!(codes(&with(SOUND, "command:", "comand:")), [Code::UnknownField]);
     assert_eq!(codes(&with(SOUND, "exec:", "exce:")), [Code::UnknownField]);

@@ -213,6 +213,7 @@ fn template(env: &[(&str, &str)]) -> Template {
         secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
         overrides: <_>::default(),
+        resources: <_>::default(),
         election: None,
         templates: None,
         version: "1.0.0".to_owned(),
@@ -239,6 +240,19 @@ fn the_id_of_a_revision_never_changes() {
         revision_id(&serde_json::from_str::<Template>(full).unwrap()).as_str(),
         "r1-c15b348ba44d17fd09c6f597524353cd03901f5119454e54513ddea52e49c24c"
     );
+}
+
+#[test]
+fn another_limit_is_another_revision_and_the_same_one_in_other_words_is_not() {
+    let id = |resources: &str| {
+        let text = format!(r#"{{"version":"1","exec":{{"command":["a"]}}{resources}}}"#);
+        revision_id(&serde_json::from_str::<Template>(&text).unwrap())
+    };
+    assert_eq!(id(r#","resources":{}"#), id(""));
+    let half = id(r#","resources":{"cpu":0.5,"memory":"1Gi"}"#);
+    assert_eq!(half, id(r#","resources":{"memory":"1024Mi","cpu":"500m"}"#));
+    assert_ne!(half, id(r#","resources":{"cpu":0.6,"memory":"1Gi"}"#));
+    assert_ne!(half, id(""));
 }
 
 #[test]

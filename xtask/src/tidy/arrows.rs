@@ -27,6 +27,7 @@ const HOUSE: &[Room] = &[
         "helium-agent",
         &[
             "consul-client",
+            "helium-cgroups",
             "helium-crds",
             "helium-election",
             "helium-lookups",
@@ -38,6 +39,7 @@ const HOUSE: &[Room] = &[
         &["consul-embedded", "helium-sample"],
     ),
     room("helium-analysis", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded"]),
+    room("helium-cgroups", &["helium-processes"], &[]),
     room("helium-containerpilot", &[], &[]),
     room("helium-crds", &[], &[]),
     room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),

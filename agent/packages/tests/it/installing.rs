@@ -178,3 +178,27 @@ async fn what_comes_from_elsewhere_needs_a_digest() {
     assert!(matches!(failure.reason, Reason::NoDigest { .. }), "{failure}");
     assert_eq!(world.current(), None);
 }
+
+#[tokio::test]
+async fn old_versions_that_cannot_be_removed_keep_no_new_one_out_and_go_with_the_next_install() {
+    let world = World::new();
+    let folder = world.scratch.path().join("p");
+    package(&folder);
+    let source = format!("file://{}", folder.display());
+    let wanted = |version: &str| Request { keep: 1.try_into().unwrap(), ..request(version, &source, None) };
+    for version in ["1", "2"] {
+        world.install(&wanted(version)).await.unwrap();
+    }
+    // A file stands where versions are put before they are removed.
+    let trash = world.scratch.path().join("root/web/.helium/trash");
+    let _ = fs::remove_dir(&trash);
+    fs::write(&trash, "").unwrap();
+    let installed = world.install(&wanted("3")).await.unwrap();
+    assert_eq!((installed.removed, world.current().as_deref()), (Vec::new(), Some("3")));
+    let there = || world.store.versions().unwrap().iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(there(), ["1", "2", "3"]);
+    fs::remove_file(&trash).unwrap();
+    let again = world.install(&wanted("3")).await.unwrap();
+    assert_eq!((again.was_there, again.removed), (true, vec![name("1")]));
+    assert_eq!(there(), ["2", "3"]);
+}

@@ -193,6 +193,7 @@ impl Machines {
             restarts: 0,
             failing,
             checks: Vec::new(),
+            unheld: BTreeMap::new(),
             since: self.ports.now(),
         };
         self.reported.insert(instance.id.clone(), instance.node.clone());

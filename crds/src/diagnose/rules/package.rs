@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Code, Findings, Path};
-use crate::variables;
+use crate::{package::Quiet, variables};
 
 /// What the address of an archive ends in.
 const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar.zst", ".tzst"];
@@ -15,6 +15,17 @@ pub(super) fn check(template: &Value, at: &Path, findings: &mut Findings) {
         }
         Some(_) => {}
         None => only_with_a_package(template, at, findings),
+    }
+    quiet(template, &at.field("templates").field("quiet"), findings);
+}
+
+fn quiet(template: &Value, at: &Path, findings: &mut Findings) {
+    let Some(quiet) = super::read::<Quiet>(template.pointer("/templates/quiet")) else { return };
+    let (min, max) = quiet.bounds();
+    if max < min {
+        let message = format!("changes are to rest for {min}, and after {max} that is not waited for");
+        let help = "make `max` as long as `min` at least".to_owned();
+        findings.value(at.clone(), Code::Conflict, message, help);
     }
 }
 
