@@ -79,21 +79,18 @@ impl Upgrade {
     pub(super) async fn release(mut self) {
         self.task.abort();
         let leaving = async {
-            match self.permit.recv().await {
-                Some(permit) => permit.healthy().await.map_err(|error| error.to_string()),
-                None => {
-                    self.gate.leave().await;
-                    Ok(())
-                }
+            if let Some(permit) = self.permit.recv().await {
+                return permit.healthy().await.map_err(|error| error.to_string());
             }
+            self.gate.leave().await;
+            Ok(())
         };
-        match tokio::time::timeout(RELEASE_LIMIT, leaving).await {
-            Ok(Ok(())) => self.forget(),
-            Ok(Err(words)) => {
-                tracing::warn!(words, "a place to upgrade in could not be given back; it ends with its session")
-            }
-            Err(_) => tracing::warn!("a place to upgrade in could not be given back in time; it ends with its session"),
-        }
+        let words = match tokio::time::timeout(RELEASE_LIMIT, leaving).await {
+            Ok(Ok(())) => return self.forget(),
+            Ok(Err(words)) => words,
+            Err(_) => format!("no answer within {RELEASE_LIMIT:?}"),
+        };
+        tracing::warn!(words, "a place to upgrade in could not be given back; it ends with its session");
     }
 
     /// Takes the note away: there is no place any more.

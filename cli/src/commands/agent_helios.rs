@@ -109,7 +109,7 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let said = format!("helium agent: node {} at {}, over the keys of Helios", config.node, config.address);
     let agent = HeliosAgent::new(config, client, session.ports.clone(), given.once).map_err(|error| refused(&error))?;
     console.say(said);
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     if given.once {
         let limit = given.once_limit.as_duration();
