@@ -36,7 +36,7 @@ use crate::{
     leading::{LEADER_FILE, Leading},
     package::{
         preparation::{Aim, Preparation, hook_of},
-        rendering::Turn,
+        rendering::{self, Turn},
     },
     shared::Shared,
 };
@@ -114,6 +114,7 @@ impl Runner {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
         }
+        self.end_half_done_files().await;
         loop {
             let ending = *self.stop.borrow_and_update();
             if ending == Some(StopMode::LeaveRunning) {
@@ -145,6 +146,15 @@ impl Runner {
                 }
                 step => self.perform(step, &assigned).await,
             }
+        }
+    }
+
+    async fn end_half_done_files(&self) {
+        match rendering::end_half_done(self.dir.state()).await {
+            Ok(true) => tracing::info!(instance = %self.id, "its files were half done, and are whole"),
+            Ok(false) => {}
+            // The next time that files are made it is tried again.
+            Err(words) => tracing::error!(instance = %self.id, words, "its files are half done"),
         }
     }
 

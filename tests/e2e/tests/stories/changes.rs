@@ -109,6 +109,48 @@ fn each_hook_has_a_log_of_its_own_with_what_it_said() {
 }
 
 #[test]
+fn files_that_a_killed_agent_has_left_half_done_are_whole_before_the_hooks_of_a_stop_read_them() {
+    let mut fleet = Fleet::of(1);
+    let package = Package::new(&fleet, "hello");
+    let told = fleet.helium.folder().join("told");
+    package.file("conf/a.tera", "{{ colour }}");
+    package.file("conf/b.tera", "{{ colour }}");
+    package.hook("pre-stop", &format!("cat $HELIUM_PACKAGE/conf/a $HELIUM_PACKAGE/conf/b > {}", told.display()));
+    fleet.apply(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), "")).ok();
+    let id = fleet.instances().remove(0).id;
+    fleet.agent(1).kill();
+
+    // As it would have died between the first and the second file of a set that is decided upon.
+    let folder = Path::new(&fleet.data_dir(1)).canonicalize().unwrap().join("instances").join(&id);
+    let conf = folder.join("package/conf");
+    fs::write(conf.join("a"), "blue").unwrap();
+    fs::write(conf.join(".b.helium-new"), "blue").unwrap();
+    let entry = |name: &str| {
+        serde_json::json!({
+            "target": conf.join(name), "staged": conf.join(format!(".{name}.helium-new")),
+            "kept": null, "backup": null, "removed": false,
+        })
+    };
+    let journal = serde_json::json!({"phase": "renaming", "entries": [entry("a"), entry("b")]});
+    fs::write(folder.join("state").join("templates.journal"), journal.to_string()).unwrap();
+
+    fleet.apply_only(&deployment("1", 0, &format!("{{url: \"{}\"}}", package.url()), ""));
+    eventually("it is to stop", ROLLOUT, || {
+        let keys = fleet.consul.keys("helium/v1/assign/");
+        let key = keys.iter().find(|key| key.ends_with(&id))?;
+        (fleet.consul.value(key)["desired"] == "stop").then_some(())
+    });
+    // And as if the next one had died, too, once it had noted that.
+    let record = folder.join("record.json");
+    let mut noted: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    noted["assignment"]["desired"] = "stop".into();
+    fs::write(&record, noted.to_string()).unwrap();
+    fleet.start_agent(1);
+    eventually("its hook ran", ROLLOUT, || fs::read_to_string(&told).ok().filter(|told| !told.is_empty()));
+    assert_eq!(fs::read_to_string(&told).unwrap(), "blueblue");
+}
+
+#[test]
 fn a_hook_that_always_fails_is_tried_ever_more_seldom_and_every_wait_is_within_its_bounds() {
     let fleet = Fleet::of(1);
     let package = Package::new(&fleet, "hello");
