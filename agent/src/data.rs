@@ -183,6 +183,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lock_file_holds_keeps_nobody_out_once_its_agent_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("agent.lock");
+        // Of a process that has ended, of one that lives and is no agent, and of nobody.
+        for left in ["4194304\n", "1\n", "", "no process"] {
+            fs::write(&lock, left).unwrap();
+            let data = DataDir::take(folder.path()).unwrap();
+            assert_eq!(fs::read_to_string(&lock).unwrap(), format!("{}\n", std::process::id()), "after {left:?}");
+            assert!(matches!(DataDir::take(folder.path()), Err(DataError::Locked { .. })), "after {left:?}");
+            drop(data);
+        }
+    }
+
+    #[test]
     fn records_are_found_again_and_broken_ones_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::take(folder.path()).unwrap();

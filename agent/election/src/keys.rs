@@ -70,6 +70,24 @@ impl Keys {
         }
         key
     }
+
+    /// The version that a key marks as bad, if it is such a key. What nobody here would have written, as a person may, is taken as it is.
+    pub fn version_of_bad(&self, key: &str) -> Option<String> {
+        let name = key.strip_prefix(&self.bad).filter(|name| !name.is_empty())?;
+        Some(decoded(name).filter(|version| self.bad_version(version) == key).unwrap_or_else(|| name.to_owned()))
+    }
+}
+
+/// A name with each `_` and its two hexadecimal digits as the byte that they stand for; none if there is another `_` in it.
+fn decoded(name: &str) -> Option<String> {
+    let mut parts = name.split('_');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        let digits = part.get(..2)?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -101,6 +119,12 @@ mod tests {
         ];
         for (version, key) in table {
             assert_eq!(keys.bad_version(version), key, "{version}");
+            assert_eq!(keys.version_of_bad(key).as_deref(), Some(version));
         }
+        for by_hand in ["1_2", "a_", "_zz", "_2E", "x/y", "_ff"] {
+            assert_eq!(keys.version_of_bad(by_hand).as_deref(), Some(by_hand));
+        }
+        assert_eq!(Keys::helium("d", "s").version_of_bad("helium/v1/bad/d/s/"), None);
+        assert_eq!(Keys::helium("d", "s").version_of_bad("helium/v1/bad/d/other/1"), None);
     }
 }

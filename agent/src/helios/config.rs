@@ -31,7 +31,9 @@ pub struct HeliosConfig {
     pub stop_grace: Duration,
     /// How long a new version may take until its checks pass.
     pub prove_within: Duration,
-    /// How long the upgrade lock is held at most.
+    /// How many nodes change a service at a time, at least 1. Nodes that disagree each follow their own number.
+    pub max_upgrades: usize,
+    /// How long a place in the upgrade lock is held before others may pass.
     pub max_hold: Duration,
     /// How long the sessions of locks live without renewal, 10 s to 24 h. Consul takes up to twice as long.
     pub session_ttl: Duration,

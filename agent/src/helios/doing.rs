@@ -2,19 +2,24 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use consul_client::{CheckStatus, Put, Read};
+use consul_client::{CheckStatus, Read};
+use helium_election::{
+    Keys,
+    upgrade::{Gate, Limits},
+};
 use helium_processes::{Command, Signal, gate};
 use tokio::time::timeout;
 
 use super::{
     agent::Place,
-    keys,
-    lock::{LockSpec, LockTask},
-    machine::{Checks, Green, Lock, Step},
+    config::HeliosConfig,
+    leader::{Leader, Stand},
+    machine::{Checks, Green, Step},
     record::{Event, Found, Target},
     registration::{self, REASON, check_id},
     rendering::Package,
     service::{CALL_LIMIT, Service},
+    upgrade::{self, Upgrade},
     watching::Seen,
     wish,
 };
@@ -33,7 +38,7 @@ impl Service {
         match step {
             Step::Rest(_) | Step::Forget | Step::Leave => {}
             Step::Fetch(target) => self.fetch(&target, seen),
-            Step::AskLock => self.ask_lock(),
+            Step::AskLock(what) => self.ask_lock(what),
             Step::ReleaseLock => {
                 if let Some(lock) = self.lock.take() {
                     lock.release().await;
@@ -308,18 +313,14 @@ impl Service {
         self.call(client.agent_register_service(&wanted, false)).await;
     }
 
-    /// Tells the others what failed. Only once it is seen in Consul too it is done: what is not marked would be tried again.
+    /// Tells the others what failed, before this node goes back and gives its place to the next. Only once it is seen in Consul too it is done: what is not marked would be tried again.
     async fn mark_bad(&mut self) {
         let Some(failed) = self.record.failed.clone() else { return };
-        let what = if failed.config_only { format!("config-{}", failed.target.config) } else { failed.target.version };
-        let value = serde_json::json!({
-            "node": self.common.config.node, "reason": failed.reason, "at": self.common.now().to_string(),
-        });
+        let what = failed.mark();
         tracing::error!(service = self.name, what, reason = failed.reason, "it is marked bad");
-        let (client, keys) = (self.common.client.clone(), Arc::clone(&self.keys));
-        let key = keys::bad(&self.name, &what);
+        let (gate, keys) = (self.gate(), Arc::clone(&self.keys));
         let marking = async {
-            client.kv_put(&key, value.to_string(), &Put::default()).await?;
+            gate.mark(&what, &failed.reason).await?;
             keys.read().await
         };
         if !self.call(marking).await {
@@ -351,36 +352,55 @@ impl Service {
         true
     }
 
-    fn upgrade_spec(&self) -> LockSpec {
-        LockSpec {
-            key: keys::upgrade(&self.name),
-            node: self.common.config.node.clone(),
-            ttl: self.common.config.session_ttl,
-            max_hold: Some(self.common.config.max_hold),
-            checks: Vec::new(),
-            of_node: false,
-            told_at: None,
-            note: self.dir.join("upgrade.session"),
-        }
+    /// Where a place in the upgrade lock is noted.
+    pub(super) fn upgrade_note(&self) -> PathBuf {
+        self.dir.join("upgrade.for")
     }
 
-    /// Asks for the upgrade lock.
-    pub(super) fn ask_lock(&mut self) {
+    fn consul_keys(&self) -> Keys {
+        Keys::helios(&self.name, &self.common.config.node)
+    }
+
+    fn gate(&self) -> Gate {
+        let HeliosConfig { node, max_upgrades, max_hold, session_ttl, .. } = &self.common.config;
+        let limits = Limits {
+            at_most: *max_upgrades,
+            hold: *max_hold,
+            ttl: *session_ttl,
+            look_every: (*session_ttl / 3).min(Limits::default().look_every),
+            ..Limits::default()
+        };
+        Gate::new(self.common.client.clone(), self.common.ports.clone(), self.consul_keys(), limits, node)
+    }
+
+    /// Lines up for the upgrade lock. A line that it stands in for something else is that for this from now on.
+    pub(super) fn ask_lock(&mut self, what: String) {
         self.fresh = false;
-        let (client, ports) = (self.common.client.clone(), self.common.ports.clone());
-        self.lock = Some(LockTask::ask(client, ports, self.upgrade_spec()));
+        self.lock = Some(Upgrade::ask(self.gate(), what, self.upgrade_note()));
     }
 
     /// Takes up what has become of the lock. Once it is held the keys are read anew.
     pub(super) async fn look_at_lock(&mut self) {
-        match self.lock.as_ref().map(LockTask::state) {
-            Some(Lock::Free) => self.lock = None,
-            Some(Lock::Held) if !self.fresh => {
-                let keys = Arc::clone(&self.keys);
-                self.fresh = self.call(keys.read()).await;
+        let Some((place, what)) = self.lock.as_ref().map(|lock| (lock.place(), lock.what().to_owned())) else { return };
+        let keys = Arc::clone(&self.keys);
+        match place {
+            upgrade::Place::Asked => self.fresh = false,
+            upgrade::Place::Held if self.fresh => {}
+            upgrade::Place::Held => self.fresh = self.call(keys.read()).await,
+            upgrade::Place::Passed => self.forget_lock(),
+            upgrade::Place::Bad if self.consul_waits() || !self.call(keys.read()).await => {}
+            upgrade::Place::Bad => {
+                self.forget_lock();
+                if !keys.seen.borrow().wish.bad.contains(&what) {
+                    self.consul_failed("a mark that is there is not seen");
+                }
             }
-            Some(Lock::Asked) => self.fresh = false,
-            Some(Lock::Held) | None => {}
+        }
+    }
+
+    fn forget_lock(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.forget();
         }
     }
 
@@ -396,18 +416,26 @@ impl Service {
                 leader.release().await;
             }
         } else if self.leader.is_none() && leads && green {
-            let checks = self.record.found.checks.iter().map(|check| check_id(&self.name, &check.name)).collect();
-            let spec = LockSpec {
-                key: keys::leader(&self.name),
-                told_at: Some(keys::session(&self.common.config.node, &self.name)),
-                max_hold: None,
-                checks,
-                of_node: true,
-                note: self.dir.join("leader.session"),
-                ..self.upgrade_spec()
-            };
-            let (client, ports) = (self.common.client.clone(), self.common.ports.clone());
-            self.leader = Some(LockTask::ask(client, ports, spec));
+            self.stand_for_lead();
+        }
+    }
+
+    fn stand_for_lead(&mut self) {
+        let HeliosConfig { node, address, session_ttl, .. } = &self.common.config;
+        let stand = Stand {
+            node: node.clone(),
+            address: address.clone(),
+            keys: self.consul_keys(),
+            ttl: *session_ttl,
+            checks: self.record.found.checks.iter().map(|check| check_id(&self.name, &check.name)).collect(),
+            note: self.dir.join("leader.session"),
+        };
+        match Leader::stand(self.common.client.clone(), &self.common.ports, stand) {
+            Ok(leader) => self.leader = Some(leader),
+            Err(words) => {
+                tracing::error!(service = self.name, words, "it cannot stand for the lead");
+                self.consul_failed(&words);
+            }
         }
     }
 

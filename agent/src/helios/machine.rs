@@ -1,8 +1,8 @@
 //! What to do next for one service of the layout of Helios: the one place that decides.
 //!
-//! A change of the version or of its values goes: fetched while the old one serves; the upgrade lock, so that one node of all changes at a time;
+//! A change of the version or of its values goes: fetched while the old one serves; the upgrade lock, so that only so many nodes change at a time;
 //! drained; stopped; installed, which the hook `install` may refuse; switched; rendered; started; registered; its checks pass; out of maintenance;
-//! the lock is released. What fails on the way is marked bad for all nodes and taken back here. The first version on a node takes nothing away
+//! the lock is released. What fails on the way is marked bad for all nodes and taken back here, still under the lock. The first version on a node takes nothing away
 //! from anybody and so waits for no lock; nor is it marked, since what is wrong may be the node.
 //!
 //! Every step may be done twice, and its event is on the disk before the next one: whenever the agent is killed, it goes on.
@@ -109,6 +109,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) maintenance: Maintenance,
     pub(crate) green: Green,
     pub(crate) lock: Lock,
+    /// What the lock was asked for.
+    pub(crate) asked_for: Option<&'a str>,
     /// When Consul is asked again, if it does not answer.
     pub(crate) consul_after: Option<Timestamp>,
     /// How long an attempt may take until its checks pass.
@@ -135,8 +137,8 @@ pub(crate) enum Step {
     Rest(Option<Timestamp>),
     /// Bring a version to this machine.
     Fetch(Target),
-    /// Ask for the upgrade lock.
-    AskLock,
+    /// Ask for the upgrade lock, for what is marked by that name if it fails.
+    AskLock(String),
     /// Give it back.
     ReleaseLock,
     /// Note that this change begins.
@@ -206,7 +208,7 @@ fn is_bad(facts: &Facts<'_>, target: &Target) -> bool {
     let record = facts.record;
     let runs = record.good.as_ref().is_some_and(|good| good.version == target.version);
     let version = !runs && facts.bad.contains(&target.version);
-    let config = facts.bad.contains(&format!("config-{}", target.config));
+    let config = facts.bad.contains(&target.config_mark());
     version || config || record.failed.as_ref().is_some_and(|failed| failed.target == *target)
 }
 
@@ -228,7 +230,7 @@ fn superseded(facts: &Facts<'_>, attempt: &Attempt) -> Option<Step> {
         return fetches.then(|| Step::Fetch(goal.clone()));
     }
     match facts.lock {
-        Lock::Free if runs => consul_waits(facts).is_none().then_some(Step::AskLock),
+        Lock::Free if runs => consul_waits(facts).is_none().then(|| ask_lock(facts, goal)),
         Lock::Asked if runs => None,
         Lock::Free | Lock::Asked | Lock::Held => Some(Step::Begin { target: goal.clone(), live: false }),
     }
@@ -247,9 +249,19 @@ fn change(facts: &Facts<'_>, goal: &Target) -> Step {
     match facts.lock {
         _ if record.good.is_none() => begin,
         Lock::Held => begin,
-        Lock::Free if consul_waits(facts).is_none() => Step::AskLock,
-        Lock::Free | Lock::Asked => settled(facts, Lock::Asked),
+        Lock::Free | Lock::Asked => line_up(facts, goal),
     }
+}
+
+/// Whoever has no place yet is in line for it; what runs is looked after meanwhile.
+fn line_up(facts: &Facts<'_>, goal: &Target) -> Step {
+    let mark = goal.mark(facts.record.good.as_ref());
+    let in_line = facts.lock != Lock::Free && facts.asked_for == Some(mark.as_str());
+    if in_line || consul_waits(facts).is_some() { settled(facts, Lock::Asked) } else { Step::AskLock(mark) }
+}
+
+fn ask_lock(facts: &Facts<'_>, goal: &Target) -> Step {
+    Step::AskLock(goal.mark(facts.record.good.as_ref()))
 }
 
 /// New values of the same version reach what runs without a restart if a hook tells it of them, or if hooks are all that it has.
@@ -264,6 +276,11 @@ fn go_on(facts: &Facts<'_>, attempt: &Attempt) -> Step {
         return Step::Rest(Some(at));
     }
     let target = || attempt.target.clone();
+    // Whoever has lost its place before it has stopped anything needs another. The way back waits for none.
+    let stops_what_serves = attempt.stage == Stage::Begun && record.up && !attempt.back && record.good.is_some();
+    if stops_what_serves && facts.lock != Lock::Held {
+        return line_up(facts, &attempt.target);
+    }
     match attempt.stage {
         Stage::Begun if record.up => drain_and_stop(facts),
         Stage::Begun => Step::Install(target()),

@@ -56,6 +56,7 @@ struct World {
     registered: Option<Target>,
     maintenance: Maintenance,
     lock: Lock,
+    asked_for: Option<String>,
     /// Nobody else gives the lock up.
     lock_taken: bool,
     consul: bool,
@@ -90,6 +91,7 @@ impl World {
             registered: None,
             maintenance: Maintenance::No,
             lock: Lock::Free,
+            asked_for: None,
             lock_taken: false,
             consul: true,
             broken: Vec::new(),
@@ -153,6 +155,7 @@ impl World {
             maintenance: if self.consul { self.maintenance } else { Maintenance::No },
             green,
             lock: self.lock,
+            asked_for: self.asked_for.as_deref(),
             consul_after: (!self.consul).then(|| self.now + SignedDuration::from_secs(1)),
             prove_within: PROVE_WITHIN,
             seen_since: self.consul.then_some(Timestamp::UNIX_EPOCH),
@@ -169,7 +172,8 @@ impl World {
                 self.here.insert(target.version);
                 None
             }
-            Step::AskLock => {
+            Step::AskLock(what) => {
+                self.asked_for = Some(what);
                 self.lock = if self.lock_taken { Lock::Asked } else { Lock::Held };
                 None
             }
@@ -235,8 +239,7 @@ impl World {
             Step::Fail(reason) => Some(Event::Failed(reason)),
             Step::MarkBad => {
                 let failed = self.record.failed.clone().unwrap();
-                let config = format!("config-{}", failed.target.config);
-                self.bad.insert(if failed.config_only { config } else { failed.target.version });
+                self.bad.insert(failed.mark());
                 Some(Event::Marked)
             }
             Step::Deregister => {
@@ -281,6 +284,8 @@ impl World {
             let event = self.perform(&step);
             if kill == Some(number) {
                 self.record = after_restart(self.record.clone(), self.now);
+                // The place is that of the next agent only once it has lined up for it again.
+                (self.lock, self.asked_for) = (Lock::Free, None);
                 continue;
             }
             if let Some(event) = event {
@@ -356,6 +361,46 @@ fn while_the_lock_is_with_another_node_what_runs_is_looked_after() {
     world.registered = None;
     world.run(None);
     assert_eq!((world.running[0].1.clone(), world.registered.clone()), (target("1", "a"), Some(target("1", "a"))));
+}
+
+#[test]
+fn who_has_lost_its_place_stops_nothing_until_it_has_one_again() {
+    let mut whole = World::serving();
+    whole.wish = Some(target("2", "a"));
+    whole.run(None);
+    let stops = whole.steps().iter().position(|step| *step == "stop").unwrap();
+    for kill in 0..stops {
+        let mut world = World::serving();
+        world.wish = Some(target("2", "a"));
+        while world.done.len() < kill {
+            let step = world.decide();
+            if let Some(event) = world.perform(&step) {
+                world.note(event);
+            }
+        }
+        // The agent was away for long, and another node has the place.
+        (world.lock, world.asked_for, world.lock_taken) = (Lock::Free, None, true);
+        world.run(None);
+        assert_eq!(world.running[0].1, target("1", "a"), "killed at {kill}: {:?}", world.done);
+        assert_eq!((world.lock, world.maintenance), (Lock::Asked, Maintenance::No));
+        world.lock = Lock::Held;
+        world.run(None);
+        world.serves(&target("2", "a"));
+    }
+}
+
+#[test]
+fn who_waits_for_the_lock_waits_for_what_is_wanted_now() {
+    let mut world = World::serving();
+    (world.wish, world.lock_taken) = (Some(target("2", "a")), true);
+    world.run(None);
+    assert_eq!(world.asked_for.as_deref(), Some("2"));
+    world.wish = Some(target("1", "b"));
+    world.run(None);
+    assert_eq!(world.asked_for.as_deref(), Some("config-b"));
+    world.wish = Some(target("1", "a"));
+    world.run(None);
+    assert_eq!(world.lock, Lock::Free, "nothing is wanted any more");
 }
 
 #[test]

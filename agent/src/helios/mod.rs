@@ -7,7 +7,7 @@
 //! | [`service`], [`doing`] | one service: looks, decides, and does it |
 //! | [`agent`] | the services of a node |
 //! | [`watching`], [`wish`], [`keys`] | what Consul wants |
-//! | [`lock`] | the upgrade lock and the leader's |
+//! | [`upgrade`], [`leader`] | the place in the upgrade lock, and the leader's lock |
 //! | [`artifact`] | packages and their digests |
 //! | [`rendering`] | values and templates |
 //! | [`registration`] | how a service stands in Consul |
@@ -17,7 +17,7 @@ mod artifact;
 mod config;
 mod doing;
 mod keys;
-mod lock;
+mod leader;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
@@ -25,6 +25,7 @@ mod record;
 mod registration;
 mod rendering;
 mod service;
+mod upgrade;
 mod watching;
 mod wish;
 

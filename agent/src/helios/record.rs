@@ -27,6 +27,18 @@ pub(crate) struct Target {
     pub(crate) config: String,
 }
 
+impl Target {
+    /// The name under which a change to it is marked bad, if what was good is `good`: its version, or its values where they alone are new.
+    pub(crate) fn mark(&self, good: Option<&Self>) -> String {
+        if good.is_some_and(|good| good.version == self.version) { self.config_mark() } else { self.version.clone() }
+    }
+
+    /// The name under which its values are marked bad.
+    pub(crate) fn config_mark(&self) -> String {
+        format!("config-{}", self.config)
+    }
+}
+
 /// How far an attempt is. Everything up to its stage has been done, and each part may be done twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,6 +79,13 @@ pub(crate) struct Failed {
     pub(crate) config_only: bool,
     /// Why.
     pub(crate) reason: String,
+}
+
+impl Failed {
+    /// The name under which it is marked bad.
+    pub(crate) fn mark(&self) -> String {
+        if self.config_only { self.target.config_mark() } else { self.target.version.clone() }
+    }
 }
 
 /// What is known of a rendered package.

@@ -16,10 +16,11 @@ use tokio::{sync::watch, task::JoinHandle};
 use super::{
     agent::{Common, Orders, Place},
     artifact::Artifacts,
-    lock::LockTask,
+    leader::Leader,
     machine::{Assigned, Facts, Green, Lock, Process, SETTLED_AFTER, Step, decide, goal},
     record::{Event, FAILED_AFTER, Record, Target, after_restart, apply},
     registration::{self, Shown, UNSEEN, compare},
+    upgrade::{self, Upgrade},
     watching::{Seen, ServiceKeys},
     wish,
 };
@@ -63,8 +64,8 @@ pub(super) struct Service {
     pub(super) keys: Arc<ServiceKeys>,
     pub(super) seen: watch::Receiver<Seen>,
     pub(super) orders: watch::Receiver<Orders>,
-    pub(super) lock: Option<LockTask>,
-    pub(super) leader: Option<LockTask>,
+    pub(super) lock: Option<Upgrade>,
+    pub(super) leader: Option<Leader>,
     /// Whether the keys were read since the lock is held: who had it before may have marked what we are about to take.
     pub(super) fresh: bool,
     pub(super) artifacts: Arc<Artifacts>,
@@ -127,8 +128,8 @@ impl Service {
             dir,
             record,
         };
-        if service.dir.join("upgrade.session").exists() {
-            service.ask_lock();
+        if let Some(what) = Upgrade::noted(&service.upgrade_note()) {
+            service.ask_lock(what);
         }
         service.refresh_here();
         Ok(service)
@@ -212,9 +213,9 @@ impl Service {
             (Some(_), Some(Some(exit))) => Process::Ended(exit),
             (Some(_), None) => Process::Ended(helium_processes::Exit::Unseen),
         };
-        let lock = match self.lock.as_ref().map(LockTask::state) {
-            Some(Lock::Held) if !self.fresh => Lock::Asked,
-            Some(state) => state,
+        let lock = match self.lock.as_ref().map(Upgrade::place) {
+            Some(upgrade::Place::Held) if self.fresh => Lock::Held,
+            Some(_) => Lock::Asked,
             None => Lock::Free,
         };
         Facts {
@@ -234,11 +235,17 @@ impl Service {
             maintenance: self.shown.maintenance,
             green: self.shown.green,
             lock,
+            asked_for: self.lock.as_ref().map(Upgrade::what),
             consul_after: self.consul.after,
             prove_within: self.common.prove_within(),
             seen_since: self.seen_since,
             halt: orders.halt,
         }
+    }
+
+    /// Whether Consul did not answer, and is asked again later.
+    pub(super) fn consul_waits(&self) -> bool {
+        self.consul.after.is_some_and(|after| after > self.common.now())
     }
 
     /// When a package is fetched again. What is being fetched at the moment is asked for soon enough.
@@ -285,7 +292,7 @@ impl Service {
         match (target.as_ref(), goal(&facts)) {
             (None, _) => unfit(format!("service/{}/version is not in Consul", self.name)),
             (Some(wish), goal) if Some(wish) != goal => {
-                let marks = [wish.version.clone(), format!("config-{}", wish.config)];
+                let marks = [wish.version.clone(), wish.config_mark()];
                 let why = marks.iter().find_map(|mark| seen.wish.reasons.get(mark)).map_or("", String::as_str);
                 unfit(format!("the version {} is marked bad: {why}", wish.version))
             }
@@ -298,7 +305,7 @@ impl Service {
 
     /// Why the service is not as it should be, for a run whose time is over.
     fn unfit(&self) -> String {
-        let waits = self.lock.as_ref().is_some_and(|lock| lock.state() == Lock::Asked);
+        let waits = self.lock.as_ref().is_some_and(|lock| lock.place() == upgrade::Place::Asked);
         let words = match (&self.record.message, &self.record.attempt) {
             (Some(message), _) => message.clone(),
             (None, _) if waits => "it waits for the upgrade lock".to_owned(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use consul_client::KvPair;
+use helium_election::{Keys, upgrade::Bad};
 use helium_packages::{digest::Digest, store::Name};
 use helium_templates::{
     files::{Files as _, RealFiles},
@@ -35,7 +36,7 @@ pub(crate) struct Wish {
 impl Wish {
     /// Reads the keys of a service.
     pub(super) fn of(service: &str, pairs: &[KvPair]) -> Self {
-        let prefix = keys::of_service(service);
+        let (prefix, marks) = (keys::of_service(service), Keys::helios(service, ""));
         let mut wish = Self::default();
         for pair in pairs {
             let Some(path) = pair.key.strip_prefix(&prefix) else { continue };
@@ -51,11 +52,11 @@ impl Wish {
                 Some((_, "")) => {}
                 Some(("config", name)) => drop(wish.config.insert(name.to_owned(), pair.value.to_vec())),
                 Some(("sha256", version)) => drop(wish.sha256.insert(version.to_owned(), text())),
-                Some(("bad", what)) => {
-                    wish.bad.insert(what.to_owned());
-                    let mark: serde_json::Value = serde_json::from_slice(&pair.value).unwrap_or_default();
-                    let reason = mark["reason"].as_str().map(|reason| (what.to_owned(), reason.to_owned()));
-                    wish.reasons.extend(reason);
+                Some(("bad", _)) => {
+                    let Some(what) = marks.version_of_bad(&pair.key) else { continue };
+                    let mark: Option<Bad> = serde_json::from_slice(&pair.value).ok();
+                    wish.reasons.extend(mark.map(|mark| (what.clone(), mark.why)));
+                    wish.bad.insert(what);
                 }
                 _ => {}
             }
@@ -144,15 +145,16 @@ mod tests {
             pair("service/web/config/", ""),
             pair("service/web/config/db/port", "5432"),
             pair("service/web/sha256/1a2b3c", "abc"),
-            pair("service/web/bad/0", r#"{"reason": "it ended"}"#),
+            pair("service/web/bad/0_2b1", r#"{"version": "0+1", "why": "it ended", "by": "n1"}"#),
+            pair("service/web/bad/0_1", "by hand"),
             pair("service/web/leader", "n1"),
         ];
         let wish = Wish::of("web", &pairs);
         assert_eq!(wish.version.as_deref(), Some("1a2b3c"));
         assert_eq!(wish.config.keys().collect::<Vec<_>>(), ["db/port"]);
         assert_eq!(wish.sha256["1a2b3c"], "abc");
-        assert!(wish.bad.contains("0"));
-        assert_eq!(wish.reasons["0"], "it ended");
+        assert!(wish.bad.contains("0+1") && wish.bad.contains("0_1"));
+        assert_eq!(wish.reasons["0+1"], "it ended");
         let other = Wish::of("web", &[pair("service/web/version", "1a2b3c"), pair("service/web/config/db/port", "1")]);
         assert_ne!(other.target(), wish.target());
         assert!(Wish::of("web", &[]).target().is_none());

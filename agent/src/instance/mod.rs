@@ -2,6 +2,8 @@
 
 pub(crate) mod apply;
 pub(crate) mod freshness;
+#[cfg(test)]
+mod histories;
 pub(crate) mod machine;
 #[cfg(test)]
 mod machine_world;

@@ -39,7 +39,7 @@ use crate::{
     package::{
         lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
-        rendering::Turn,
+        rendering::{self, Turn},
     },
     shared::Shared,
 };
@@ -126,6 +126,7 @@ impl Runner {
             // Or between a group and the process that it was for.
             self.end_group().await;
         }
+        self.end_half_done_files().await;
         loop {
             let ending = *self.stop.borrow_and_update();
             if ending == Some(StopMode::LeaveRunning) {
@@ -161,6 +162,15 @@ impl Runner {
                 }
                 step => self.perform(step, &assigned).await,
             }
+        }
+    }
+
+    async fn end_half_done_files(&self) {
+        match rendering::end_half_done(self.dir.state()).await {
+            Ok(true) => tracing::info!(instance = %self.id, "its files were half done, and are whole"),
+            Ok(false) => {}
+            // The next time that files are made it is tried again.
+            Err(words) => tracing::error!(instance = %self.id, words, "its files are half done"),
         }
     }
 

@@ -241,6 +241,13 @@ impl Look<'_> {
     }
 }
 
+/// Ends what an agent before this one was putting in place when it died: all of it or nothing. Whoever reads the files next, be it the hooks of a stop,
+/// finds one set.
+pub(crate) async fn end_half_done(state: PathBuf) -> Result<bool, String> {
+    let done = tokio::task::spawn_blocking(move || transaction::recover(&RealFiles, &state)).await;
+    done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
 /// The templates of a package, each of which makes its file in the view.
 pub(crate) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>> {
     let mut found = Vec::new();

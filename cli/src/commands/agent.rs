@@ -54,7 +54,7 @@ pub(crate) struct AgentArgs {
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// How long the heartbeat may be silent before Consul drops it
-    #[arg(long, value_name = "PERIOD", default_value = "15s")]
+    #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = session_ttl)]
     pub(super) session_ttl: Period,
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
@@ -68,6 +68,13 @@ pub(crate) struct AgentArgs {
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is not `name=value`"))?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A time to live that Consul takes; with another one no session would ever be made.
+fn session_ttl(text: &str) -> Result<Period, String> {
+    let ttl: Period = text.parse().map_err(|error: helium_crds::period::PeriodError| error.to_string())?;
+    let takes = Duration::from_secs(10)..=Duration::from_hours(24);
+    if takes.contains(&ttl.as_duration()) { Ok(ttl) } else { Err("Consul takes 10s to 24h".to_owned()) }
 }
 
 /// The data folder of this machine's agent: that of `helium dev` if it is here, else the usual one.
@@ -112,7 +119,7 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
     console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)

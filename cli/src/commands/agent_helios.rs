@@ -1,6 +1,6 @@
 //! `helium agent --helios`: the agent over the key layout of Helios, for good or, with `--once`, until it has converged.
 
-use std::{fs, path::Path, pin::pin};
+use std::{fs, num::NonZeroUsize, path::Path, pin::pin};
 
 use clap::Args;
 use helium_agent::{
@@ -57,7 +57,10 @@ pub(crate) struct HeliosArgs {
     /// How long a new version may take until its checks pass
     #[arg(long, value_name = "PERIOD", default_value = "5m", requires = "helios")]
     helios_deadline: Period,
-    /// How long the upgrade lock is held at most
+    /// How many nodes change a service at a time
+    #[arg(long, value_name = "COUNT", default_value = "1", requires = "helios")]
+    helios_max_upgrades: NonZeroUsize,
+    /// How long a place in the upgrade lock is held before others may pass
     #[arg(long, value_name = "PERIOD", default_value = "1h", requires = "helios")]
     helios_max_hold: Period,
 }
@@ -98,6 +101,7 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
         drain: given.helios_drain.as_duration(),
         stop_grace: given.helios_stop_grace.as_duration(),
         prove_within: given.helios_deadline.as_duration(),
+        max_upgrades: given.helios_max_upgrades.get(),
         max_hold: given.helios_max_hold.as_duration(),
         session_ttl: args.session_ttl.as_duration(),
         data_dir: args.data_dir,
@@ -105,7 +109,7 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let said = format!("helium agent: node {} at {}, over the keys of Helios", config.node, config.address);
     let agent = HeliosAgent::new(config, client, session.ports.clone(), given.once).map_err(|error| refused(&error))?;
     console.say(said);
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     if given.once {
         let limit = given.once_limit.as_duration();

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     if let Ok(Err(error)) = tokio::time::timeout(FIRST_LOOK, session.people("controller")?.initialise()).await {
         tracing::warn!(%error, "the store is not ready");
     }
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
     let ended = signals.obeyed_by(pin!(engine.run(shutdown)), &trigger).await;

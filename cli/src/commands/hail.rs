@@ -130,7 +130,7 @@ pub(crate) async fn run(args: HailArgs, session: &Session, console: &mut Console
         return told(outcome, &options, console);
     }
     console.say(format!("helium hail: {} follows {}", options.profile.display(), args.job_uri.unwrap_or_default()));
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     signals.obeyed_by(pin!(hail.run(shutdown)), &trigger).await?;
     Ok(Exit::Ok)

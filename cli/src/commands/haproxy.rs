@@ -91,7 +91,7 @@ pub(crate) async fn run(args: HaproxyArgs, session: &Session, console: &mut Cons
         return run_once(&mut keeper, console).await;
     }
     console.say(words);
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     signals.obeyed_by(pin!(keeper.run(shutdown)), &trigger).await?.map(|()| Exit::Ok).map_err(failure)
 }

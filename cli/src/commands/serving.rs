@@ -21,21 +21,31 @@ use crate::{
 pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// Heard by daemons, so that it does not end them.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// Listens from now on.
     pub(super) fn listen() -> Result<Self, Failure> {
-        let of = |kind| signal(kind).map_err(|error| Failure::internal(format!("cannot listen for signals: {error}")));
-        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())? })
+        Ok(Self { interrupt: of(SignalKind::interrupt())?, terminate: of(SignalKind::terminate())?, hangup: None })
+    }
+
+    /// The same for what goes on when its terminal is gone, or when somebody who is used to other daemons asks it by SIGHUP to read a file again:
+    /// it has none, so nothing follows.
+    pub(super) fn of_daemon() -> Result<Self, Failure> {
+        Ok(Self { hangup: Some(of(SignalKind::hangup())?), ..Self::listen()? })
     }
 
     /// Waits for the next one and says which it was.
     pub(super) async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.terminate.recv() => return "SIGTERM",
+                () = heard(&mut self.hangup) => tracing::info!("SIGHUP changes nothing here; SIGTERM ends it"),
+            }
         }
     }
 
@@ -56,6 +66,17 @@ impl Signals {
             _ = self.next() => Err(Failure::new(Exit::Interrupted, "ended at once: what was under way was left as it is")),
             ended = run => Ok(ended),
         }
+    }
+}
+
+fn of(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::internal(format!("cannot listen for signals: {error}")))
+}
+
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

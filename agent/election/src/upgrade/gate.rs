@@ -122,7 +122,7 @@ impl Gate {
     async fn enter_once(&self, version: &str) -> Result<Option<Permit>, UpgradeError> {
         // Before there is a session to be cleaned up.
         if let Some(bad) = self.bad(version).await? {
-            self.leave_line().await;
+            self.leave().await;
             return Err(UpgradeError::Bad(bad));
         }
         let session = self.client.session_create(&self.session_request()).await?;
@@ -226,8 +226,9 @@ impl Gate {
         }
     }
 
-    /// Takes an entry of an earlier life out of the queue; in vain it is cleaned up by those who wait.
-    async fn leave_line(&self) {
+    /// Takes the entry of an earlier call or an earlier life out of the queue, whether it waits or holds a place: what somebody does who does not
+    /// want to upgrade any more. In vain it is cleaned up by those who wait, once its session has ended.
+    pub async fn leave(&self) {
         let left = async {
             let seen = store::queue(&self.client, &self.keys, &Read::consistent()).await?;
             let without = super::decide::without(&seen.queue, &self.who);

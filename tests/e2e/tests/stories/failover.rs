@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use helium_e2e::{Availability, eventually, holds_for, wait};
+use helium_e2e::{Availability, Consul, eventually, holds_for, process, wait};
 
 use crate::{
     fleet::{Fleet, Instance, ROLLOUT},
@@ -123,6 +123,42 @@ fn an_agent_that_was_told_to_stop_leaves_its_instances_running() {
     holds_for("the same processes run", Duration::from_secs(5), || {
         if fleet.pids() == before { Ok(()) } else { Err(format!("{:?}", fleet.pids())) }
     });
+}
+
+#[test]
+fn a_hangup_ends_neither_an_agent_nor_a_controller_and_no_instance_is_abandoned() {
+    let mut fleet = Fleet::of(1);
+    fleet.apply(&deployment("web", "1", 2, "")).ok();
+    let before = fleet.pids();
+    for _ in 0..3 {
+        process::hang_up(fleet.agent(1).pid());
+        process::hang_up(fleet.controllers[0].daemon.pid());
+    }
+    eventually("the agent has heard it", ROLLOUT, || fleet.agent_said(1).contains("SIGHUP").then_some(()));
+    assert!(fleet.agent(1).is_running() && fleet.controllers[0].daemon.is_running());
+    assert_eq!(fleet.pids(), before);
+    fleet.apply(&deployment("web", "1", 3, "")).ok();
+    let after = fleet.pids();
+    assert!(before.iter().all(|(id, pid)| after.get(id) == Some(pid)), "{before:?}, then {after:?}");
+    assert_eq!(fleet.agent(1).terminate(Duration::from_secs(30)), 0);
+}
+
+#[test]
+fn an_agent_with_flags_that_are_wrong_does_not_start_and_says_what_would_be_right() {
+    let fleet = Fleet::empty(Consul::start());
+    let folder = fleet.helium.folder().join("data");
+    let data = folder.to_str().unwrap();
+    for (flags, words) in [
+        (&["--session-ttl", "3s"][..], "Consul takes 10s to 24h"),
+        (&["--session-ttl", "soon"], "invalid value 'soon' for '--session-ttl"),
+        (&["--label", "zone"], "`zone` is not `name=value`"),
+        (&["--helios"], "--helios-artifact 'https://files.example"),
+        (&["--helios", "--helios-artifact", "x", "--helios-max-upgrades", "0"], "'--helios-max-upgrades <COUNT>'"),
+    ] {
+        let output = fleet.helium.run(&[&["agent", "--data-dir", data], flags].concat()).expect_code(2);
+        assert!(output.says(words), "{flags:?}: {output}");
+        assert!(!folder.exists(), "{flags:?} made its folder");
+    }
 }
 
 #[test]

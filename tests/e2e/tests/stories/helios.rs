@@ -169,6 +169,13 @@ impl Scene {
         });
     }
 
+    /// Who holds a place in the upgrade lock.
+    fn upgrading(&self) -> Vec<String> {
+        let queue = self.consul.value("service/web/upgrade");
+        let holders = queue["holders"].as_array().cloned().unwrap_or_default();
+        holders.iter().filter_map(|hold| hold["who"].as_str().map(str::to_owned)).collect()
+    }
+
     fn held(&self, key: &str) -> Option<String> {
         let found = self.consul.http().json(&format!("/v1/kv/{key}"));
         found[0]["Session"].as_str().map(str::to_owned)
@@ -258,14 +265,14 @@ fn a_new_version_is_taken_by_one_node_at_a_time_and_a_broken_one_stops_at_the_fi
     });
     scene.await_passing("web", 3);
     assert_eq!(fewest, 2, "one node at a time");
-    eventually("the lock is free", CHANGE, || scene.held("service/web/upgrade").is_none().then_some(()));
+    eventually("the lock is free", CHANGE, || scene.upgrading().is_empty().then_some(()));
 
     scene.put("service/web/version", "3");
     let bad = eventually("it is marked bad", CHANGE, || {
         let mark = scene.consul.value("service/web/bad/3");
         (!mark.is_null()).then_some(mark)
     });
-    assert!(bad["reason"].as_str().unwrap().contains("did not pass in time"), "{bad}");
+    assert!(bad["why"].as_str().unwrap().contains("did not pass in time"), "{bad}");
     scene.await_pages("2-grey");
     scene.await_passing("web", 3);
     let third: Vec<String> = scene.lines("installed").into_iter().filter(|line| line.starts_with("web 3")).collect();
@@ -274,6 +281,78 @@ fn a_new_version_is_taken_by_one_node_at_a_time_and_a_broken_one_stops_at_the_fi
         3 => Ok(()),
         count => Err(format!("{count} pass")),
     });
+}
+
+#[test]
+fn a_node_that_dies_while_it_upgrades_holds_nobody_up_and_a_mark_that_people_take_away_is_gone() {
+    let mut scene = Scene::of(3);
+    let told = scene.releases.display().to_string();
+    scene.release("web", "1", |_| {});
+    scene.release("web", "2", |folder| {
+        let wait = format!("while test -e {told}/wait; do sleep 0.1; done\n");
+        fs::write(folder.join("helios/hooks/install.sh"), wait).unwrap();
+    });
+    // What is wrong with the third version is not in it.
+    scene.release("web", "3", |folder| {
+        let run = format!("test -e {told}/database || exec sleep 600; exec \\\"$HELIUM_BIN\\\" sample --port $(cat conf/port) --version 3");
+        let package = format!(r#"{{"name": "web", "run": "{run}"}}"#);
+        fs::write(folder.join("helios/package.json"), package).unwrap();
+    });
+    scene.put("service/web/version", "1");
+    scene.assign("web");
+    for index in 0..3 {
+        scene.start_with(index, &["--session-ttl", "10s"]);
+    }
+    scene.await_pages("1-grey");
+    scene.await_passing("web", 3);
+
+    fs::write(scene.releases.join("wait"), "").unwrap();
+    scene.put("service/web/version", "2");
+    let holder = eventually("one upgrades and two wait", CHANGE, || {
+        let waiting = scene.consul.value("service/web/upgrade")["waiting"].as_array().map_or(0, Vec::len);
+        match scene.upgrading().as_slice() {
+            [holder] if waiting == 2 && scene.consul.passing("web") == 2 => Some(holder.clone()),
+            holders => {
+                assert!(holders.len() <= 1, "{holders:?}");
+                None
+            }
+        }
+    });
+    let dead = scene.nodes.iter().position(|node| node.name == holder).unwrap();
+    scene.nodes[dead].agent.as_mut().unwrap().kill();
+    scene.nodes[dead].consul.kill();
+    fs::remove_file(scene.releases.join("wait")).unwrap();
+    eventually("the others upgrade, one after the other", CHANGE, || {
+        let holders = scene.upgrading();
+        assert!(holders.len() <= 1, "{holders:?}");
+        let others = scene.nodes.iter().enumerate().filter(|(index, _)| *index != dead);
+        others.into_iter().all(|(_, node)| node.page().as_deref() == Some("2-grey")).then_some(())
+    });
+    scene.nodes[dead].consul.start_again();
+    scene.start_with(dead, &["--session-ttl", "10s"]);
+    scene.await_pages("2-grey");
+    scene.await_passing("web", 3);
+
+    scene.put("service/web/version", "3");
+    let bad = eventually("it is marked bad", CHANGE, || {
+        let mark = scene.consul.value("service/web/bad/3");
+        (!mark.is_null()).then_some(mark)
+    });
+    assert!(scene.nodes.iter().any(|node| bad["by"] == node.name), "{bad}");
+    scene.await_passing("web", 3);
+    scene.await_pages("2-grey");
+    let installed: Vec<String> =
+        scene.lines("installed").into_iter().filter(|line| line.starts_with("web 3")).collect();
+    assert_eq!(installed.len(), 1, "{installed:?}");
+    eventually("nobody waits for it", CHANGE, || {
+        let queue = scene.consul.value("service/web/upgrade");
+        (queue["holders"] == Value::Array(vec![]) && queue["waiting"] == Value::Array(vec![])).then_some(())
+    });
+
+    fs::write(scene.releases.join("database"), "").unwrap();
+    scene.consul.http().delete("/v1/kv/service/web/bad/3");
+    scene.await_pages("3");
+    scene.await_passing("web", 3);
 }
 
 #[test]
@@ -295,7 +374,7 @@ fn an_install_hook_that_fails_is_taken_back_and_what_cannot_be_fetched_touches_n
         let mark = scene.consul.value("service/web/bad/2");
         (!mark.is_null()).then_some(mark)
     });
-    assert!(bad["reason"].as_str().unwrap().contains("no room"), "{bad}");
+    assert!(bad["why"].as_str().unwrap().contains("no room"), "{bad}");
     scene.await_pages("1-grey");
     scene.await_passing("web", 1);
 
@@ -375,7 +454,7 @@ fn from_cron_it_converges_and_ends_and_says_what_did_not() {
     let output = scene.once(0).expect_code(1);
     assert!(output.says("the version 2 is marked bad: it ended by itself"), "{output}");
     assert_eq!(scene.nodes[0].page().as_deref(), Some("1-grey"));
-    assert!(scene.held("service/web/upgrade").is_none());
+    assert!(scene.upgrading().is_empty());
 
     scene.assign("[]");
     scene.once(0).ok();
@@ -401,7 +480,7 @@ fn killed_at_any_moment_of_an_upgrade_it_goes_on() {
         scene.await_passing("web", 1);
         assert_eq!(scene.nodes[0].pids().len(), 1, "there is one copy");
     }
-    eventually("the lock is free", CHANGE, || scene.held("service/web/upgrade").is_none().then_some(()));
+    eventually("the lock is free", CHANGE, || scene.upgrading().is_empty().then_some(()));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod fleet;
 mod picture;
 mod specs;
 
+mod changes;
 mod containerpilot;
 mod containerpilot_control;
 mod counts;
@@ -30,6 +31,7 @@ mod readme;
 mod real_nginx;
 mod rendered;
 mod rights;
+mod rolling;
 mod said;
 mod screens;
 mod shell;

@@ -19,11 +19,11 @@ const PROGRAM: &str =
     "#!/bin/sh\nexec \"$HELIUM_BIN\" sample --port \"$PORT\" --version \"$(cat \"$HELIUM_PACKAGE/conf/version\")\"\n";
 
 /// A package that is being written.
-struct Package(PathBuf);
+pub(crate) struct Package(pub(crate) PathBuf);
 
 impl Package {
     /// A package in a folder of its own, whose page says its version, a colour, and where the others of it are.
-    fn new(fleet: &Fleet, name: &str) -> Self {
+    pub(crate) fn new(fleet: &Fleet, name: &str) -> Self {
         let package = Self(fleet.helium.folder().join(name));
         package.program("bin/hello", PROGRAM);
         package.file("helium/package.yaml", "name: hello\nhooks: {install: {timeout: 90s}}\n");
@@ -32,7 +32,7 @@ impl Package {
         package
     }
 
-    fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, text).unwrap();
@@ -43,17 +43,17 @@ impl Package {
         fs::set_permissions(self.file(name, text), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
-    fn hook(&self, name: &str, script: &str) {
+    pub(crate) fn hook(&self, name: &str, script: &str) {
         self.program(&format!("helium/hooks/{name}"), &format!("#!/bin/sh\n{script}\n"));
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("file://{}", self.0.display())
     }
 }
 
 /// A Deployment of a package; `more` are further fields of its template.
-fn deployment(version: &str, replicas: u32, package: &str, more: &str) -> String {
+pub(crate) fn deployment(version: &str, replicas: u32, package: &str, more: &str) -> String {
     format!(
         r#"apiVersion: helium.dev/v1
 kind: Deployment
@@ -74,7 +74,7 @@ spec:
 }
 
 /// What the instances say on their pages, in order.
-fn pages(fleet: &Fleet) -> Vec<String> {
+pub(crate) fn pages(fleet: &Fleet) -> Vec<String> {
     let page = |pid: u32| {
         let port = process::variable(pid, "PORT")?.parse().ok()?;
         Some(Http::on(port).get("/").ok()?.text().trim().to_owned())
@@ -302,7 +302,7 @@ pub(crate) fn front(fleet: &Fleet, template: &str, more: &str) -> String {
     )
 }
 
-fn page_of(fleet: &Fleet, deployment: &str) -> Option<String> {
+pub(crate) fn page_of(fleet: &Fleet, deployment: &str) -> Option<String> {
     let of = |id: &str| id.strip_prefix(deployment).is_some_and(|rest| rest.starts_with('-'));
     let instance = fleet.instances().into_iter().find(|instance| of(&instance.id))?;
     let port = process::variable(instance.pid, "PORT")?.parse().ok()?;
