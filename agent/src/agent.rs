@@ -84,7 +84,12 @@ impl Agent {
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         let left_alone = loaded.unreadable.iter().map(|(id, _)| id.clone()).collect();
-        let shared = Shared::new(config, client, ports, inherited.collect(), left_alone, data.believed());
+        let inherited: BTreeMap<_, _> = inherited.collect();
+        let nix = helium_nix::tools::variables(std::env::vars_os().filter_map(|(name, value)| {
+            // What is not UTF-8 is none of Nix's.
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }));
+        let shared = Shared::new(config, client, ports, (inherited, nix), left_alone, data.believed());
         Ok(Self { data, loaded, shared: Arc::new(shared) })
     }
 

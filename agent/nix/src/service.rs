@@ -160,6 +160,15 @@ impl ServiceProfile {
     }
 }
 
+/// Whether the profile with this link leads to a path, and that is active. Nix is not asked for it.
+pub fn is_active(link: &Path, path: &str) -> bool {
+    let leads = || fs::read_link(link.parent()?.join(fs::read_link(link).ok()?)).ok();
+    let Ok(Record { attempt: None, settled: Some(settled), .. }) = Record::load(&beside(link, ".json")) else {
+        return false;
+    };
+    settled.well && settled.generation.path == path && leads().is_some_and(|leads| leads == Path::new(path))
+}
+
 /// What is to be done next to have a path active.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Next {

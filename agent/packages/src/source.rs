@@ -151,7 +151,8 @@ const NIX_HASH: usize = 32;
 const NIX_DIGITS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
 
 fn nix(path: &str) -> Result<Place, &'static str> {
-    const WRONG: &str = "a path of the Nix store has a hash of 32 characters and a name: `nix:///nix/store/<hash>-<name>`";
+    const WRONG: &str =
+        "a path of the Nix store has a hash of 32 characters and a name: `nix:///nix/store/<hash>-<name>`";
     let (store, base) = path.rsplit_once('/').ok_or(WRONG)?;
     let (hash, name) = base.split_once('-').ok_or(WRONG)?;
     let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'=');

@@ -1,7 +1,8 @@
 //! A path of the Nix store as a package: Nix has it there, a root of its own keeps it there, and the version is a link to it.
 //!
 //! The root is made before the link and goes after it, so there is no instant in which a version could be collected by Nix. What it is for is known
-//! by its name; one without a version is what a crash has left, and goes when the store is opened.
+//! by its name; one without a version is what a failure or a crash has left, so that the next try need not fetch it again, and goes when the store
+//! is opened.
 
 use std::{
     fs,
@@ -56,6 +57,10 @@ impl Installer {
         *step = Step::Fetch;
         self.realise(path, request).await?;
         *step = Step::Unpack;
+        if !path.is_dir() {
+            let reason = format!("{} is a file, and a package is a folder", request.source);
+            return Err(Unrealised { reason, may_heal: false }.into());
+        }
         let staged = self.store.stage_link(&request.version, path)?;
         *step = Step::Gate;
         gate(staged).await.map_err(|reason| Reason::Gate { reason })?;
