@@ -84,7 +84,12 @@ impl Agent {
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
         let left_alone = loaded.unreadable.iter().map(|(id, _)| id.clone()).collect();
-        let shared = Shared::new(config, client, ports, inherited.collect(), left_alone, data.believed());
+        let inherited: BTreeMap<_, _> = inherited.collect();
+        let nix = helium_nix::tools::variables(std::env::vars_os().filter_map(|(name, value)| {
+            // What is not UTF-8 is none of Nix's.
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }));
+        let shared = Shared::new(config, client, ports, (inherited, nix), left_alone, data.believed());
         Ok(Self { data, loaded, shared: Arc::new(shared) })
     }
 
@@ -154,8 +159,12 @@ impl<'a> Crew<'a> {
             tracing::error!(instance = %id, %error, "its local record cannot be read; it is left alone");
             self.shared.reporter.set(&id, Some(self.lost_report(&id, &error)));
         }
-        for record in loaded.records {
-            self.start(after_restart(record, self.shared.now()), AssignedCell::Unknown, false);
+        // Which version is the current one, and which the active one, follows from all of them: nobody begins before all are known.
+        let now = self.shared.now();
+        let records = loaded.records.into_iter().map(|record| after_restart(record, now));
+        let runners: Vec<_> = records.map(|record| self.enter(record, AssignedCell::Unknown, false)).collect();
+        for (id, runner) in runners {
+            self.spawn(id, runner);
         }
     }
 
@@ -180,11 +189,20 @@ impl<'a> Crew<'a> {
     }
 
     fn start(&mut self, record: Record, assigned: AssignedCell, is_new: bool) {
+        let (id, runner) = self.enter(record, assigned, is_new);
+        self.spawn(id, runner);
+    }
+
+    /// Makes an instance known to all others.
+    fn enter(&self, record: Record, assigned: AssignedCell, is_new: bool) -> (InstanceId, Runner) {
         let id = record.assignment.id.clone();
         self.shared.reporter.know(&id);
         let cells = self.shared.table.add(&record.assignment, assigned, record.ports.values().copied().collect());
         let dir = self.data.instance(&id);
-        let runner = Runner::new(Arc::clone(self.shared), dir, record, is_new, cells, self.stop.subscribe());
+        (id, Runner::new(Arc::clone(self.shared), dir, record, is_new, cells, self.stop.subscribe()))
+    }
+
+    fn spawn(&mut self, id: InstanceId, runner: Runner) {
         let task = self.tasks.spawn(runner.run());
         self.names.insert(task.id(), id);
     }

@@ -48,12 +48,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What the instances of a new agent share.
+    /// What the instances of a new agent share. Of its own environment the first variables are passed on to all, the second ones to Nix alone.
     pub(crate) fn new(
         config: AgentConfig,
         client: Client,
         ports: Ports,
-        inherited: BTreeMap<String, String>,
+        (inherited, for_nix): (BTreeMap<String, String>, BTreeMap<String, String>),
         left_alone: BTreeSet<InstanceId>,
         believed: BTreeMap<String, Believed>,
     ) -> Self {
@@ -64,7 +64,7 @@ impl Shared {
             packages: Packages::new(
                 config.package_root.clone(),
                 config.netrc.clone(),
-                inherited.clone(),
+                (inherited.clone(), for_nix),
                 ports.clone(),
             ),
             cgroups: helium_cgroups::Root::here(),

@@ -8,24 +8,25 @@ use crate::{
     period::{self, Period},
 };
 
-/// A package: an archive or a folder, which is brought onto a node before an instance starts there. The command finds it in
+/// A package: an archive, a folder or a path of the Nix store, which is brought onto a node before an instance starts there. The command finds it in
 /// `${HELIUM_PACKAGE}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Package {
-    /// Where it is: a `.tar.gz` or `.tar.zst` under `s3://`, `https://`, `http://` or `file://`, or a folder under `file://`.
+    /// Where it is: a `.tar.gz` or `.tar.zst` under `s3://`, `https://`, `http://` or `file://`, a folder under `file://`, or a path of the Nix store as
+    /// `nix:///nix/store/<hash>-<name>`, which the node's Nix fetches and verifies, and whose `bin/activate` is run if it has one.
     /// `${VERSION}` is the template's version. No user or password is given here: the agent's netrc file and the credentials of AWS know them.
     #[schemars(
         length(max = 2048),
-        regex(pattern = r"^(s3|https?|file)://[^\s@]+$"),
-        extend("x-allowed" = "an address that begins with `s3://`, `https://`, `http://` or `file://`, without blanks, user or password")
+        regex(pattern = r"^((s3|https?|file)://[^\s@]+|nix:///[A-Za-z0-9+._=/${}-]+)$"),
+        extend("x-allowed" = "an address that begins with `s3://`, `https://`, `http://`, `file://` or `nix://`, without blanks, user or password")
     )]
     pub url: String,
-    /// The SHA-256 of the archive as 64 hex digits; of a folder, what `helium package build` says of it. Only a `file://` may go without.
+    /// The SHA-256 of the archive as 64 hex digits; of a folder, what `helium package build` says of it. Only a `file://` may go without, and a `nix://` has none: Nix verifies what it fetches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"), extend("x-allowed" = "64 hex digits in lower case"))]
     pub sha256: Option<String>,
-    /// The signature that it must bear, by minisign. Default: none is asked for.
+    /// The signature that it must bear, by minisign; not for a `nix://`, of which Nix asks its own. Default: none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<PackageSignature>,
 }

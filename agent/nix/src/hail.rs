@@ -24,6 +24,7 @@ use crate::{
     profile::{self, Profile},
     record::{Attempt, Generation, Record, Target, Way, Why},
     status::{About, Status},
+    steps,
 };
 
 mod telling;
@@ -261,7 +262,7 @@ impl Hail {
                     // It may have been done before it failed.
                     Err(_) if self.is_at(&attempt)? => continue,
                     Err(error) => {
-                        let gone = is_gone(&attempt);
+                        let gone = steps::is_gone(&attempt);
                         self.note(Event::SwitchFailed { gone }, current.as_ref())?;
                         if gone && attempt.way == Way::Back {
                             self.fault("SwitchFailed", &error.to_string());
@@ -307,15 +308,7 @@ impl Hail {
         let path = &attempt.target.path;
         tracing::info!(path, build = attempt.target.build, "setting the profile");
         self.doing(&format!("setting the profile to {path}"));
-        let known = self.record.good.iter().find(|good| good.target.path == *path).map(|good| good.generation);
-        let is_there = |number: &u64| {
-            let all = self.profile.generations().unwrap_or_default();
-            all.iter().any(|generation| generation.number == *number && generation.path == *path)
-        };
-        match known.filter(|number| attempt.way == Way::Back && is_there(number)) {
-            Some(number) => self.profile.switch(number).await,
-            None => self.profile.set(path).await,
-        }
+        steps::switch(&self.profile, &self.record, attempt).await
     }
 
     async fn activate(&mut self, attempt: &Attempt, current: Option<&Generation>) -> Event {
@@ -363,11 +356,6 @@ fn asker(options: &Options, job: &str, ports: &Ports) -> Result<Hydra, Error> {
 pub(crate) fn scripts(options: &Options) -> Scripts {
     let limit = options.activate_limit;
     Scripts::new(&options.profile, &options.state(), options.env.clone(), limit)
-}
-
-/// Whether what is to be gone to is not in the store any more, where only fetching it again could help.
-fn is_gone(attempt: &Attempt) -> bool {
-    fs::symlink_metadata(&attempt.target.path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// How it ended, from where the profile came to rest.

@@ -1,8 +1,8 @@
-//! A Nix profile that follows a job of Hydra: set to its latest build, activated, and taken back if that fails.
+//! Nix profiles: of a machine, which follows a job of Hydra, and of a service that Helium runs; set, activated, and taken back if that fails.
 //!
 //! [`Hail::run`](hail::Hail::run) polls Hydra for good, [`Hail::once`](hail::Hail::once) looks once. Beside the profile is a small file with
 //! what was found good and what failed, so that the way back leads to what worked last and not to the generation with the next lower number,
-//! and so that a build that failed is not taken again and again.
+//! and so that a build that failed is not taken again and again. [`ServiceProfile`] does the same with what its caller wants, and knows no Hydra.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -13,6 +13,8 @@
 //! | [`record`] | all that is remembered |
 //! | [`machine`] | what to do next, as a pure function |
 //! | [`hail`] | the loop that does it |
+//! | [`service`] | the profile of a service that Helium runs |
+//! | [`tools`] | Nix's programs on this machine |
 //! | [`people`] | what a person asks for: go back, try again, remove |
 //! | [`outcome`] | how it ended, with exit codes |
 //! | [`status`] | what can be watched from outside |
@@ -28,8 +30,13 @@ pub mod outcome;
 pub mod people;
 pub mod profile;
 pub mod record;
+pub mod service;
 pub mod status;
+mod steps;
+pub mod tools;
 
 pub use hail::Hail;
 pub use options::Options;
 pub use outcome::Outcome;
+pub use service::ServiceProfile;
+pub use tools::Tools;

@@ -111,6 +111,21 @@ impl Profile {
         Ok(())
     }
 
+    /// Removes the links of the generations that are not to stay, but for the one that the profile is at; Nix may collect what they lead to.
+    ///
+    /// # Errors
+    /// They cannot be read or removed.
+    pub fn keep_only(&self, stays: impl Fn(&Generation) -> bool) -> Result<(), Error> {
+        let current = self.current()?;
+        for generation in self.generations()? {
+            if Some(&generation) != current.as_ref() && !stays(&generation) {
+                let link = self.place(generation.number);
+                fs::remove_file(&link).map_err(|source| self.unreadable(&link, source))?;
+            }
+        }
+        Ok(())
+    }
+
     fn kept(&self) -> impl Iterator<Item = PathBuf> {
         (1..=KEPT).map(|number| beside(&self.link, &format!(".hail-good-{number}")))
     }

@@ -154,6 +154,12 @@ impl Record {
         self.good.iter().rev().find(|good| good.target.path != path && self.refusal(&good.target.path).is_none())
     }
 
+    /// Lets a path be taken again, whatever is said against it; where the profile is at it and it is not well, it is activated again.
+    pub(crate) fn allow(&mut self, path: &str) {
+        self.refused.retain(|refused| refused.target.path != path);
+        self.settled = self.settled.take().filter(|settled| settled.well || settled.generation.path != path);
+    }
+
     pub(crate) fn add_good(&mut self, good: Good) {
         self.refused.retain(|refused| refused.target.path != good.target.path);
         self.good.retain(|other| other.target.path != good.target.path);

@@ -4,6 +4,8 @@
 //! staging folder, which a failure removes; up to the switch, nothing has happened to what runs. The gate is the caller's: the agent runs the
 //! install hook in it, in the staged folder, and what it has written there is made durable with the package. A version that is here with the
 //! same digest is not fetched again and its gate not asked again; with another digest it is refused, since a version is one thing for good.
+//!
+//! A path of the Nix store is a package that Nix fetches and verifies and that stays where it is: its version is a link to it.
 
 use std::{
     fmt,
@@ -26,6 +28,11 @@ use crate::{
     source::{Form, Place, Source},
     store::{self, Name, Receipt, Store, files::sync_tree},
 };
+
+mod store_path;
+
+use store_path::Realise;
+pub use store_path::Unrealised;
 
 /// A part of installing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +123,7 @@ pub struct Installer {
     /// One package at a time: they share the folder of downloads.
     turn: Mutex<()>,
     farewell: Option<Box<Farewell>>,
+    nix: Option<Box<Realise>>,
 }
 
 /// What is done with the folder of a version that is about to be removed.
@@ -124,7 +132,7 @@ type Farewell = dyn Fn(Name, PathBuf) -> Pin<Box<dyn Future<Output = ()> + Send>
 impl Installer {
     /// An installer into an open store.
     pub fn new(store: Arc<Store>, fetcher: Arc<Fetcher>, ports: Ports) -> Self {
-        Self { store, fetcher, ports, turn: Mutex::default(), farewell: None }
+        Self { store, fetcher, ports, turn: Mutex::default(), farewell: None, nix: None }
     }
 
     /// The same, which has something done with each version before it is removed. Whatever comes of that, the version is removed.
@@ -163,8 +171,14 @@ impl Installer {
         let there = self.store.versions()?.into_iter().find(|(name, _)| name == version).map(|(_, receipt)| receipt);
         let was_there = there.is_some();
         match there {
-            Some(receipt) => same(&receipt, request)?,
-            None => self.bring(request, gate, step).await?,
+            Some(receipt) => {
+                same(&receipt, request)?;
+                self.restore_path(request).await?;
+            }
+            None => match request.source.place() {
+                Place::Nix(path) => self.bring_path(path, request, gate, step).await?,
+                _ => self.bring(request, gate, step).await?,
+            },
         }
         if request.switch {
             *step = Step::Switch;
@@ -233,7 +247,7 @@ impl Installer {
         let folder = self.store.downloads()?;
         let local = match source.place() {
             Place::File(path) => Some(path.clone()),
-            Place::Http(_) | Place::S3 { .. } => None,
+            Place::Http(_) | Place::S3 { .. } | Place::Nix(_) => None,
         };
         if request.sha256.is_none() && local.is_none() {
             return Err(Reason::NoDigest { place: source.to_string() });
@@ -265,6 +279,11 @@ impl Installer {
 
 /// Whether what is there is what is wanted.
 fn same(receipt: &Receipt, request: &Request) -> Result<(), Reason> {
+    let is_path = |source: &str| source.starts_with("nix://");
+    let wanted = request.source.to_string();
+    if (is_path(&receipt.source) || is_path(&wanted)) && receipt.source != wanted {
+        return Err(Reason::OtherPath { version: request.version.clone(), there: receipt.source.clone(), wanted });
+    }
     match request.sha256 {
         Some(wanted) if wanted != receipt.sha256 => {
             Err(Reason::Other { version: request.version.clone(), there: receipt.sha256, wanted })
@@ -348,6 +367,7 @@ impl Failure {
     pub fn may_heal(&self) -> bool {
         match &self.reason {
             Reason::Fetch(error) => error.may_heal(),
+            Reason::Nix(unrealised) => unrealised.may_heal,
             Reason::Gate { .. }
             | Reason::Disk { .. }
             | Reason::Changed { .. }
@@ -399,6 +419,25 @@ pub enum Reason {
         there: Digest,
         /// What it must be.
         wanted: Digest,
+    },
+    /// The version is here as another path of the Nix store, or one of the two is none.
+    #[error("version {version} is here already as {there}, and not {wanted}: other content needs another version")]
+    OtherPath {
+        /// Which.
+        version: Name,
+        /// Where it came from.
+        there: String,
+        /// Where it must come from.
+        wanted: String,
+    },
+    /// Nix does not give it.
+    #[error(transparent)]
+    Nix(#[from] Unrealised),
+    /// What is verified by Nix is not verified twice.
+    #[error("{place} bears no `sha256` and no `signature` here: Nix verifies what it fetches by its own")]
+    NixVerifies {
+        /// Which.
+        place: String,
     },
     /// A folder cannot bear a signature.
     #[error("{place} is a folder, which bears no signature: build an archive of it")]

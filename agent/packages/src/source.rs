@@ -3,7 +3,11 @@
 //! A user or a password in an address is refused, and so is never told: who asks is found in the netrc file, or in the chain of AWS. A query
 //! may hold a signature (as presigned addresses do), so no message and no `Debug` shows it.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use http::Uri;
 use percent_encoding::percent_decode_str;
@@ -31,6 +35,8 @@ pub enum Place {
         /// The key, without a leading `/`, not encoded.
         key: String,
     },
+    /// A path of this machine's Nix store: one that is there, or that Nix can fetch.
+    Nix(PathBuf),
 }
 
 /// In which form a package is.
@@ -42,6 +48,8 @@ pub enum Form {
     TarZst,
     /// A folder of this machine.
     Folder,
+    /// A path of the Nix store, which is used where it is.
+    StorePath,
 }
 
 impl Form {
@@ -74,7 +82,7 @@ impl Source {
     pub(crate) fn slug(&self) -> String {
         let whole = match &self.place {
             Place::Http(uri) => uri.to_string(),
-            Place::File(_) | Place::S3 { .. } => self.to_string(),
+            Place::File(_) | Place::S3 { .. } | Place::Nix(_) => self.to_string(),
         };
         Digest::of(whole.as_bytes()).to_string()[..32].to_owned()
     }
@@ -87,11 +95,8 @@ impl Source {
     /// The same place with an ending behind its name: what lies beside the package by custom, such as its `.sha256`.
     pub fn beside(&self, ending: &str) -> Place {
         match &self.place {
-            Place::File(path) => {
-                let mut name = path.clone().into_os_string();
-                name.push(ending);
-                Place::File(name.into())
-            }
+            Place::File(path) => Place::File(ending_in(path, ending)),
+            Place::Nix(path) => Place::Nix(ending_in(path, ending)),
             Place::S3 { bucket, key } => Place::S3 { bucket: bucket.clone(), key: format!("{key}{ending}") },
             Place::Http(uri) => {
                 let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -111,17 +116,19 @@ impl FromStr for Source {
         let wrong = |reason: &str| Error::Address { url: shown.clone(), reason: reason.to_owned() };
         let (scheme, rest) = url
             .split_once("://")
-            .ok_or_else(|| wrong("it begins with none of `s3://`, `https://`, `http://` and `file://`"))?;
+            .ok_or_else(|| wrong("it begins with none of `s3://`, `https://`, `http://`, `file://` and `nix://`"))?;
         let place = match scheme {
             "file" => file(rest).map_err(wrong)?,
             "s3" => s3(rest).map_err(wrong)?,
             "http" | "https" => http(url).map_err(|reason| wrong(&reason))?,
-            _ => return Err(wrong("its scheme is none of `s3`, `https`, `http` and `file`")),
+            "nix" => nix(rest).map_err(wrong)?,
+            _ => return Err(wrong("its scheme is none of `s3`, `https`, `http`, `file` and `nix`")),
         };
         let form = match &place {
             Place::File(path) => Form::of_name(&path.to_string_lossy()).unwrap_or(Form::Folder),
             Place::Http(uri) => Form::of_name(uri.path()).ok_or_else(|| wrong(NO_FORM))?,
             Place::S3 { key, .. } => Form::of_name(key).ok_or_else(|| wrong(NO_FORM))?,
+            Place::Nix(_) => Form::StorePath,
         };
         Ok(Self { place, form })
     }
@@ -137,6 +144,31 @@ fn file(rest: &str) -> Result<Place, &'static str> {
     }
     let path = percent_decode_str(path).decode_utf8().map_err(|_| "its path is not UTF-8")?;
     Ok(Place::File(PathBuf::from(path.as_ref())))
+}
+
+/// How many characters the hash in the name of a store path has, and which there are.
+const NIX_HASH: usize = 32;
+const NIX_DIGITS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
+
+fn nix(path: &str) -> Result<Place, &'static str> {
+    const WRONG: &str =
+        "a path of the Nix store has a hash of 32 characters and a name: `nix:///nix/store/<hash>-<name>`";
+    let (store, base) = path.rsplit_once('/').ok_or(WRONG)?;
+    let (hash, name) = base.split_once('-').ok_or(WRONG)?;
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'=');
+    let is_hash = hash.len() == NIX_HASH && hash.chars().all(|digit| NIX_DIGITS.contains(digit));
+    let is_store = store.starts_with('/') && !store.split('/').any(|part| matches!(part, "." | ".."));
+    if !is_hash || !is_store || name.is_empty() || !name.bytes().all(in_name) {
+        return Err(WRONG);
+    }
+    Ok(Place::Nix(PathBuf::from(path)))
+}
+
+/// The same path with an ending behind its name.
+fn ending_in(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
 }
 
 fn s3(rest: &str) -> Result<Place, &'static str> {
@@ -175,6 +207,7 @@ impl fmt::Display for Place {
         match self {
             Self::File(path) => write!(f, "file://{}", path.display()),
             Self::S3 { bucket, key } => write!(f, "s3://{bucket}/{key}"),
+            Self::Nix(path) => write!(f, "nix://{}", path.display()),
             Self::Http(uri) => {
                 let (scheme, host) =
                     (uri.scheme_str().unwrap_or("http"), uri.authority().map_or("", |host| host.as_str()));
@@ -230,6 +263,9 @@ mod tests {
         assert_eq!(read("https://h:8443/a/b.tar.zst?X-Sig=1").form(), Form::TarZst);
         let s3 = Place::S3 { bucket: "releases".to_owned(), key: "a/b c.tar.gz".to_owned() };
         assert_eq!(read("s3://releases/a/b c.tar.gz").place(), &s3);
+        let path = "/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-1.0";
+        let nix = read(&format!("nix://{path}"));
+        assert_eq!((nix.place(), nix.form()), (&Place::Nix(path.into()), Form::StorePath));
     }
 
     #[test]
@@ -242,6 +278,10 @@ mod tests {
             ("s3://b/a.tar.gz", "bucket"),
             ("s3://bucket", "key"),
             ("https://me:pw@h/a.tar.gz", "netrc"),
+            ("nix:///nix/store/hello-1.0", "hash of 32"),
+            ("nix:///nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-1.0/bin", "hash of 32"),
+            ("nix:///nix/../s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-1.0", "hash of 32"),
+            ("nix://s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-1.0", "hash of 32"),
         ];
         for (url, reason) in rows {
             let error = url.parse::<Source>().unwrap_err().to_string();

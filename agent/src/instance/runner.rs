@@ -426,16 +426,27 @@ impl Runner {
         }
     }
 
-    /// Which version is the current one depends on who serves.
+    /// Which version is the current one depends on who serves, and which is the active one on who runs.
     fn make_current(&self) {
         let assignment = &self.record.assignment;
         self.shared.table.note(assignment);
         let service = assignment.service.name.clone();
-        let Some(version) = self.shared.table.current_version(&service) else { return };
+        let (current, newest) =
+            (self.shared.table.current_version(&service), self.shared.table.newest_version(&service));
+        if newest.is_none() {
+            return;
+        }
         let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
         tokio::spawn(async move {
-            if let Err(words) = shared.packages.make_current(&service, &version).await {
+            if let Some(version) = current
+                && let Err(words) = shared.packages.make_current(&service, &version).await
+            {
                 tracing::warn!(instance = %id, words, "its version cannot be made the current one");
+            }
+            if let Some(version) = newest
+                && let Err(trouble) = shared.packages.activate(&service, &version).await
+            {
+                tracing::warn!(instance = %id, version, words = trouble.words, "a version cannot be made the active one");
             }
         });
     }

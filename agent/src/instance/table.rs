@@ -55,6 +55,8 @@ struct Entry {
 struct Packaged {
     service: String,
     version: String,
+    /// Whether it is to run.
+    runs: bool,
     /// Whether it is to run, and to serve as the stable version.
     serves: bool,
     created_at: Timestamp,
@@ -65,6 +67,7 @@ impl Packaged {
         one.template.package.as_ref().map(|_| Self {
             service: one.service.name.clone(),
             version: one.template.version.clone(),
+            runs: one.desired == Desired::Run,
             serves: one.desired == Desired::Run && one.role == Role::Stable,
             created_at: one.created_at,
         })
@@ -115,6 +118,14 @@ impl Table {
         let serving = entries.values().filter_map(|entry| entry.package.as_ref());
         let serving = serving.filter(|one| one.serves && one.service == service);
         serving.max_by_key(|one| one.created_at).map(|one| one.version.clone())
+    }
+
+    /// The version of a service that the newest instance here has that is to run, whatever its role; none while there is no such instance.
+    pub(crate) fn newest_version(&self, service: &str) -> Option<String> {
+        let entries = self.entries();
+        let running = entries.values().filter_map(|entry| entry.package.as_ref());
+        let running = running.filter(|one| one.runs && one.service == service);
+        running.max_by_key(|one| one.created_at).map(|one| one.version.clone())
     }
 
     /// The ids of all.
@@ -220,10 +231,12 @@ mod tests {
             table.add(one, AssignedCell::Unknown, BTreeSet::new());
         }
         assert_eq!(table.current_version("hello").as_deref(), Some("1"), "a canary is not what serves");
+        assert_eq!(table.newest_version("hello").as_deref(), Some("2"), "and it runs");
         table.note(&Assignment { role: Role::Stable, ..canary.clone() });
         assert_eq!(table.current_version("hello").as_deref(), Some("2"));
         table.note(&Assignment { desired: Desired::Stop, ..canary });
         assert_eq!(table.current_version("hello").as_deref(), Some("1"), "a version that was taken back");
+        assert_eq!(table.newest_version("hello").as_deref(), Some("1"));
         table.note(&Assignment { desired: Desired::Stop, ..old });
         assert_eq!(table.current_version("hello"), None);
         assert_eq!(table.versions_of("hello"), ["1", "2"]);

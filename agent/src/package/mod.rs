@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`packages`] | the packages of this machine, one store a service |
+//! | [`store_paths`] | packages that are paths of the Nix store, and the profile of a service |
 //! | [`view`] | a package as one instance sees it: links into the store, and its own rendered files |
 //! | [`values`] | the values of its templates, of every place that they come from |
 //! | [`lookups`] | what all templates of this machine ask Consul, followed once |
@@ -18,5 +19,6 @@ pub(crate) mod packages;
 pub(crate) mod preparation;
 pub(crate) mod rendering;
 mod secrets;
+mod store_paths;
 pub(crate) mod values;
 mod view;

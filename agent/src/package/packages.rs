@@ -13,12 +13,12 @@ use helium_packages::{
     fetch::{Config, Fetcher, Netrc},
     installer::{Failure, Installed, Installer, Request, Signature},
     signature::Key,
-    source::Source,
+    source::{Place, Source},
     store::{KEEP, Name, Store},
 };
 use helium_runtime::ports::Ports;
 
-use super::preparation::limit_of;
+use super::{preparation::limit_of, store_paths::StorePaths};
 use crate::{
     hooks::{Hook, HookRun},
     instance::work::Trouble,
@@ -31,6 +31,7 @@ pub(crate) struct Packages {
     ports: Ports,
     /// The environment of what is done for a version and for no instance.
     env: BTreeMap<String, String>,
+    store_paths: Arc<StorePaths>,
     services: Mutex<BTreeMap<Name, Service>>,
 }
 
@@ -56,9 +57,16 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Packages {
-    /// The packages below `root`. Nothing is opened yet.
-    pub(crate) fn new(root: PathBuf, netrc: Option<PathBuf>, env: BTreeMap<String, String>, ports: Ports) -> Self {
-        Self { root, netrc, ports, env, services: Mutex::default() }
+    /// The packages below `root`. Nothing is opened yet. Of the variables the second ones are for Nix alone, besides the others.
+    pub(crate) fn new(
+        root: PathBuf,
+        netrc: Option<PathBuf>,
+        (env, for_nix): (BTreeMap<String, String>, BTreeMap<String, String>),
+        ports: Ports,
+    ) -> Self {
+        let all = env.clone().into_iter().chain(for_nix).collect();
+        let store_paths = Arc::new(StorePaths::new(&root, netrc.as_deref(), all, ports.clone()));
+        Self { root, netrc, ports, env, store_paths, services: Mutex::default() }
     }
 
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
@@ -69,10 +77,23 @@ impl Packages {
         F: Future<Output = Result<(), String>> + Send + 'static,
     {
         let request = request(wanted)?;
-        let service = self.service(wanted.service)?;
-        let installing = tokio::spawn(async move { service.installer.install(&request, gate).await });
+        let Service { store, installer } = self.service(wanted.service)?;
+        let (version, installing_into) = (request.version.clone(), Arc::clone(&store));
+        let store_paths = Arc::clone(&self.store_paths);
+        let installing = tokio::spawn(async move {
+            let path = match request.source.place() {
+                Place::Nix(path) => Some(path.clone()),
+                _ => None,
+            };
+            let gate = |staged| async move {
+                gate(staged).await?;
+                let Some(path) = path else { return Ok(()) };
+                store_paths.activate(installing_into.service(), &path).await.map_err(|error| error.to_string())
+            };
+            installer.install(&request, gate).await
+        });
         match installing.await {
-            Ok(Ok(Installed { folder, .. })) => Ok(folder),
+            Ok(Ok(Installed { .. })) => Ok(store.content(&version)),
             Ok(Err(failure)) => Err(trouble(&failure)),
             Err(error) => Err(Trouble::may_heal(format!("the package: {error}"))),
         }
@@ -82,7 +103,20 @@ impl Packages {
     pub(crate) fn folder(&self, service: &str, version: &str) -> Result<PathBuf, Trouble> {
         let Service { store, .. } = self.service(service)?;
         let version: Name = version.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
-        Ok(store.folder(&version))
+        Ok(store.content(&version))
+    }
+
+    /// Has a version that is a path of the Nix store be the active one of its service. Other versions, and those that are not here, need no such thing.
+    pub(crate) async fn activate(&self, service: &str, version: &str) -> Result<(), Trouble> {
+        let Service { store, .. } = self.service(service)?;
+        let version: Name = version.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
+        let path = store.store_path(&version).map_err(|error| Trouble::may_heal(format!("the package: {error}")))?;
+        let Some(path) = path else { return Ok(()) };
+        let active = self.store_paths.activate(store.service(), &path).await;
+        active.map_err(|error| {
+            let words = format!("the version was not activated: {error}");
+            Trouble { words, details: None, may_heal: error.may_heal() }
+        })
     }
 
     /// Makes a version the current one. One that is still being installed becomes it by that.
@@ -117,6 +151,11 @@ impl Packages {
         let config = Config { netrc, ..Config::default() };
         let fetcher = Fetcher::new(config, self.ports.clone()).map_err(|error| words(error.to_string()))?;
         let installer = Installer::new(Arc::clone(&store), Arc::new(fetcher), self.ports.clone());
+        let (store_paths, of) = (Arc::clone(&self.store_paths), name.clone());
+        let installer = installer.with_nix(move |path, root| {
+            let (store_paths, of) = (Arc::clone(&store_paths), of.clone());
+            async move { store_paths.realise(&of, &path, &root).await }
+        });
         let (env, logs) = (self.env.clone(), self.root.join(name.to_string()).join(".helium"));
         let installer = Arc::new(installer.with_farewell(move |version, folder| {
             let (mut env, logs) = (env.clone(), logs.clone());

@@ -143,6 +143,9 @@ impl Preparation {
             run.to_success().await.map(|_| ())
         };
         let folder = self.shared.packages.install(&wanted, gate).await?;
+        if self.shared.table.newest_version(service).as_ref() == Some(version) {
+            self.shared.packages.activate(service, version).await?;
+        }
         // Who serves may be another one by now.
         if let Some(current) = self.shared.table.current_version(service)
             && let Err(words) = self.shared.packages.make_current(service, &current).await

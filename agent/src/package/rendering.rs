@@ -256,16 +256,20 @@ pub(crate) fn templates(package: &Path, view: &Path) -> io::Result<Vec<Template>
     Ok(found)
 }
 
-/// Links are not followed: what they lead to is found where it is.
+/// Links within the package are not followed: what they lead to is found where it is. What a path of the Nix store was put together from is links
+/// to files elsewhere in that store.
 fn collect(package: &Path, within: &Path, view: &Path, found: &mut Vec<Template>) -> io::Result<()> {
     for entry in fs::read_dir(package.join(within))? {
         let entry = entry?;
         let (kind, name) = (entry.file_type()?, within.join(entry.file_name()));
         if kind.is_dir() {
             collect(package, &name, view, found)?;
-        } else if kind.is_file() && helium_templates::template::Language::of(&name).is_some() {
+        } else if helium_templates::template::Language::of(&name).is_some()
+            && (kind.is_file() || (kind.is_symlink() && is_file_elsewhere(package, &entry.path())))
+        {
             let words = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", name.display()));
-            if entry.metadata()?.len() > LARGEST {
+            let metadata = fs::metadata(entry.path())?;
+            if metadata.len() > LARGEST {
                 return Err(io::Error::other(format!("{}: a template of more than {LARGEST} bytes", name.display())));
             }
             let text = fs::read_to_string(entry.path()).map_err(words)?;
@@ -274,12 +278,18 @@ fn collect(package: &Path, within: &Path, view: &Path, found: &mut Vec<Template>
             if let Some(template) = &mut template {
                 // Scripts stay scripts.
                 use std::os::unix::fs::PermissionsExt as _;
-                template.form.mode = Some(entry.metadata()?.permissions().mode() & 0o777);
+                template.form.mode = Some(metadata.permissions().mode() & 0o777);
             }
             found.extend(template);
         }
     }
     Ok(())
+}
+
+/// Whether a link leads to a file that is not in the package.
+fn is_file_elsewhere(package: &Path, link: &Path) -> bool {
+    let (Ok(package), Ok(target)) = (package.canonicalize(), link.canonicalize()) else { return false };
+    target.is_file() && !target.starts_with(package)
 }
 
 #[cfg(test)]

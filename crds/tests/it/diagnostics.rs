@@ -386,6 +386,13 @@ fn a_package_that_could_not_be_brought_is_told_before_anybody_tries() {
     golden("package-of-no-form", &package(&format!("url: \"https://files.example/web\", {sha}")));
     golden("package-with-a-user", &package(&format!("url: \"https://me:secret@files.example/web.tgz\", {sha}")));
     golden("package-of-an-unknown-variable", &package("url: \"file:///srv/${VERISON}\""));
+    golden("package-of-no-store-path", &package("url: \"nix:///nix/store/hello-${VERSION}\""));
+    let path = "nix:///nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-2.12.1";
+    golden("package-of-nix-with-a-sha256", &package(&format!("url: \"{path}\", {sha}")));
+    for url in [path, "nix:///nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-web-${VERSION}"] {
+        let text = SOUND.replace("    exec:", &format!("    package: {{url: \"{url}\"}}\n    exec:"));
+        assert!(parse(&Source::new("a", text)).is_ok(), "{url}");
+    }
     golden("package-with-a-short-sha256", &package("url: \"file:///srv/web\", sha256: abc"));
     golden(
         "values-without-a-package",

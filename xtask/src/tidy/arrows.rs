@@ -31,6 +31,7 @@ const HOUSE: &[Room] = &[
             "helium-crds",
             "helium-election",
             "helium-lookups",
+            "helium-nix",
             "helium-packages",
             "helium-processes",
             "helium-runtime",

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use helium_nix::{Options, status::Status};
+use helium_nix::{Options, Tools, status::Status};
 use tempfile::TempDir;
 
 pub(crate) struct Nix {
@@ -47,6 +47,11 @@ impl Nix {
 
     /// A store path with these scripts in `bin`. The same name and scripts give the same path.
     pub(crate) fn path(&self, name: &str, scripts: &[(&str, &str)]) -> String {
+        self.path_with(name, scripts, &[])
+    }
+
+    /// The same with further files.
+    pub(crate) fn path_with(&self, name: &str, scripts: &[(&str, &str)], files: &[(&str, &str)]) -> String {
         let source = self.folder.path().join("sources").join(name);
         let _ = fs::remove_dir_all(&source);
         fs::create_dir_all(source.join("bin")).unwrap();
@@ -54,6 +59,11 @@ impl Nix {
             let file = source.join("bin").join(script);
             fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for (file, text) in files {
+            let file = source.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
         }
         self.run("nix-store", &["--add", &source.display().to_string()]).trim().to_owned()
     }
@@ -73,6 +83,12 @@ impl Nix {
         let output = command.args(arguments).env_clear().envs(&self.env).output().unwrap();
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn tools(&self) -> Tools {
+        let path = format!("{}:/usr/bin:/bin", self.programs.display());
+        let env = self.env.clone().into_iter().chain([("PATH".to_owned(), path)]).collect();
+        Tools::find(env, None).unwrap()
     }
 
     pub(crate) fn options(&self, job: &str) -> Options {

@@ -17,6 +17,8 @@ use crate::{
     nix::{Nix, is_there},
 };
 
+mod service;
+
 async fn once(options: Options) -> Outcome {
     Hail::open(options, Ports::real()).unwrap().once().await.unwrap()
 }

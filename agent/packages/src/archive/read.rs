@@ -112,7 +112,7 @@ fn each(
             let inner = zstd::Decoder::with_buffer(file).map_err(Error::Unread)?;
             Box::new(Counted { inner, left: most })
         }
-        Form::Folder => {
+        Form::Folder | Form::StorePath => {
             return Err(Error::Unfit { path: archive.to_owned(), reason: "it is a folder, and no archive" });
         }
     };

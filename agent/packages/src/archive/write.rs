@@ -35,7 +35,7 @@ pub fn build(folder: &Path, form: Form, to: &Path) -> Result<Digest, Error> {
             let zstd = zstd::Encoder::new(out, ZSTD_LEVEL).map_err(disk(to))?;
             tar(folder, zstd)?.finish()
         }
-        Form::Folder => {
+        Form::Folder | Form::StorePath => {
             return Err(Error::Unfit { path: to.to_owned(), reason: "a folder is not built: name an archive" });
         }
     };

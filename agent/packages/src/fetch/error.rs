@@ -85,6 +85,12 @@ pub enum Error {
         /// What for.
         place: String,
     },
+    /// A path of the Nix store, which Nix fetches.
+    #[error("{place}: only Nix fetches what is in its store")]
+    StorePath {
+        /// Which.
+        place: String,
+    },
     /// The task that did it is gone.
     #[error("fetching has ended early: {reason}")]
     Ended {

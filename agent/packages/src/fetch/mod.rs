@@ -93,6 +93,7 @@ impl Fetcher {
             }
             #[cfg(not(feature = "s3"))]
             Place::S3 { .. } => Err(Error::NoS3 { place: place.to_string() }),
+            Place::Nix(_) => Err(Error::StorePath { place: place.to_string() }),
         }
     }
 }

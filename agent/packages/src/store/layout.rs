@@ -1,7 +1,7 @@
 //! Where everything is, and what names may be used for it.
 //!
 //! ```text
-//! <root>/<service>/<version>/            a package, as it was unpacked
+//! <root>/<service>/<version>/            a package, as it was unpacked; or a link to a path of the Nix store
 //! <root>/<service>/current               a link to one of them, by its name alone
 //! <root>/<service>/.helium/              what the store keeps for itself:
 //!     lock                               held by whoever has this store open
@@ -10,6 +10,7 @@
 //!     journal                            a switch that is under way
 //!     staging/<version>/                 a version that is being made ready
 //!     trash/<version>/                   one that is being removed
+//!     roots/<version>                    what keeps the path of a version in the Nix store, for one that is such a path
 //!     downloads/                         what has come of a download so far
 //! ```
 
@@ -135,6 +136,14 @@ impl Layout {
 
     pub(crate) fn downloads(&self) -> PathBuf {
         self.own().join("downloads")
+    }
+
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.own().join("roots")
+    }
+
+    pub(crate) fn root(&self, version: &Name) -> PathBuf {
+        self.roots().join(version)
     }
 
     /// Where a file or link is made before it takes its place.

@@ -141,6 +141,40 @@ impl Store {
         Ok(folder)
     }
 
+    /// A version that is made ready and is a link to where its files are.
+    pub(crate) fn stage_link(&self, version: &Name, target: &Path) -> Result<PathBuf, Error> {
+        let (staging, link) = (self.layout.staging(), self.layout.staging().join(version));
+        self.remove_folder(&link)?;
+        self.files.create_folder(&staging).map_err(at("make", &staging))?;
+        self.files.link(target, &link).map_err(at("link", &link))?;
+        Ok(link)
+    }
+
+    /// Where the files of a version are: the path of the Nix store that it is a link to, or its folder.
+    pub fn content(&self, version: &Name) -> PathBuf {
+        let place = self.layout.version(version);
+        self.files.read_link(&place).unwrap_or(place)
+    }
+
+    /// The path of the Nix store that an installed version is; none if it is none, or not here.
+    pub fn store_path(&self, version: &Name) -> Result<Option<PathBuf>, Error> {
+        let receipt = self.load::<Receipt>(&self.layout.receipt(version))?;
+        let is_path = receipt.is_some_and(|receipt| receipt.source.starts_with("nix://"));
+        Ok(self.files.read_link(&self.layout.version(version)).ok().filter(|_| is_path))
+    }
+
+    /// The link that keeps the path of a version in the Nix store.
+    pub(crate) fn root_of(&self, version: &Name) -> PathBuf {
+        self.layout.root(version)
+    }
+
+    /// The same, with the folder for it made.
+    pub(crate) fn make_root(&self, version: &Name) -> Result<PathBuf, Error> {
+        let roots = self.layout.roots();
+        self.files.create_folder(&roots).map_err(at("make", &roots))?;
+        Ok(self.layout.root(version))
+    }
+
     /// Removes what was being made ready.
     pub fn unstage(&self, version: &Name) -> Result<(), Error> {
         self.remove_folder(&self.layout.staging().join(version))
@@ -210,7 +244,8 @@ impl Store {
         self.files.rename(&place, &away).map_err(at("rename", &place))?;
         self.sync(self.layout.service())?;
         self.remove_file(&self.layout.receipt(version))?;
-        self.remove_folder(&away)
+        self.remove_folder(&away)?;
+        self.remove_file(&self.layout.root(version))
     }
 
     fn names(&self, folder: &Path) -> Result<Vec<Name>, Error> {

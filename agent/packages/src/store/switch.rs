@@ -44,7 +44,7 @@ impl Store {
             self.remove_folder(&folder)?;
         }
         self.remove_file(&self.layout.new_one())?;
-        self.forget_receipts()?;
+        self.forget_what_is_gone()?;
         let current = self.current()?;
         let journal: Option<Journal> = self.load(&self.layout.journal())?;
         if let Some(Journal { from, to }) = &journal {
@@ -86,13 +86,19 @@ impl Store {
         self.sync(&self.layout.own())
     }
 
-    /// Removes the receipts of versions that are not there: those that never took their place, and those that have left it.
-    fn forget_receipts(&self) -> Result<(), Error> {
+    /// Removes the receipts of versions that are not there, and what keeps their paths in the Nix store: of those that never took their place, and
+    /// of those that have left it.
+    fn forget_what_is_gone(&self) -> Result<(), Error> {
         let service: &Path = self.layout.service();
         let there = self.files.list(service).map_err(at("list", service))?;
         for name in self.names(&self.layout.receipts())? {
             if !there.iter().any(|folder| *folder == name.to_string()) {
                 self.remove_file(&self.layout.receipt(&name))?;
+            }
+        }
+        for name in self.names(&self.layout.roots())? {
+            if !there.iter().any(|link| *link == name.to_string()) {
+                self.remove_file(&self.layout.root(&name))?;
             }
         }
         Ok(())

@@ -11,12 +11,17 @@ use std::{
 
 use helium_packages::{
     digest::Digest,
+    fetch::{Config, Fetcher},
+    installer::Installer,
     store::{
         Error, KEEP, Name, Receipt, Store,
         files::{Disk, Files},
     },
 };
+use helium_runtime::ports::Ports;
 use tempfile::TempDir;
+
+use crate::installing::request;
 
 /// A disk that stops. It waits for no real one, which would take the most of the time. Reading counts as a call, too: a crash is one wherever it happens.
 struct Stopping {
@@ -149,6 +154,65 @@ fn a_crash_between_any_two_calls_is_repaired() {
             round(going(), scratch.path(), "5", 5).unwrap();
             let store = Store::open_on(going(), scratch.path(), &name("web")).unwrap();
             assert_eq!(store.previous().unwrap(), Some(name("4")), "call {calls}: the history has a gap");
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        assert!(calls > 40, "only {calls} calls were made: the disk was not asked");
+    }
+}
+
+/// One whole round with a version that is a path of the Nix store; whoever is asked for it makes the root and nothing else.
+async fn round_of_a_path(
+    files: Arc<dyn Files>,
+    fetcher: &Arc<Fetcher>,
+    scratch: &Path,
+    number: usize,
+) -> Result<(), String> {
+    let store = Store::open_on(files, &scratch.join("root"), &name("web")).map_err(|error| error.to_string())?;
+    let path = scratch.join(format!("{number:032}-web"));
+    std::fs::create_dir_all(&path).unwrap();
+    std::fs::write(path.join("a"), "").unwrap();
+    let installer = Installer::new(Arc::new(store), Arc::clone(fetcher), Ports::real());
+    let installer = installer.with_nix(|path, root| async move {
+        let _ = std::fs::remove_file(&root);
+        std::os::unix::fs::symlink(path, root).unwrap();
+        Ok(())
+    });
+    let url = format!("nix://{}", path.display());
+    let request = request(&number.to_string(), &url, None);
+    installer.install(&request, |_| async { Ok(()) }).await.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_crash_between_any_two_calls_leaves_no_path_of_nix_without_its_root_and_no_root_without_its_path() {
+    let fetcher = Arc::new(Fetcher::new(Config::default(), Ports::real()).unwrap());
+    for by_half in [false, true] {
+        let mut calls = 0;
+        loop {
+            calls += 1;
+            let scratch = TempDir::new().unwrap();
+            for number in 1..=3 {
+                round_of_a_path(going(), &fetcher, scratch.path(), number).await.unwrap();
+            }
+            let stopping = Stopping { left: AtomicUsize::new(calls), by_half };
+            let outcome = round_of_a_path(Arc::new(stopping), &fetcher, scratch.path(), 4).await;
+            assert!(scratch.path().join("root/web/current/a").exists(), "call {calls}: current leads nowhere");
+            let service = scratch.path().join("root/web");
+            let store = Store::open_on(going(), &scratch.path().join("root"), &name("web")).unwrap();
+            let versions: Vec<String> = store.versions().unwrap().iter().map(|(name, _)| name.to_string()).collect();
+            assert_eq!(
+                Disk.list(&service.join(".helium/roots")).unwrap(),
+                versions,
+                "call {calls}, by half: {by_half}"
+            );
+            for version in &versions {
+                let root = service.join(".helium/roots").join(version);
+                assert_eq!(std::fs::read_link(root).unwrap(), store.content(&name(version)), "call {calls}");
+            }
+            drop(store);
+            round_of_a_path(going(), &fetcher, scratch.path(), 4).await.unwrap();
+            assert_eq!(std::fs::read_link(service.join("current")).unwrap(), Path::new("4"));
             if outcome.is_ok() {
                 break;
             }

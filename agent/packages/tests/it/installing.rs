@@ -6,7 +6,7 @@ use helium_packages::{
     archive::{Limits, write},
     digest::Digest,
     fetch::{Config, Fetcher},
-    installer::{Failure, Installed, Installer, Reason, Request, Signature, Step},
+    installer::{Failure, Installed, Installer, Reason, Request, Signature, Step, Unrealised},
     signature::Key,
     source::Form,
     store::{KEEP, Name, Store},
@@ -59,7 +59,7 @@ impl World {
     }
 }
 
-fn request(version: &str, url: &str, sha256: Option<Digest>) -> Request {
+pub(crate) fn request(version: &str, url: &str, sha256: Option<Digest>) -> Request {
     Request {
         version: name(version),
         source: url.parse().unwrap(),
@@ -201,4 +201,50 @@ async fn old_versions_that_cannot_be_removed_keep_no_new_one_out_and_go_with_the
     let again = world.install(&wanted("3")).await.unwrap();
     assert_eq!((again.was_there, again.removed), (true, vec![name("1")]));
     assert_eq!(there(), ["2", "3"]);
+}
+
+#[tokio::test]
+async fn a_path_of_nix_is_a_link_to_it_and_its_version_is_that_path_for_good() {
+    let World { scratch, store, installer } = World::new();
+    let asked = Arc::new(std::sync::Mutex::new(0));
+    let counted = Arc::clone(&asked);
+    let installer = installer.with_nix(move |path, root| {
+        *counted.lock().unwrap() += 1;
+        async move {
+            if !path.exists() {
+                return Err(Unrealised { reason: format!("no cache has {}", path.display()), may_heal: true });
+            }
+            let _ = fs::remove_file(&root);
+            std::os::unix::fs::symlink(path, root).map_err(|error| panic!("{error}"))
+        }
+    });
+    let path = |name: &str| scratch.path().join(format!("s66mzxpvicwk07gjbjfw9izjfa797vsw-{name}"));
+    let of = |version: &str, path: &Path| request(version, &format!("nix://{}", path.display()), None);
+    fs::create_dir(path("one")).unwrap();
+    fs::write(path("file"), "").unwrap();
+    for (version, name, words) in [("2", "none", "2: fetch: no cache has"), ("2", "file", "2: unpack: nix://")] {
+        let failure = installer.install(&of(version, &path(name)), |_| async { Ok(()) }).await.unwrap_err();
+        assert!(failure.to_string().contains(words), "{failure}");
+    }
+    let gate = |staged: std::path::PathBuf| async move {
+        assert!(staged.is_dir());
+        Ok(())
+    };
+    let installed = installer.install(&of("1", &path("one")), gate).await.unwrap();
+    assert_eq!(fs::read_link(&installed.folder).unwrap(), path("one"));
+    assert_eq!((store.content(&name("1")), store.store_path(&name("1")).unwrap()), (path("one"), Some(path("one"))));
+    let before = *asked.lock().unwrap();
+    assert!(installer.install(&of("1", &path("one")), gate).await.unwrap().was_there);
+    assert_eq!(*asked.lock().unwrap(), before, "what is there is not asked for again");
+    fs::remove_dir(path("one")).unwrap();
+    let gone = installer.install(&of("1", &path("one")), gate).await.unwrap_err();
+    assert!(gone.to_string().contains("no cache has"), "{gone}");
+    for other in [of("1", &path("two")), request("1", "file:///srv/web", None)] {
+        let failure = installer.install(&other, gate).await.unwrap_err();
+        assert!(matches!(failure.reason, Reason::OtherPath { .. }), "{failure}");
+    }
+    let mut signed = of("3", &path("one"));
+    signed.sha256 = Some(Digest::of(b""));
+    let failure = installer.install(&signed, gate).await.unwrap_err();
+    assert!(matches!(failure.reason, Reason::NixVerifies { .. }), "{failure}");
 }

@@ -8,10 +8,17 @@ use crate::{package::Quiet, variables};
 /// What the address of an archive ends in.
 const ENDINGS: [&str; 4] = [".tar.gz", ".tgz", ".tar.zst", ".tzst"];
 
+/// What begins the address of a path of the Nix store.
+const NIX: &str = "nix://";
+/// How many characters the hash in such a path has, and which there are.
+const NIX_HASH: usize = 32;
+const NIX_DIGITS: &str = "0123456789abcdfghijklmnpqrsvwxyz";
+
 pub(super) fn check(template: &Value, at: &Path, findings: &mut Findings) {
     match template.get("package") {
         Some(package) if package.is_object() => {
             address(package, &at.field("package"), findings);
+            store_path(package, template.get("version"), &at.field("package"), findings);
         }
         Some(_) => {}
         None => only_with_a_package(template, at, findings),
@@ -43,6 +50,9 @@ fn address(package: &Value, at: &Path, findings: &mut Findings) {
             findings.value(at.field("url"), Code::UnknownVariable, error.to_string(), help);
         }
     }
+    if url.starts_with(NIX) {
+        return;
+    }
     let local = url.starts_with("file://");
     let place = url.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
     if !local && !ENDINGS.iter().any(|ending| place.ends_with(ending)) {
@@ -54,6 +64,40 @@ fn address(package: &Value, at: &Path, findings: &mut Findings) {
         let message = "a package that is not of the agent's own machine needs its `sha256`";
         findings.value(at.clone(), Code::MissingField, message, help);
     }
+}
+
+/// A path of the Nix store is whole, once the version is filled in, and Nix alone verifies it.
+fn store_path(package: &Value, version: Option<&Value>, at: &Path, findings: &mut Findings) {
+    let Some(url) = package.get("url").and_then(Value::as_str).filter(|url| url.starts_with(NIX)) else { return };
+    let version = version.and_then(Value::as_str).filter(|version| !version.is_empty());
+    // What has no version yet is told for that.
+    let whole = match version {
+        Some(version) => url.replace("${VERSION}", version),
+        None => url.to_owned(),
+    };
+    if !whole.contains("${") && !is_store_path(&whole) {
+        let help = "a store path is `nix:///nix/store/<hash>-<name>`, with a hash of 32 characters; \
+                    with `nix:///nix/store/${VERSION}` the version is `<hash>-<name>`";
+        let message = format!("`{whole}` is no path of the Nix store");
+        findings.value(at.field("url"), Code::BadText, message, help.to_owned());
+    }
+    for name in ["sha256", "signature"] {
+        if package.get(name).is_some_and(|value| !value.is_null()) {
+            let message = format!("a path of the Nix store has no `{name}` here: Nix verifies it by its own");
+            findings.key(at.field(name), Code::Conflict, message, "leave it out".to_owned());
+        }
+    }
+}
+
+fn is_store_path(url: &str) -> bool {
+    let split = url.strip_prefix(NIX).and_then(|path| path.rsplit_once('/'));
+    let Some((store, Some((hash, name)))) = split.map(|(store, base)| (store, base.split_once('-'))) else {
+        return false;
+    };
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'=');
+    let is_hash = hash.len() == NIX_HASH && hash.chars().all(|digit| NIX_DIGITS.contains(digit));
+    let is_store = store.starts_with('/') && !store.split('/').any(|part| matches!(part, "." | ".."));
+    is_hash && is_store && !name.is_empty() && name.bytes().all(in_name)
 }
 
 fn only_with_a_package(template: &Value, at: &Path, findings: &mut Findings) {

@@ -29,6 +29,7 @@ mod people;
 mod planned;
 mod readme;
 mod real_nginx;
+mod real_nix;
 mod rendered;
 mod rights;
 mod rolling;
