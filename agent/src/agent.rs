@@ -174,6 +174,7 @@ impl<'a> Crew<'a> {
             restarts: 0,
             failing: BTreeMap::new(),
             checks: Vec::new(),
+            jobs: BTreeMap::new(),
             since: self.shared.began.0,
         }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deployment::StopSignal,
     ids::{InstanceId, NodeName, ObjectKey, RevisionId},
+    job::JobReport,
     period::{self, Period},
     revision::short_hash,
     template::Template,
@@ -190,8 +191,18 @@ pub struct Report {
     /// The names of the checks that its package brings, beside those of the template.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<String>,
+    /// Its jobs, by name; none while nothing is known of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobReport>,
     /// When the phase was entered.
     pub since: Timestamp,
+}
+
+impl Report {
+    /// What is wrong with jobs, one line each.
+    pub fn troubled_jobs(&self) -> impl Iterator<Item = String> {
+        self.jobs.iter().filter_map(|(name, job)| job.trouble(name))
+    }
 }
 
 /// What a report says of a check at whose address no process listens, after the question: `GET /health -> connection refused`.

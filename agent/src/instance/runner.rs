@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::{ids::InstanceId, instance::check_id};
-use helium_processes::{Gated, Supervised, gate};
+use helium_crds::{
+    ids::InstanceId,
+    instance::{Assignment, check_id},
+    job::JOBS_CHECK,
+};
+use helium_processes::{Command, Gated, Signal, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -33,6 +37,12 @@ use crate::{
         user,
     },
     hooks::Hook,
+    jobs::{
+        line::Line,
+        mapping::job_set,
+        plan::{self, Files, Plan},
+        sweep::sweep,
+    },
     leading::{LEADER_FILE, Leading},
     package::{
         preparation::{Aim, Preparation, hook_of},
@@ -66,6 +76,7 @@ pub(crate) struct Runner {
     scripts: Scripts,
     freshness: Freshness,
     leading: Leading,
+    jobs: Line,
     turn: Turn,
     standing: Standing,
     cells: Cells,
@@ -96,6 +107,7 @@ impl Runner {
             scripts: Scripts::default(),
             freshness,
             leading: Leading::default(),
+            jobs: Line::default(),
             turn: Turn::default(),
             standing,
             cells,
@@ -125,6 +137,7 @@ impl Runner {
             self.look_at_answers();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
+            self.follow_jobs();
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -184,6 +197,9 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
+                if !self.swept().await {
+                    return;
+                }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
                 }
@@ -191,7 +207,10 @@ impl Runner {
             Step::Launch => self.launch().await,
             Step::NoteRunning => drop(self.note(Event::Running).await),
             Step::NoteStable => drop(self.note(Event::Stable).await),
-            Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
+            Step::Register(checks) => {
+                self.standing.register(&self.shared, &self.record, checks).await;
+                self.jobs.registered();
+            }
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
@@ -255,11 +274,50 @@ impl Runner {
         self.choose_ports().await?;
         // A process that starts leads nothing yet, whatever the one before it was told.
         let _ = std::fs::remove_file(self.dir.work().join(LEADER_FILE));
-        let command = self.resolve()?.command;
-        if let Some(ids) = command.user {
+        let resolved = self.resolve()?;
+        let command = self.planned(&resolved)?.unwrap_or_else(|| resolved.command.clone());
+        if let Some(ids) = resolved.command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
         }
         gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
+    }
+
+    /// Writes the plan of a supervisor, and gives its command; none for an instance that needs none.
+    fn planned(&self, resolved: &Resolved) -> Result<Option<Command>, String> {
+        if !self.record.assignment.template.is_supervised() {
+            return Ok(None);
+        }
+        let plan = Plan::of(&self.record, &self.dir, resolved);
+        job_set(&plan).map_err(|error| error.to_string())?;
+        let file = Files(&self.dir).plan();
+        plan.write(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+        Ok(Some(plan::supervisor(&self.shared.config, &self.record, &self.dir, &resolved.command)))
+    }
+
+    /// Ends what a supervisor that is gone has left; false if something is there still.
+    async fn swept(&self) -> bool {
+        if !self.record.assignment.template.is_supervised() {
+            return true;
+        }
+        let swept = sweep(&self.dir, &self.id).await;
+        if let Err(words) = &swept {
+            tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
+            tokio::time::sleep(DISK_RETRY).await;
+        }
+        swept.is_ok()
+    }
+
+    /// Its supervisor is spoken with while it runs.
+    fn follow_jobs(&mut self) {
+        let pid = self.record.process.as_ref().map(|process| process.pid);
+        let pid = pid.filter(|_| self.record.assignment.template.is_supervised());
+        match pid {
+            _ if self.jobs.is_to(pid) => {}
+            None => self.jobs.end(&self.shared, &self.id),
+            Some(pid) => self.jobs.begin(pid, &self.shared, &self.dir, &self.record),
+        }
+        self.jobs.look();
+        self.jobs.say_health(self.standing.passes);
     }
 
     fn resolve(&self) -> Result<Resolved, String> {
@@ -430,7 +488,9 @@ impl Runner {
 
     /// Sends the stop signal, then notes it: an agent that is killed in between sends it again, which is better than never.
     async fn signal(&mut self) {
-        let signal = system_signal(self.record.assignment.stop_signal);
+        let Assignment { template, stop_signal, .. } = &self.record.assignment;
+        // A supervisor knows the signal of its main process, and itself hears this one.
+        let signal = if template.is_supervised() { Signal::TERM } else { system_signal(*stop_signal) };
         if let Some(process) = &self.record.process
             && let Err(error) = process.signal_group(signal)
         {
@@ -442,7 +502,7 @@ impl Runner {
     async fn kill(&mut self) {
         tracing::warn!(instance = %self.id, "did not stop within its grace period; killed");
         if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(rustix::process::Signal::KILL)
+            && let Err(error) = process.signal_group(Signal::KILL)
         {
             tracing::error!(instance = %self.id, %error, "cannot be killed");
         }
@@ -454,6 +514,7 @@ impl Runner {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);
                 self.shared.lookups.forget(&self.id);
+                self.jobs.end(&self.shared, &self.id);
                 true
             }
             Err(error) => {
@@ -470,9 +531,12 @@ impl Runner {
             return;
         }
         let Standing { address, failing, refusal, .. } = &self.standing;
+        let template = &self.record.assignment.template;
+        let trouble = self.jobs.trouble(template).map(|words| (JOBS_CHECK.to_owned(), words));
         let extras = Extras {
             address: address.clone(),
-            failing: failing.clone(),
+            jobs: self.jobs.reports(template),
+            failing: failing.clone().into_iter().chain(trouble).collect(),
             unassigned: *assigned == AssignedCell::Missing,
             refusal: refusal.clone(),
         };
@@ -502,6 +566,7 @@ impl Runner {
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}
             () = self.leading.changed() => {}
+            () = self.jobs.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

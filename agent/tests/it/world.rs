@@ -170,7 +170,7 @@ impl World {
     pub(crate) fn script(&self, name: &str, script: &str) -> Assignment {
         let mut assignment = self.assignment(name);
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        assignment.template.driver = Driver::Exec(Exec { command, cwd: None, user: None });
+        assignment.template.driver = Driver::Exec(Exec { command, ..Exec::default() });
         assignment.template.ports.clear();
         assignment.template.checks.clear();
         assignment
@@ -276,10 +276,11 @@ fn assignment(id: InstanceId) -> Assignment {
             config: serde_json::Map::new(),
             secrets: std::collections::BTreeMap::new(),
             config_update: <_>::default(),
+        jobs: std::collections::BTreeMap::new(),
             election: None,
             templates: None,
             version: "1.0.0".to_owned(),
-            driver: Driver::Exec(Exec { command: roles::command("sample"), cwd: None, user: None }),
+            driver: Driver::Exec(Exec { command: roles::command("sample"), ..Exec::default() }),
             env: BTreeMap::new(),
             ports: vec![Port { name: "http".to_owned(), port: None }],
             checks: vec![Check {

@@ -357,6 +357,7 @@ impl Agent {
             restarts,
             failing: BTreeMap::new(),
             checks: Vec::new(),
+            jobs: BTreeMap::new(),
             since: Timestamp::UNIX_EPOCH,
         }
     }

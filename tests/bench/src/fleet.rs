@@ -192,6 +192,7 @@ fn report(node: &NodeName, assignment: &Assignment, phase: InstancePhase, now: T
         restarts: 0,
         failing: BTreeMap::new(),
         checks: Vec::new(),
+        jobs: BTreeMap::new(),
         since: now,
     }
 }

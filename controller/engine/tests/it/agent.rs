@@ -196,6 +196,7 @@ impl Hand {
             restarts: 0,
             failing: BTreeMap::new(),
             checks: Vec::new(),
+            jobs: BTreeMap::new(),
             since: self.ports.now(),
         };
         let value = serde_json::to_vec(&report).unwrap();

@@ -503,6 +503,7 @@ impl Model {
             restarts: 0,
             failing: BTreeMap::new(),
             checks: Vec::new(),
+            jobs: BTreeMap::new(),
             since: now,
         });
         report.phase = phase;

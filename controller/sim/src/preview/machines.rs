@@ -193,6 +193,7 @@ impl Machines {
             restarts: 0,
             failing,
             checks: Vec::new(),
+            jobs: BTreeMap::new(),
             since: self.ports.now(),
         };
         self.reported.insert(instance.id.clone(), instance.node.clone());
