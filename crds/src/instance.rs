@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deployment::StopSignal,
     ids::{InstanceId, NodeName, ObjectKey, RevisionId},
-    job::JobReport,
+    job::{JobReport, MAIN},
     period::{self, Period},
     revision::short_hash,
     template::Template,
@@ -199,9 +199,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// What is wrong with jobs, one line each.
-    pub fn troubled_jobs(&self) -> impl Iterator<Item = String> {
-        self.jobs.iter().filter_map(|(name, job)| job.trouble(name))
+    /// What people should know of its jobs, one line each: what is wrong with them, and what the main process waits for. What a failing check says
+    /// already is not said again.
+    pub fn words_of_jobs(&self) -> impl Iterator<Item = String> {
+        let troubles = self.jobs.iter().filter_map(|(name, job)| job.trouble(name));
+        let untold = troubles.filter(|words| !self.failing.values().any(|failing| failing.contains(words.as_str())));
+        let main = self.jobs.get(MAIN).and_then(|main| Some(format!("{MAIN} {}", main.message.as_ref()?)));
+        main.into_iter().chain(untold)
     }
 }
 

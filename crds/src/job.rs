@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deployment::StopSignal,
     period::Period,
-    template::{Template, Driver},
+    template::{Driver, Template},
 };
 
 /// The name by which conditions speak of the process of `exec`. No job has it.

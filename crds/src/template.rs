@@ -140,7 +140,20 @@ impl TryFrom<TemplateFields> for Template {
             jobs,
         } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
-        Ok(Self { version, package, config, secrets, config_update, templates, driver, env, ports, checks, election, jobs })
+        Ok(Self {
+            version,
+            package,
+            config,
+            secrets,
+            config_update,
+            templates,
+            driver,
+            env,
+            ports,
+            checks,
+            election,
+            jobs,
+        })
     }
 }
 

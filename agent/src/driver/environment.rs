@@ -10,8 +10,8 @@ use helium_crds::{
     job::Job,
     template::Driver,
     variables::{
-        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_JOB, HELIUM_PACKAGE, HELIUM_WORK, PORT, PORT_PREFIX,
-        VERSION, expand, references,
+        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_JOB, HELIUM_PACKAGE, HELIUM_WORK, PORT,
+        PORT_PREFIX, VERSION, expand, references,
     },
 };
 

@@ -1,11 +1,6 @@
 //! The agent's end of the socket to a supervisor: what Consul shows goes there, the states of jobs come from there, and Consul is told what they mean.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use helium_crds::{
     ids::InstanceId,
@@ -250,4 +245,3 @@ async fn tell(
         again = if taken { TELL_AGAIN } else { TELL_SOON };
     }
 }
-

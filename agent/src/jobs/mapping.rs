@@ -33,7 +33,10 @@ fn main(main: &Main) -> Job {
     // What is healthy without anybody's word is so while it runs.
     let runs = Health { command: None, interval: RUNS, ttl: LONG, timeout: RUNS, output: Output::Nowhere };
     Job {
-        start: Start { timeout: main.wait_timeout.map(|most| most.as_duration()), ..start(&main.when, StartKind::Once) },
+        start: Start {
+            timeout: main.wait_timeout.map(|most| most.as_duration()),
+            ..start(&main.when, StartKind::Once)
+        },
         // The grace of the whole bounds it.
         stop: Stop { signal: system_signal(main.stop_signal), timeout: LONG, wait: None },
         health: (!main.checked && !main.notify).then_some(runs),
@@ -137,7 +140,8 @@ pub(crate) fn hopeless(plan: &Plan, jobs: &[JobView]) -> Option<String> {
         }
         looked_at.push(name);
         for condition in when {
-            let Some((source, planned)) = condition.job.as_deref().and_then(|name| plan.jobs.get_key_value(name)) else {
+            let Some((source, planned)) = condition.job.as_deref().and_then(|name| plan.jobs.get_key_value(name))
+            else {
                 continue;
             };
             let Some(job) = seen(source) else { continue };

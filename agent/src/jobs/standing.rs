@@ -27,7 +27,9 @@ fn report(job: &Job, words: &JobWords) -> JobReport {
     let comes_again = job.every.is_some() || job.start == StartKind::Each;
     let (phase, message) = match words.state {
         Some(Doing::CrashLoop) => (JobPhase::CrashLoop, exit()),
-        Some(Doing::Done) if words.starts == 0 => (JobPhase::Failed, Some(format!("waited too long for {}", all(&job.when)))),
+        Some(Doing::Done) if words.starts == 0 => {
+            (JobPhase::Failed, Some(format!("waited too long for {}", all(&job.when))))
+        }
         Some(Doing::Done) if failed => (JobPhase::Failed, exit()),
         Some(Doing::Done) => (JobPhase::Done, None),
         _ if comes_again && failed => (JobPhase::Failed, exit()),
@@ -54,7 +56,9 @@ pub(crate) fn verdict(template: &Template, states: &States) -> (CheckStatus, Str
         return (CheckStatus::Critical, trouble);
     }
     match (states.jobs.get(MAIN), reports.get(MAIN)) {
-        (Some(_), None) => (CheckStatus::Passing, "the main process was started, and all jobs that it requires are well".to_owned()),
+        (Some(_), None) => {
+            (CheckStatus::Passing, "the main process was started, and all jobs that it requires are well".to_owned())
+        }
         (_, main) => {
             let waits = main.and_then(|main| main.message.clone()).unwrap_or_else(|| "is not started yet".to_owned());
             (CheckStatus::Critical, format!("the main process {waits}"))

@@ -3,11 +3,7 @@
 //! First its worker, so that nothing new is started; then all process groups that it had written down; then whatever else of the instance runs, found
 //! by its environment: a process that has left its group. Hooks and scripts of the agent itself bear no job's name and are let be.
 
-use std::{
-    fs,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, path::Path, time::Duration};
 
 use helium_crds::{
     ids::InstanceId,

@@ -258,8 +258,7 @@ impl Runner {
     }
 
     fn signal(&mut self, number: i32) -> Input {
-        let events =
-            [(Signal::HUP, Code::Sighup), (Signal::USR1, Code::Sigusr1), (Signal::USR2, Code::Sigusr2)];
+        let events = [(Signal::HUP, Code::Sighup), (Signal::USR1, Code::Sigusr1), (Signal::USR2, Code::Sigusr2)];
         let event = events.iter().find(|(signal, _)| signal.as_raw() == number);
         let event = event.map(|(_, code)| Input::Outside(Event::global(*code)));
         if let Some(signal) = self.forward.iter().find(|signal| signal.as_raw() == number).copied() {

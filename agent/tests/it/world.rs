@@ -276,7 +276,7 @@ fn assignment(id: InstanceId) -> Assignment {
             config: serde_json::Map::new(),
             secrets: std::collections::BTreeMap::new(),
             config_update: <_>::default(),
-        jobs: std::collections::BTreeMap::new(),
+            jobs: std::collections::BTreeMap::new(),
             election: None,
             templates: None,
             version: "1.0.0".to_owned(),

@@ -1,7 +1,7 @@
 //! `helium describe`: all that is known of objects, for people.
 
 use clap::Args;
-use helium_crds::{DeploymentStatus, Kind, event::Severity};
+use helium_crds::{DeploymentStatus, Kind, event::Severity, instance::Report};
 use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
 
 use super::events::event_rows;
@@ -137,7 +137,9 @@ fn instance_rows(instances: &[InstanceView], session: &Session) -> Rows {
             None => "Assigned".to_owned(),
         };
         let failing = report.iter().flat_map(|report| report.failing.values().cloned());
-        let message: Vec<String> = report.iter().filter_map(|report| report.message.clone()).chain(failing).collect();
+        let jobs = report.iter().flat_map(Report::words_of_jobs);
+        let said = report.iter().filter_map(|report| report.message.clone());
+        let message: Vec<String> = said.chain(failing).chain(jobs).collect();
         rows.add(vec![
             instance.id.to_string(),
             instance.version.clone(),

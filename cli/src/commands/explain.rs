@@ -3,9 +3,10 @@
 use clap::{Args, ValueEnum};
 use helium_crds::{
     Kind,
+    instance::Report,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
-use helium_engine::people::ObjectRef;
+use helium_engine::people::{ObjectRef, read::InstanceView};
 use serde_json::json;
 
 use crate::{
@@ -56,7 +57,13 @@ async fn why(
     // A Canary has no status of its own: its rollout is its Deployment's.
     let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };
     let status = people.status(&object.key).await?;
-    let lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    let mut lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    if object.kind == Kind::Deployment {
+        for InstanceView { instance, report } in people.instances(&object.key).await? {
+            let jobs = report.iter().flat_map(Report::words_of_jobs);
+            lines.extend(jobs.map(|words| format!("  {} on {}: {words}", instance.id, instance.node)));
+        }
+    }
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);

@@ -2,6 +2,7 @@
 
 use helium_crds::{
     DeploymentStatus,
+    instance::Report,
     status::{HoldKind, MetricState, Rollout, RolloutKind, Verdict, VersionStatus},
 };
 use helium_engine::people::read::InstanceView;
@@ -128,8 +129,9 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
             (said.map_or(phase.clone(), |said| format!("{phase}: {said}")), Some(Tone::Busy))
         }
     };
+    let jobs: String = report.iter().flat_map(Report::words_of_jobs).map(|words| format!("; {words}")).collect();
     let standby = if instance.role.is_standby() { ", on standby" } else { "" };
-    Line { text: format!("{}  {}  {state}{standby}", instance.id, instance.node), tone }
+    Line { text: format!("{}  {}  {state}{jobs}{standby}", instance.id, instance.node), tone }
 }
 
 /// `errors  0.2 (at most 1)  good, 3 of 4 samples; 12s ago`

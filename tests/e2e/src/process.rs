@@ -88,6 +88,11 @@ pub fn terminate(pid: u32) {
     send(pid, Signal::TERM);
 }
 
+/// SIGHUP: a word that means to each program what it makes of it.
+pub fn hang_up(pid: u32) {
+    send(pid, Signal::HUP);
+}
+
 /// SIGINT: what Ctrl-C sends.
 pub fn interrupt(pid: u32) {
     send(pid, Signal::INT);

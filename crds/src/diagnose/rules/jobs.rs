@@ -19,7 +19,12 @@ pub(super) fn check(template: &Value, at: &Path, findings: &mut Findings) {
     if let Some(driver) = WITHOUT_JOBS.iter().find(|driver| template.get(**driver).is_some()) {
         if template.get("jobs").is_some() {
             let message = format!("jobs run beside a process of `exec`, and this is one of `{driver}`");
-            findings.key(at.field("jobs"), Code::Conflict, message, "leave them out, or put them into the image".to_owned());
+            findings.key(
+                at.field("jobs"),
+                Code::Conflict,
+                message,
+                "leave them out, or put them into the image".to_owned(),
+            );
         }
         return;
     }
@@ -83,7 +88,11 @@ fn starts(job: &Job, at: &Path, findings: &mut Findings) {
     };
     let each = job.start == StartKind::Each;
     if each && job.when.is_empty() {
-        clash("start", "`start: each` needs to know each time of what", "say it in `when`, or use `every` for an interval");
+        clash(
+            "start",
+            "`start: each` needs to know each time of what",
+            "say it in `when`, or use `every` for an interval",
+        );
     }
     if each && job.every.is_some() {
         clash("every", "a job starts each time or at an interval, not both", "leave one of them out");
@@ -131,7 +140,11 @@ fn conditions(name: &str, when: Option<&Value>, at: &Path, all: &Jobs<'_>, findi
             }
             Some(is) if !allowed(*is) => {
                 let message = format!("`{}` never happens here", is.name());
-                let help = if choices.is_empty() { "leave `is` out".to_owned() } else { format!("it can be {}", words::list(&choices)) };
+                let help = if choices.is_empty() {
+                    "leave `is` out".to_owned()
+                } else {
+                    format!("it can be {}", words::list(&choices))
+                };
                 findings.value(at.field("is"), Code::NeverSucceeds, message, help);
                 continue;
             }
@@ -208,7 +221,8 @@ pub(super) fn texts<'v>(template: &'v Value, at: &Path) -> Vec<(&'v str, Path, V
     let mut texts = Vec::new();
     for (name, job) in entries(template.get("jobs")) {
         let at = at.field("jobs").field(name);
-        let own: Vec<&str> = entries(job.get("env")).map(|(name, _)| name.as_str()).chain([variables::HELIUM_JOB]).collect();
+        let own: Vec<&str> =
+            entries(job.get("env")).map(|(name, _)| name.as_str()).chain([variables::HELIUM_JOB]).collect();
         let mut note = |text: Option<&'v str>, at: Path, own: &[&'v str]| {
             texts.extend(text.map(|text| (text, at, own.to_vec())));
         };
@@ -232,7 +246,10 @@ pub(super) fn programs<'v>(template: &'v Value, at: &Path) -> Vec<(&'v str, Path
     let mut programs = Vec::new();
     for (name, job) in entries(template.get("jobs")) {
         let at = at.field("jobs").field(name);
-        let places = [(job.pointer("/command/0"), at.field("command")), (job.pointer("/check/command/0"), at.field("check").field("command"))];
+        let places = [
+            (job.pointer("/command/0"), at.field("command")),
+            (job.pointer("/check/command/0"), at.field("check").field("command")),
+        ];
         programs.extend(places.into_iter().filter_map(|(program, at)| Some((program?.as_str()?, at.index(0)))));
     }
     programs

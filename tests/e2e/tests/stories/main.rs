@@ -18,6 +18,7 @@ mod following;
 mod golden;
 mod harness;
 mod helios;
+mod jobs;
 mod looking;
 mod notified;
 mod numbers;
