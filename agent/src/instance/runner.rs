@@ -12,7 +12,7 @@ use helium_crds::{
     instance::{Assignment, check_id},
     job::JOBS_CHECK,
 };
-use helium_processes::{Command, Gated, Signal, Supervised, gate};
+use helium_processes::{Gated, Signal, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -37,12 +37,7 @@ use crate::{
         user,
     },
     hooks::Hook,
-    jobs::{
-        line::Line,
-        mapping::job_set,
-        plan::{self, Files, Plan},
-        sweep::sweep,
-    },
+    jobs::{line::Line, plan, sweep::sweep},
     leading::{LEADER_FILE, Leading},
     package::{
         preparation::{Aim, Preparation, hook_of},
@@ -137,7 +132,7 @@ impl Runner {
             self.look_at_answers();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
-            self.follow_jobs();
+            self.jobs.follow(&self.shared, &self.dir, &self.record, self.standing.passes);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -197,8 +192,9 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
-                if !self.swept().await {
-                    return;
+                if let Err(words) = sweep(&self.dir, &self.record).await {
+                    tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
+                    return tokio::time::sleep(DISK_RETRY).await;
                 }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
@@ -275,49 +271,12 @@ impl Runner {
         // A process that starts leads nothing yet, whatever the one before it was told.
         let _ = std::fs::remove_file(self.dir.work().join(LEADER_FILE));
         let resolved = self.resolve()?;
-        let command = self.planned(&resolved)?.unwrap_or_else(|| resolved.command.clone());
+        let planned = plan::write(&self.shared.config, &self.record, &self.dir, &resolved)?;
+        let command = planned.unwrap_or_else(|| resolved.command.clone());
         if let Some(ids) = resolved.command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
         }
         gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())
-    }
-
-    /// Writes the plan of a supervisor, and gives its command; none for an instance that needs none.
-    fn planned(&self, resolved: &Resolved) -> Result<Option<Command>, String> {
-        if !self.record.assignment.template.is_supervised() {
-            return Ok(None);
-        }
-        let plan = Plan::of(&self.record, &self.dir, resolved);
-        job_set(&plan).map_err(|error| error.to_string())?;
-        let file = Files(&self.dir).plan();
-        plan.write(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-        Ok(Some(plan::supervisor(&self.shared.config, &self.record, &self.dir, &resolved.command)))
-    }
-
-    /// Ends what a supervisor that is gone has left; false if something is there still.
-    async fn swept(&self) -> bool {
-        if !self.record.assignment.template.is_supervised() {
-            return true;
-        }
-        let swept = sweep(&self.dir, &self.id).await;
-        if let Err(words) = &swept {
-            tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
-            tokio::time::sleep(DISK_RETRY).await;
-        }
-        swept.is_ok()
-    }
-
-    /// Its supervisor is spoken with while it runs.
-    fn follow_jobs(&mut self) {
-        let pid = self.record.process.as_ref().map(|process| process.pid);
-        let pid = pid.filter(|_| self.record.assignment.template.is_supervised());
-        match pid {
-            _ if self.jobs.is_to(pid) => {}
-            None => self.jobs.end(&self.shared, &self.id),
-            Some(pid) => self.jobs.begin(pid, &self.shared, &self.dir, &self.record),
-        }
-        self.jobs.look();
-        self.jobs.say_health(self.standing.passes);
     }
 
     fn resolve(&self) -> Result<Resolved, String> {

@@ -21,7 +21,7 @@ use super::{
     plan::Files,
     protocol::{Look, States, Told, watch_name},
     socket,
-    standing::{reports, required_trouble, verdict},
+    standing::{self, reports, required_trouble},
 };
 use crate::{
     instance::record::{InstanceDir, Record},
@@ -50,9 +50,21 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// True if it is to this supervisor, or there is none and it is to nobody.
-    pub(crate) fn is_to(&self, pid: Option<u32>) -> bool {
-        self.of == pid
+    /// Speaks with the supervisor of an instance that has one, while it runs, and says there whether all checks of the instance pass.
+    pub(crate) fn follow(&mut self, shared: &Arc<Shared>, dir: &InstanceDir, record: &Record, passes: Option<bool>) {
+        let pid = record.process.as_ref().map(|process| process.pid);
+        let pid = pid.filter(|_| record.assignment.template.is_supervised());
+        match pid {
+            _ if self.of == pid => {}
+            None => self.end(shared, &record.assignment.id),
+            Some(pid) => self.begin(pid, shared, dir, record),
+        }
+        if let Some(states) = &mut self.states {
+            states.mark_unchanged();
+        }
+        if let Some(healthy) = &self.healthy {
+            healthy.send_if_modified(|known| std::mem::replace(known, passes) != passes);
+        }
     }
 
     /// Ends it.
@@ -62,7 +74,7 @@ impl Line {
     }
 
     /// Begins it anew.
-    pub(crate) fn begin(&mut self, pid: u32, shared: &Arc<Shared>, dir: &InstanceDir, record: &Record) {
+    fn begin(&mut self, pid: u32, shared: &Arc<Shared>, dir: &InstanceDir, record: &Record) {
         let template = &record.assignment.template;
         let (states, seen) = watch::channel(None);
         let (healthy, sees_health) = watch::channel(None);
@@ -84,13 +96,6 @@ impl Line {
         let registered = Arc::new(Notify::new());
         tasks.spawn(tell(Arc::clone(shared), check, template.clone(), seen.clone(), Arc::clone(&registered)));
         *self = Self { of: Some(pid), _tasks: tasks, states: Some(seen), healthy: Some(healthy), registered };
-    }
-
-    /// Says whether all checks of the instance pass.
-    pub(crate) fn say_health(&self, passes: Option<bool>) {
-        if let Some(healthy) = &self.healthy {
-            healthy.send_if_modified(|known| std::mem::replace(known, passes) != passes);
-        }
     }
 
     /// The service was registered: its checks begin critical.
@@ -116,14 +121,7 @@ impl Line {
         {
             return;
         }
-        std::future::pending().await
-    }
-
-    /// What is known now has been looked at.
-    pub(crate) fn look(&mut self) {
-        if let Some(states) = &mut self.states {
-            states.mark_unchanged();
-        }
+        std::future::pending::<()>().await;
     }
 }
 
@@ -232,14 +230,14 @@ async fn tell(
             () = registered.notified() => {}
             () = tokio::time::sleep(again) => {}
         }
-        let verdict = states.borrow_and_update().as_ref().map(|states| verdict(&template, states));
-        let Some((status, words)) = verdict else {
+        let said = states.borrow_and_update().as_ref().map(|states| standing::verdict(&template, states));
+        let Some((verdict, words)) = said else {
             again = TELL_AGAIN;
             continue;
         };
-        let call = shared.client.agent_update_ttl(&check, status, &words);
+        let call = shared.client.agent_update_ttl(&check, verdict, &words);
         let taken = matches!(tokio::time::timeout(CALL_LIMIT, call).await, Ok(Ok(())));
-        if taken && told.replace(status) != Some(status) {
+        if taken && told.replace(verdict) != Some(verdict) {
             shared.look.notify_one();
         }
         again = if taken { TELL_AGAIN } else { TELL_SOON };

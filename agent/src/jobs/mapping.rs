@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use helium_crds::job::{Condition, Happening, Job as Spec, JobSignal, MAIN, Restart, StartKind};
+use helium_crds::{
+    Period,
+    job::{Condition, Happening, Job as Spec, JobSignal, MAIN, Restart, StartKind},
+};
 use helium_supervisor::{
     Code, Event, Health, Job, JobSet, JobState, JobView, Output, Periodic, Restarts, SetError, Settings, Start,
     job::{Backoff, RunLimit, Stop},
@@ -33,10 +36,7 @@ fn main(main: &Main) -> Job {
     // What is healthy without anybody's word is so while it runs.
     let runs = Health { command: None, interval: RUNS, ttl: LONG, timeout: RUNS, output: Output::Nowhere };
     Job {
-        start: Start {
-            timeout: main.wait_timeout.map(|most| most.as_duration()),
-            ..start(&main.when, StartKind::Once)
-        },
+        start: Start { timeout: main.wait_timeout.map(Period::as_duration), ..start(&main.when, StartKind::Once) },
         // The grace of the whole bounds it.
         stop: Stop { signal: system_signal(main.stop_signal), timeout: LONG, wait: None },
         health: (!main.checked && !main.notify).then_some(runs),
@@ -55,11 +55,7 @@ fn job(name: &str, planned: &PlannedJob) -> Job {
     });
     let every = spec.every.map(|every| Periodic { interval: every.as_duration(), ticks: Restarts::Unlimited });
     Job {
-        start: Start {
-            every,
-            timeout: spec.wait_timeout.map(|most| most.as_duration()),
-            ..start(&spec.when, spec.start)
-        },
+        start: Start { every, timeout: spec.wait_timeout.map(Period::as_duration), ..start(&spec.when, spec.start) },
         restarts: restarts(spec),
         backoff: Backoff {
             first: spec.backoff.initial.as_duration(),

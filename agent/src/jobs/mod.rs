@@ -26,7 +26,7 @@
 
 mod followed;
 pub(crate) mod line;
-pub(crate) mod mapping;
+mod mapping;
 pub(crate) mod plan;
 mod protocol;
 mod socket;

@@ -20,6 +20,7 @@ use helium_crds::{
 use helium_processes::Command;
 use serde::{Deserialize, Serialize};
 
+use super::mapping::job_set;
 use crate::{
     config::AgentConfig,
     driver::environment::Resolved,
@@ -153,6 +154,26 @@ impl Plan {
     }
 }
 
+/// Writes the plan of an instance that is to have a supervisor, and gives the command of that. None for one that needs none.
+///
+/// # Errors
+/// In words, what does not fit together, or why the plan cannot be written.
+pub(crate) fn write(
+    config: &AgentConfig,
+    record: &Record,
+    dir: &InstanceDir,
+    resolved: &Resolved,
+) -> Result<Option<Command>, String> {
+    if !record.assignment.template.is_supervised() {
+        return Ok(None);
+    }
+    let plan = Plan::of(record, dir, resolved);
+    job_set(&plan).map_err(|error| error.to_string())?;
+    let file = Files(dir).plan();
+    plan.write(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(Some(supervisor(config, record, dir, &resolved.command)))
+}
+
 /// What of a stop's grace is the supervisor's.
 ///
 /// Example: of 10 s it is 9.5 s; of 1 s, 750 ms.
@@ -161,14 +182,14 @@ pub(crate) fn grace(whole: Duration) -> Duration {
 }
 
 /// The same command as a job.
-pub(crate) fn of_job(command: &Command, name: &str) -> Command {
+fn of_job(command: &Command, name: &str) -> Command {
     let mut command = command.clone();
     command.env.insert(HELIUM_JOB.to_owned(), name.to_owned());
     command
 }
 
 /// The command of the supervisor itself. It has nothing of the instance's environment but what tells whose it is.
-pub(crate) fn supervisor(config: &AgentConfig, record: &Record, dir: &InstanceDir, main: &Command) -> Command {
+fn supervisor(config: &AgentConfig, record: &Record, dir: &InstanceDir, main: &Command) -> Command {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut env = BTreeMap::from([
         (HELIUM_INSTANCE.to_owned(), record.assignment.id.to_string()),

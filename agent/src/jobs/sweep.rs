@@ -12,17 +12,21 @@ use helium_crds::{
 use helium_processes::{ProcessIdentity, Signal};
 
 use super::plan::Files;
-use crate::instance::record::InstanceDir;
+use crate::instance::record::{InstanceDir, Record};
 
 /// How often is looked whether what was killed is gone, and how long in between: the system may take its time with a process that waits for a disk.
 const LOOKS: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(20);
 
-/// Ends all that is left of an instance's supervisor.
+/// Ends all that is left of an instance's supervisor, if it had one.
 ///
 /// # Errors
 /// In words, what is still there; it is to be tried again.
-pub(crate) async fn sweep(dir: &InstanceDir, instance: &InstanceId) -> Result<(), String> {
+pub(crate) async fn sweep(dir: &InstanceDir, record: &Record) -> Result<(), String> {
+    if !record.assignment.template.is_supervised() {
+        return Ok(());
+    }
+    let instance = &record.assignment.id;
     let files = Files(dir);
     if let Some(worker) = worker(&files.worker()) {
         for _ in 0..LOOKS {

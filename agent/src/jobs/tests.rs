@@ -24,6 +24,7 @@ use crate::{
     testing,
 };
 
+#[allow(clippy::needless_pass_by_value, reason = "it is written down where it is called")]
 fn template(exec: Value, jobs: Value) -> Template {
     let mut exec = exec;
     exec["command"] = json!(["serve", "${PORT}"]);
@@ -44,6 +45,7 @@ fn plan_of(template: Template) -> Plan {
 }
 
 /// The jobs of a template with one job, as the supervisor gets them: the main process, and that one.
+#[allow(clippy::needless_pass_by_value, reason = "it is written down where it is called")]
 fn mapped(job: Value) -> (Job, Job) {
     let set = job_set(&plan_of(template(json!({}), json!({"one": job})))).unwrap();
     let [main, one] = <[Job; 2]>::try_from(set.jobs().to_vec()).unwrap();
@@ -68,8 +70,8 @@ fn what_starts_a_job_becomes_the_events_that_do() {
         (json!({"signal": "USR2"}), Event::global(Code::Sigusr2), false),
     ] {
         let (_, one) = mapped(json!({"command": ["a"], "start": "each", "when": [condition]}));
-        assert_eq!(one.start.after, [event.clone()], "{condition}");
-        assert_eq!(one.start.lasting, if lasts { vec![event] } else { vec![] }, "{condition}");
+        assert_eq!(one.start.lasting, if lasts { one.start.after.clone() } else { vec![] }, "{condition}");
+        assert_eq!(one.start.after, [event], "{condition}");
         assert_eq!(one.start.each, Some(1));
     }
 }

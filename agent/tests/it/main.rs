@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod consul;
+mod jobs;
 mod processes;
 mod roles;
 mod stories;

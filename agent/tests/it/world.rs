@@ -131,7 +131,7 @@ impl World {
     }
 
     pub(crate) fn config(&self, data: &Path) -> AgentConfig {
-        AgentConfig::new(self.node.clone(), data, "/opt/helium")
+        AgentConfig::new(self.node.clone(), data, env!("CARGO_BIN_EXE_helium-agent-supervise"))
     }
 
     /// Starts an agent in this process.

@@ -129,9 +129,10 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
             (said.map_or(phase.clone(), |said| format!("{phase}: {said}")), Some(Tone::Busy))
         }
     };
-    let jobs: String = report.iter().flat_map(Report::words_of_jobs).map(|words| format!("; {words}")).collect();
+    let state: Vec<String> = [state].into_iter().chain(report.iter().flat_map(Report::words_of_jobs)).collect();
+    let state = state.join("; ");
     let standby = if instance.role.is_standby() { ", on standby" } else { "" };
-    Line { text: format!("{}  {}  {state}{jobs}{standby}", instance.id, instance.node), tone }
+    Line { text: format!("{}  {}  {state}{standby}", instance.id, instance.node), tone }
 }
 
 /// `errors  0.2 (at most 1)  good, 3 of 4 samples; 12s ago`
