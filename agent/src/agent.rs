@@ -184,6 +184,7 @@ impl<'a> Crew<'a> {
             failing: BTreeMap::new(),
             checks: Vec::new(),
             unheld: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             since: self.shared.began.0,
         }
     }

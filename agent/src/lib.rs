@@ -13,6 +13,7 @@ mod failing;
 pub mod helios;
 mod hooks;
 mod instance;
+pub mod jobs;
 mod leading;
 pub mod logs;
 mod observer;

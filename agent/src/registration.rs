@@ -16,6 +16,7 @@ use consul_client::{AgentService, CheckDefinition, CheckStatus, ServiceDefinitio
 use helium_crds::{
     ids::InstanceId,
     instance::{STANDBY_CHECK, check_id, service_id},
+    job::JOBS_CHECK,
     template::Check,
 };
 
@@ -56,7 +57,8 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     let standby = assignment.role.is_standby().then(|| standby_check(&assignment.id));
     let checks = template.checks.iter().map(|check| definition(config, record, check));
     let packaged = record.checks.iter().map(|check| check.definition(&assignment.id));
-    let checks = checks.chain(packaged).chain(standby).collect();
+    let jobs = template.is_supervised().then(|| jobs_check(&assignment.id));
+    let checks = checks.chain(packaged).chain(jobs).chain(standby).collect();
     ServiceDefinition {
         id: service_id(&assignment.id),
         name: assignment.service.name.clone(),
@@ -109,6 +111,23 @@ pub(crate) fn standby_check(instance: &InstanceId) -> CheckDefinition {
         name: "on standby".to_owned(),
         notes: "Runs, and is to serve nobody: Helium takes this check away when it is.".to_owned(),
         ttl: Some(STANDBY_TTL),
+        status: Some(CheckStatus::Critical),
+        ..CheckDefinition::default()
+    }
+}
+
+/// How long Consul believes what it was told of the jobs of an instance while its agent is silent: an agent that is away is no reason to take
+/// what it has started out of service.
+const JOBS_TTL: Duration = Duration::from_hours(1);
+
+/// The check by which an instance with jobs is critical until its main process was started, and while a job that it requires is not well. Its agent
+/// tells it.
+fn jobs_check(instance: &InstanceId) -> CheckDefinition {
+    CheckDefinition {
+        id: check_id(instance, JOBS_CHECK),
+        name: "jobs".to_owned(),
+        notes: "The main process was started, and the jobs that it requires are well.".to_owned(),
+        ttl: Some(JOBS_TTL),
         status: Some(CheckStatus::Critical),
         ..CheckDefinition::default()
     }

@@ -7,7 +7,8 @@ use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
 use crate::commands::{
     acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, hail,
-    haproxy, logs, node, package, plan, render, request, rollout, sample, scale, schema, set, validate, version, wait,
+    haproxy, logs, node, package, plan, render, request, rollout, sample, scale, schema, set, supervise, validate,
+    version, wait,
 };
 
 /// Exit codes, as `helium --help` tells them.
@@ -138,4 +139,7 @@ pub(crate) enum Command {
     Version(version::VersionArgs),
     /// Be a small HTTP server to try deployments with
     Sample(sample::SampleArgs),
+    /// Run the main process of an instance and its jobs; agents start this
+    #[command(hide = true)]
+    Supervise(supervise::SuperviseArgs),
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     deployment::StopSignal,
     ids::{InstanceId, NodeName, ObjectKey, RevisionId},
+    job::{JobReport, MAIN},
     period::{self, Period},
     revision::short_hash,
     template::Template,
@@ -195,9 +196,22 @@ pub struct Report {
     pub checks: Vec<String>,
     /// Limits of the template's `resources` that do not hold on this node, by the names of their fields, each with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobReport>,
     pub unheld: BTreeMap<String, String>,
+    /// Its jobs, by name; none while nothing is known of them.
     /// When the phase was entered.
     pub since: Timestamp,
+}
+
+impl Report {
+    /// What people should know of its jobs, one line each: what is wrong with them, and what the main process waits for. What a failing check says
+    /// already is not said again.
+    pub fn words_of_jobs(&self) -> impl Iterator<Item = String> {
+        let troubles = self.jobs.iter().filter_map(|(name, job)| job.trouble(name));
+        let untold = troubles.filter(|words| !self.failing.values().any(|failing| failing.contains(words.as_str())));
+        let main = self.jobs.get(MAIN).and_then(|main| Some(format!("{MAIN} {}", main.message.as_ref()?)));
+        main.into_iter().chain(untold)
+    }
 }
 
 /// What a report says of a check at whose address no process listens, after the question: `GET /health -> connection refused`.

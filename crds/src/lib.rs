@@ -17,6 +17,7 @@ pub mod event;
 pub mod gate;
 pub mod ids;
 pub mod instance;
+pub mod job;
 pub mod keys;
 pub mod limits;
 pub mod measurement;

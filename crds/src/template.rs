@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    job::{Condition, Job, is_false},
     package::{ConfigUpdate, Package, SecretSource, Templates},
     period::Period,
     resources::Resources,
@@ -43,6 +44,8 @@ pub struct Template {
     pub checks: Vec<Check>,
     /// How one of the instances is elected to lead, if one is.
     pub election: Option<Election>,
+    /// Commands that run beside the process of the instance, by name.
+    pub jobs: BTreeMap<String, Job>,
 }
 
 impl Template {
@@ -130,6 +133,14 @@ struct TemplateFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-default" = "none leads"))]
     election: Option<Election>,
+    /// Commands that run beside the process of `exec`, started by what happens: before it, with it, at intervals, on changes, at its stop. They are of
+    /// the instance: they start and stop with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32, "propertyNames" = {
+        "pattern": r"^[a-z][a-z0-9-]{0,31}$",
+        "x-allowed": "at most 32 of `a-z`, `0-9` and `-`, beginning with a letter"
+    }))]
+    jobs: BTreeMap<String, Job>,
 }
 
 /// A template that names no driver.
@@ -155,6 +166,7 @@ impl TryFrom<TemplateFields> for Template {
             ports,
             checks,
             election,
+            jobs,
         } = fields;
         let driver = exec.map(Driver::Exec).ok_or(NoDriver)?;
         Ok(Self {
@@ -171,6 +183,7 @@ impl TryFrom<TemplateFields> for Template {
             ports,
             checks,
             election,
+            jobs,
         })
     }
 }
@@ -191,6 +204,7 @@ impl From<Template> for TemplateFields {
             ports,
             checks,
             election,
+            jobs,
         } = template;
         let exec = match driver {
             Driver::Exec(exec) => Some(exec),
@@ -210,11 +224,12 @@ impl From<Template> for TemplateFields {
             checks,
             election,
         }
+        Self { version, package, config, secrets, config_update, templates, exec, env, ports, checks, election, jobs }
     }
 }
 
 /// A process of the agent's own machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exec {
     /// The program and its arguments; no shell is involved. `${NAME}` is replaced by an environment variable of the instance:
@@ -235,6 +250,19 @@ pub struct Exec {
         extend("x-allowed" = "`user` or `user:group`", "x-default" = "the agent's user")
     )]
     pub user: Option<String>,
+    /// What has to have happened before it starts; all of it, in any order. Until then the instance is critical in Consul. Default: it starts at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), extend("x-default" = "it starts at once"))]
+    pub when: Vec<Condition>,
+    /// How long it waits for what is in `when`; after that the instance ends, and is started again as after any end. Default: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-min" = "1s", "x-default" = "for ever"))]
+    pub wait_timeout: Option<Period>,
+    /// Whether it says by itself when it is healthy, for jobs that wait for that: by `READY=1` to the socket in `NOTIFY_SOCKET`, as `sd_notify` does.
+    /// Default `false`: `main` is healthy while the checks of the template pass, and without checks while it runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    #[schemars(extend("default" = false))]
+    pub notify: bool,
 }
 
 /// A port that the instance listens on.

@@ -26,6 +26,8 @@ pub const HELIUM_NODE: &str = "HELIUM_NODE";
 pub const HELIUM_NAMESPACE: &str = "HELIUM_NAMESPACE";
 /// The name of the instance's Deployment.
 pub const HELIUM_DEPLOYMENT: &str = "HELIUM_DEPLOYMENT";
+/// The name of the job that a process is of, in an instance that has jobs; `main` for its main process.
+pub const HELIUM_JOB: &str = "HELIUM_JOB";
 /// What begins the names that no template can give another meaning.
 pub const RESERVED_PREFIX: &str = "HELIUM_";
 /// What an agent passes on of its own environment, where it has it; `PATH` is always there.

@@ -8,10 +8,11 @@ use std::{
     process::Stdio,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::process;
 
 /// A command with everything filled in. No shell is involved.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// The program and its arguments. A program without `/` is looked for in `PATH` of `env`.
     pub argv: Vec<String>,

@@ -7,16 +7,17 @@ use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 use helium_crds::{
     instance::Assignment,
+    job::Job,
     template::Driver,
     variables::{
-        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_PACKAGE, HELIUM_WORK, PORT, PORT_PREFIX,
-        VERSION, expand, references,
+        ExpandError, HELIUM_ADDRESS, HELIUM_BIN, HELIUM_INSTANCE, HELIUM_JOB, HELIUM_PACKAGE, HELIUM_WORK, PORT,
+        PORT_PREFIX, VERSION, expand, references,
     },
 };
 
 use helium_processes::Command;
 
-use super::user;
+use super::user::{self, RunAs};
 use crate::{config::AgentConfig, instance::record::InstanceDir};
 
 /// Where programs are looked for when the agent itself has no PATH.
@@ -43,6 +44,8 @@ pub(crate) struct Resolved {
     pub(crate) command: Command,
     /// What looks at new files of its templates; empty if nothing does.
     pub(crate) check: Vec<String>,
+    /// The jobs, by name: the command of each, and that of its check.
+    pub(crate) jobs: BTreeMap<String, (Command, Option<Command>)>,
 }
 
 /// Fills in the template of an assignment. `inherited` is what the agent passes on of its own environment; in `dir` is the working directory
@@ -64,8 +67,7 @@ pub(crate) fn resolve(
     let Driver::Exec(exec) = &assignment.template.driver;
     let run_as = exec.user.as_deref().map(user::find).transpose().map_err(EnvironmentError::User)?;
     if let Some(run_as) = &run_as {
-        let named = [("USER", &run_as.name), ("LOGNAME", &run_as.name), ("HOME", &run_as.home)];
-        given.extend(named.map(|(name, value)| (name.to_owned(), value.clone())));
+        given.extend(names_of(run_as));
     }
     let own = &assignment.template.env;
     let scope = Scope { own, given: &given };
@@ -78,7 +80,43 @@ pub(crate) fn resolve(
     let check = fill_in_all(check, "templates.check", &env)?;
     let cwd = exec.cwd.as_ref().map(|text| fill_in(text, "cwd", &env)).transpose()?;
     let cwd = cwd.map_or_else(|| dir.work(), |cwd| dir.work().join(cwd));
-    Ok(Resolved { command: Command { argv, env, cwd, user: run_as.map(|run_as| run_as.ids) }, check })
+    let command = Command { argv, env, cwd, user: run_as.map(|run_as| run_as.ids) };
+    let jobs = assignment.template.jobs.iter();
+    let jobs = jobs.map(|(name, job)| Ok((name.clone(), of_job(name, job, &command, dir)?)));
+    let jobs = jobs.collect::<Result<_, EnvironmentError>>()?;
+    Ok(Resolved { command, check, jobs })
+}
+
+/// The command of a job and that of its check: in the environment of the main process, and its own beside it.
+fn of_job(
+    name: &str,
+    job: &Job,
+    main: &Command,
+    dir: &InstanceDir,
+) -> Result<(Command, Option<Command>), EnvironmentError> {
+    let at = |field: &str| format!("jobs.{name}.{field}");
+    let mut given = main.env.clone();
+    given.insert(HELIUM_JOB.to_owned(), name.to_owned());
+    let run_as = job.user.as_deref().map(user::find).transpose().map_err(EnvironmentError::User)?;
+    if let Some(run_as) = &run_as {
+        given.extend(names_of(run_as));
+    }
+    let mut env = given.clone();
+    for (own, value) in job.env.iter().filter(|(own, _)| !is_reserved(own)) {
+        env.insert(own.clone(), fill_in(value, &at(&format!("env.{own}")), &given)?);
+    }
+    let cwd = job.cwd.as_ref().map(|text| fill_in(text, &at("cwd"), &env)).transpose()?;
+    let cwd = cwd.map_or_else(|| main.cwd.clone(), |cwd| dir.work().join(cwd));
+    let user = run_as.map_or(main.user, |run_as| Some(run_as.ids));
+    let command = |argv| Command { argv, env: env.clone(), cwd: cwd.clone(), user };
+    let own = command(fill_in_all(&job.command, &at("command"), &env)?);
+    let check = job.check.as_ref().map(|check| fill_in_all(&check.command, &at("check.command"), &env));
+    Ok((own, check.transpose()?.map(command)))
+}
+
+fn names_of(run_as: &RunAs) -> [(String, String); 3] {
+    let named = [("USER", &run_as.name), ("LOGNAME", &run_as.name), ("HOME", &run_as.home)];
+    named.map(|(name, value)| (name.to_owned(), value.clone()))
 }
 
 /// Names that a template cannot give another meaning.

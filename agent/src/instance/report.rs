@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use helium_crds::{
     ids::NodeName,
     instance::{Desired, InstancePhase, Report},
+    job::{JOBS_CHECK, JobReport},
 };
 
 use super::record::Record;
@@ -14,6 +15,8 @@ use super::record::Record;
 pub(crate) struct Extras {
     /// The address that it is registered under.
     pub(crate) address: Option<String>,
+    /// What is known of its jobs.
+    pub(crate) jobs: BTreeMap<String, JobReport>,
     /// Failing checks.
     pub(crate) failing: BTreeMap<String, String>,
     /// A trusted view does not hold its assignment.
@@ -24,10 +27,11 @@ pub(crate) struct Extras {
 
 /// The report.
 pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
-    let Extras { address, failing, unassigned, refusal } = extras;
+    let Extras { address, jobs, failing, unassigned, refusal } = extras;
     let alive = record.process.is_some();
     let orphan = unassigned && record.assignment.desired == Desired::Run;
     let orphan = orphan.then(|| "its assignment is missing; it is kept running".to_owned());
+    let of_jobs = record.assignment.template.is_supervised().then(|| JOBS_CHECK.to_owned());
     let refusal = refusal.filter(|_| alive).map(|words| format!("not registered: {words}"));
     let behind = record.behind.as_ref().filter(|_| alive);
     let behind = behind.map(|words| format!("runs with the files that were rendered last: {words}"));
@@ -42,8 +46,9 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
         pid: record.process.as_ref().map(|process| process.pid),
         restarts: record.restarts,
         failing: if alive { failing } else { BTreeMap::new() },
-        checks: record.checks.iter().map(|check| check.name.clone()).collect(),
         unheld: if alive { record.unheld.clone() } else { BTreeMap::new() },
+        checks: record.checks.iter().map(|check| check.name.clone()).chain(of_jobs).collect(),
+        jobs: if alive { jobs } else { BTreeMap::new() },
         since: record.since,
     }
 }

@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::{ids::InstanceId, instance::check_id};
-use helium_processes::{Gated, Supervised, gate};
+use helium_crds::{
+    ids::InstanceId,
+    instance::{Assignment, check_id},
+    job::JOBS_CHECK,
+};
+use helium_processes::{Gated, Signal, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
@@ -35,6 +39,7 @@ use crate::{
         user,
     },
     hooks::{Hook, end_left},
+    jobs::{line::Line, plan, sweep::sweep},
     leading::{LEADER_FILE, Leading},
     package::{
         lookups::InstanceLookup,
@@ -69,6 +74,7 @@ pub(crate) struct Runner {
     scripts: Scripts,
     freshness: Freshness,
     leading: Leading,
+    jobs: Line,
     turn: Turn,
     standing: Standing,
     cells: Cells,
@@ -102,6 +108,7 @@ impl Runner {
             scripts: Scripts::default(),
             freshness,
             leading: Leading::default(),
+            jobs: Line::default(),
             turn: Turn::default(),
             standing,
             cells,
@@ -141,6 +148,7 @@ impl Runner {
             self.look_at_answers();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
+            self.jobs.follow(&self.shared, &self.dir, &self.record, self.standing.passes);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -212,6 +220,10 @@ impl Runner {
                     process.sweep_group();
                 }
                 self.end_group().await;
+                if let Err(words) = sweep(&self.dir, &self.record).await {
+                    tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
+                    return tokio::time::sleep(DISK_RETRY).await;
+                }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
                 }
@@ -219,7 +231,10 @@ impl Runner {
             Step::Launch => self.launch().await,
             Step::NoteRunning => drop(self.note(Event::Running).await),
             Step::NoteStable => drop(self.note(Event::Stable).await),
-            Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
+            Step::Register(checks) => {
+                self.standing.register(&self.shared, &self.record, checks).await;
+                self.jobs.registered();
+            }
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
@@ -284,8 +299,10 @@ impl Runner {
         self.choose_ports().await?;
         // A process that starts leads nothing yet, whatever the one before it was told.
         let _ = std::fs::remove_file(self.dir.work().join(LEADER_FILE));
-        let command = self.resolve()?.command;
-        if let Some(ids) = command.user {
+        let resolved = self.resolve()?;
+        let planned = plan::write(&self.shared.config, &self.record, &self.dir, &resolved)?;
+        let command = planned.unwrap_or_else(|| resolved.command.clone());
+        if let Some(ids) = resolved.command.user {
             user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
         }
         let made = self.make_group().await?;
@@ -476,7 +493,9 @@ impl Runner {
 
     /// Sends the stop signal, then notes it: an agent that is killed in between sends it again, which is better than never.
     async fn signal(&mut self) {
-        let signal = system_signal(self.record.assignment.stop_signal);
+        let Assignment { template, stop_signal, .. } = &self.record.assignment;
+        // A supervisor knows the signal of its main process, and itself hears this one.
+        let signal = if template.is_supervised() { Signal::TERM } else { system_signal(*stop_signal) };
         if let Some(process) = &self.record.process
             && let Err(error) = process.signal_group(signal)
         {
@@ -488,7 +507,7 @@ impl Runner {
     async fn kill(&mut self) {
         tracing::warn!(instance = %self.id, "did not stop within its grace period; killed");
         if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(rustix::process::Signal::KILL)
+            && let Err(error) = process.signal_group(Signal::KILL)
         {
             tracing::error!(instance = %self.id, %error, "cannot be killed");
         }
@@ -502,6 +521,7 @@ impl Runner {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);
                 self.shared.lookups.forget(&self.id);
+                self.jobs.end(&self.shared, &self.id);
                 true
             }
             Err(error) => {
@@ -518,9 +538,12 @@ impl Runner {
             return;
         }
         let Standing { address, failing, refusal, .. } = &self.standing;
+        let template = &self.record.assignment.template;
+        let trouble = self.jobs.trouble(template).map(|words| (JOBS_CHECK.to_owned(), words));
         let extras = Extras {
             address: address.clone(),
-            failing: failing.clone(),
+            jobs: self.jobs.reports(template),
+            failing: failing.clone().into_iter().chain(trouble).collect(),
             unassigned: *assigned == AssignedCell::Missing,
             refusal: refusal.clone(),
         };
@@ -551,6 +574,7 @@ impl Runner {
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}
             () = self.leading.changed() => {}
+            () = self.jobs.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

@@ -3,8 +3,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use consul_client::{CheckDefinition, Error, ServiceDefinition};
-use helium_crds::instance::service_id;
+use consul_client::{AgentCheck, CheckDefinition, CheckStatus, Error, ServiceDefinition};
+use helium_crds::instance::{check_id, service_id};
 use helium_runtime::backoff::wait_after;
 use jiff::{SignedDuration, Timestamp};
 
@@ -40,6 +40,8 @@ pub(crate) struct Standing {
     pub(crate) address: Option<String>,
     /// Failing checks.
     pub(crate) failing: BTreeMap<String, String>,
+    /// Whether all checks of the template and of the package pass; none while that is not known.
+    pub(crate) passes: Option<bool>,
 }
 
 impl Standing {
@@ -54,6 +56,7 @@ impl Standing {
             refusal: None,
             address: None,
             failing: BTreeMap::new(),
+            passes: None,
         }
     }
 
@@ -83,6 +86,7 @@ impl Standing {
             Some(service) => Known::Present(Box::new(service.clone()), checks),
         });
         self.failing = failing(record, &seen.checks);
+        self.passes = seen.service.as_ref().map(|_| passes(record, &seen.checks));
     }
 
     fn know(&mut self, known: Known) {
@@ -92,6 +96,9 @@ impl Standing {
             Known::Absent => None,
             Known::Unknown => self.address.take(),
         };
+        if !matches!(known, Known::Present(..)) {
+            self.passes = None;
+        }
         self.known = known;
     }
 
@@ -166,4 +173,12 @@ impl Standing {
         self.after = Some(shared.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         false
     }
+}
+
+/// Whether all checks pass that look at the instance itself.
+fn passes(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> bool {
+    let Record { assignment, checks: packaged, .. } = record;
+    let own = assignment.template.checks.iter().map(|check| &check.name);
+    let mut all = own.chain(packaged.iter().map(|check| &check.name));
+    all.all(|name| checks.get(&check_id(&assignment.id, name)).is_some_and(|seen| seen.status == CheckStatus::Passing))
 }

@@ -33,11 +33,13 @@ pub enum Code {
     Sighup,
     /// The supervisor was sent SIGUSR2.
     Sigusr2,
+    /// The supervisor was sent SIGUSR1.
+    Sigusr1,
 }
 
 impl Code {
     /// Every code and its name.
-    pub const ALL: [(Code, &'static str); 14] = [
+    pub const ALL: [(Code, &'static str); 15] = [
         (Code::ExitSuccess, "exitSuccess"),
         (Code::ExitFailed, "exitFailed"),
         (Code::Stopping, "stopping"),
@@ -52,6 +54,7 @@ impl Code {
         (Code::TimerExpired, "timerExpired"),
         (Code::Sighup, "SIGHUP"),
         (Code::Sigusr2, "SIGUSR2"),
+        (Code::Sigusr1, "SIGUSR1"),
     ];
 
     /// The code of this name.

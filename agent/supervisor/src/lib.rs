@@ -23,7 +23,7 @@ pub mod supervisor;
 
 pub use event::{Code, Event, Source};
 pub use job::{Health, Job, Output, Periodic, Restarts, Start};
-pub use runner::{CheckReport, Handle, Options, Runner};
+pub use runner::{CheckReport, Handle, Options, Runner, end_what_is_left};
 pub use set::{JobSet, SetError, Settings};
 pub use supervisor::{
     Effect, Input, Supervisor,

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
@@ -48,7 +48,7 @@ pub struct Options {
     pub output: Box<dyn AsyncWrite + Send + Unpin>,
     /// Whether signals that this process is sent are taken: SIGTERM and SIGINT shut down and the second one kills, SIGHUP and SIGUSR2 are events.
     pub signals: bool,
-    /// Signals that are passed on to the main job's process alone.
+    /// Signals that are passed on to the main job's process alone. Those that are events, too, are both.
     pub forward: Vec<Signal>,
     /// Before the names of variables that tell jobs and checks the process ids of jobs that run: `X` makes `X_<NAME>_PID`, the name in capitals with `_`
     /// for `-`.
@@ -126,6 +126,11 @@ impl Handle {
         self.send(Input::Kill).await
     }
 
+    /// Somebody outside has looked whether a job is well; it counts as a check of it.
+    pub async fn observed(&self, job: impl Into<String>, healthy: bool) -> Result<(), Ended> {
+        self.send(Input::Observed { job: job.into(), healthy }).await
+    }
+
     /// All jobs as they are.
     pub fn jobs(&self) -> Vec<JobView> {
         self.jobs.borrow().clone()
@@ -149,6 +154,14 @@ impl Handle {
     async fn send(&self, input: Input) -> Result<(), Ended> {
         self.inbox.send(input).await.map_err(|_| Ended)
     }
+}
+
+/// Kills what a supervisor that is gone has left, by its [notes](Options::notes). Nothing is done about a folder that is not there.
+///
+/// # Errors
+/// The supervisor still runs, or the system does not let its notes be read.
+pub fn end_what_is_left(notes: &Path) -> io::Result<()> {
+    if notes.is_dir() { Notes::take(notes).map(drop) } else { Ok(()) }
 }
 
 /// A supervisor with real processes. Dropped while it runs, it kills them.
@@ -245,14 +258,16 @@ impl Runner {
     }
 
     fn signal(&mut self, number: i32) -> Input {
-        if let Some(signal) = self.forward.iter().find(|signal| signal.as_raw() == number) {
-            return Input::Forward(*signal);
+        let events = [(Signal::HUP, Code::Sighup), (Signal::USR1, Code::Sigusr1), (Signal::USR2, Code::Sigusr2)];
+        let event = events.iter().find(|(signal, _)| signal.as_raw() == number);
+        let event = event.map(|(_, code)| Input::Outside(Event::global(*code)));
+        if let Some(signal) = self.forward.iter().find(|signal| signal.as_raw() == number).copied() {
+            let Some(event) = event else { return Input::Forward(signal) };
+            self.step(Input::Forward(signal));
+            return event;
         }
-        if number == Signal::HUP.as_raw() {
-            return Input::Outside(Event::global(Code::Sighup));
-        }
-        if number == Signal::USR2.as_raw() {
-            return Input::Outside(Event::global(Code::Sigusr2));
+        if let Some(event) = event {
+            return event;
         }
         if std::mem::replace(&mut self.asked_to_end, true) { Input::Kill } else { Input::Shutdown }
     }

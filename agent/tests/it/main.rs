@@ -6,6 +6,7 @@
 mod consul;
 mod limits;
 mod packaged;
+mod jobs;
 mod processes;
 mod roles;
 mod stories;

@@ -204,7 +204,7 @@ async fn what_cannot_run_is_failed_and_says_why() {
     let world = World::new().await;
     let agent = world.agent(StopMode::StopInstances);
     let mut missing = world.script("missing-0", "");
-    missing.template.driver = Driver::Exec(Exec { command: vec!["no-such-program".to_owned()], cwd: None, user: None });
+    missing.template.driver = Driver::Exec(Exec { command: vec!["no-such-program".to_owned()], ..Exec::default() });
     world.assign(&missing).await;
     let looping = world.script("looping-0", "exit 3");
     world.assign(&looping).await;

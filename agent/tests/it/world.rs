@@ -131,7 +131,7 @@ impl World {
     }
 
     pub(crate) fn config(&self, data: &Path) -> AgentConfig {
-        AgentConfig::new(self.node.clone(), data, "/opt/helium")
+        AgentConfig::new(self.node.clone(), data, env!("CARGO_BIN_EXE_helium-agent-supervise"))
     }
 
     /// Starts an agent in this process.
@@ -170,7 +170,7 @@ impl World {
     pub(crate) fn script(&self, name: &str, script: &str) -> Assignment {
         let mut assignment = self.assignment(name);
         let command = ["sh", "-c", script].map(str::to_owned).to_vec();
-        assignment.template.driver = Driver::Exec(Exec { command, cwd: None, user: None });
+        assignment.template.driver = Driver::Exec(Exec { command, ..Exec::default() });
         assignment.template.ports.clear();
         assignment.template.checks.clear();
         assignment
@@ -278,10 +278,11 @@ fn assignment(id: InstanceId) -> Assignment {
             config_update: <_>::default(),
             overrides: <_>::default(),
             resources: <_>::default(),
+            jobs: std::collections::BTreeMap::new(),
             election: None,
             templates: None,
             version: "1.0.0".to_owned(),
-            driver: Driver::Exec(Exec { command: roles::command("sample"), cwd: None, user: None }),
+            driver: Driver::Exec(Exec { command: roles::command("sample"), ..Exec::default() }),
             env: BTreeMap::new(),
             ports: vec![Port { name: "http".to_owned(), port: None }],
             checks: vec![Check {

@@ -1,7 +1,7 @@
 //! `helium describe`: all that is known of objects, for people.
 
 use clap::Args;
-use helium_crds::{DeploymentStatus, Kind, event::Severity};
+use helium_crds::{DeploymentStatus, Kind, event::Severity, instance::Report};
 use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
 
 use super::events::event_rows;
@@ -140,8 +140,9 @@ fn instance_rows(instances: &[InstanceView], session: &Session) -> Rows {
         };
         let failing = report.iter().flat_map(|report| report.failing.values().cloned());
         let unheld = report.iter().flat_map(unheld);
-        let message = report.iter().filter_map(|report| report.message.clone());
-        let message: Vec<String> = message.chain(failing).chain(unheld).collect();
+        let jobs = report.iter().flat_map(Report::words_of_jobs);
+        let said = report.iter().filter_map(|report| report.message.clone());
+        let message: Vec<String> = said.chain(failing).chain(unheld).chain(jobs).collect();
         rows.add(vec![
             instance.id.to_string(),
             instance.version.clone(),

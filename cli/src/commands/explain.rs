@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use helium_crds::{
     Kind,
+    instance::Report,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
 use helium_engine::people::{ObjectRef, read::InstanceView};
@@ -63,7 +64,9 @@ async fn why(
     // Before the advice, which is the last line.
     let at = lines.iter().position(|line| line.starts_with("Next: ")).unwrap_or(lines.len());
     for InstanceView { instance, report } in people.instances(&object.key).await? {
-        let told = report.iter().flat_map(unheld).map(|words| format!("  {}: {words}", instance.id));
+        let unheld = report.iter().flat_map(unheld);
+        let told = unheld.chain(report.iter().flat_map(Report::words_of_jobs));
+        let told = told.map(|words| format!("  {} on {}: {words}", instance.id, instance.node));
         lines.splice(at..at, told.collect::<Vec<_>>());
     }
     if output.is_some() {

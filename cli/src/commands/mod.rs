@@ -36,6 +36,7 @@ pub(crate) mod scale;
 pub(crate) mod schema;
 mod serving;
 pub(crate) mod set;
+pub(crate) mod supervise;
 pub(crate) mod validate;
 pub(crate) mod version;
 pub(crate) mod wait;
@@ -50,10 +51,11 @@ use crate::{
     session::Session,
 };
 
-/// Runs a file of ContainerPilot, if that is what the command asks for: the exit code. To be called first, while there is one thread.
+/// Runs a supervisor, of a file of ContainerPilot or of an instance, if that is what the command asks for: the exit code. To be called first, while there is one thread.
 pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
     match command {
         Command::Agent(args) => args.containerpilot.supervise(),
+        Command::Supervise(args) => Some(supervise::run(args)),
         _ => None,
     }
 }
@@ -158,6 +160,8 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Schema(args) => schema::run(&args, console),
         Command::Version(args) => version::run(&args, console),
         Command::Sample(args) => sample::run(args, console).await,
+        // It has ended before there were threads.
+        Command::Supervise(_) => Ok(Exit::Ok),
     }
 }
 

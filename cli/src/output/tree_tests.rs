@@ -70,6 +70,7 @@ fn instance(id: &str, revision: &str, healthy: bool, failing: Option<&str>) -> I
         failing: failing.iter().map(|said| ("up".to_owned(), (*said).to_owned())).collect(),
         checks: Vec::new(),
         unheld: std::collections::BTreeMap::new(),
+        jobs: std::collections::BTreeMap::new(),
         since: created_at,
     };
     InstanceView { instance, report: Some(report) }

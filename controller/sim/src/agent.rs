@@ -358,6 +358,7 @@ impl Agent {
             failing: BTreeMap::new(),
             checks: Vec::new(),
             unheld: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             since: Timestamp::UNIX_EPOCH,
         }
     }

@@ -418,3 +418,31 @@ fn values_of_templates_keep_their_types_and_what_is_read_in_two_ways_is_refused(
 fn an_election_that_leaves_no_time_to_stop_is_refused() {
     golden("election-without-time", &with(SOUND, "    exec:", "    election: {lockDelay: 5s}\n    exec:"));
 }
+
+#[test]
+fn jobs_that_could_never_start_or_say_two_things_are_refused() {
+    let jobs = "    exec:
+      command: [a]
+      waitTimeout: 5s
+    templates: {reload: INT}
+    package: {url: \"file:///p\"}
+    jobs:
+      main: {command: [a]}
+      silent: {command: [\"${HELIUM_JOB}\"], maxRestarts: 3}
+      waits: {command: [\"${NOPE}\"], waitTimeout: 5s, env: {HELIUM_X: a}}
+      each: {command: [a], start: each, restart: always, every: 1s}
+      asks:
+        command: [a]
+        when:
+          - {job: silnt, is: exitedFailed}
+          - {job: silent, is: healthy}
+          - {job: silent, is: changed}
+          - {job: silent}
+          - {service: db, is: stopped}
+          - {keys: flags/, is: healthy, tag: x}
+          - {signal: HUP, is: changed}
+      one: {command: [a], when: [{job: two, is: exitedSuccess}]}
+      two: {command: [\"\"], when: [{job: one, is: exitedSuccess}]}
+";
+    golden("jobs", &with(SOUND, "    exec:\n      command: [sleep, \"60\"]\n", jobs));
+}

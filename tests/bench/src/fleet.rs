@@ -193,6 +193,7 @@ fn report(node: &NodeName, assignment: &Assignment, phase: InstancePhase, now: T
         failing: BTreeMap::new(),
         checks: Vec::new(),
         unheld: BTreeMap::new(),
+        jobs: BTreeMap::new(),
         since: now,
     }
 }

@@ -35,6 +35,7 @@ const HOUSE: &[Room] = &[
             "helium-packages",
             "helium-processes",
             "helium-runtime",
+            "helium-supervisor",
             "helium-templates",
         ],
         &["consul-embedded", "helium-sample"],

@@ -71,6 +71,13 @@ pub enum Input {
         /// Whether the job is well.
         passed: bool,
     },
+    /// Somebody outside has looked whether a job is well.
+    Observed {
+        /// The name of the job.
+        job: String,
+        /// Whether it is.
+        healthy: bool,
+    },
     /// Something happened outside: to a watched service, or a signal that came.
     Outside(Event),
     /// Maintenance begins or ends.
@@ -203,6 +210,7 @@ impl Supervisor {
             Input::Exited { job, run, exit } => self.ended(job, run, Some(exit)),
             Input::Ready { job, run } => self.ready(job, run),
             Input::Checked { job, check, passed } => self.checked(job, check, passed),
+            Input::Observed { job, healthy } => self.observed(&job, healthy),
             Input::Outside(event) => self.outside(event),
             Input::Maintenance(on) => self.set_maintenance(on),
             Input::Reload(set) => self.reload(set),

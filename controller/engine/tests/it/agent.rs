@@ -197,6 +197,7 @@ impl Hand {
             failing: BTreeMap::new(),
             checks: Vec::new(),
             unheld: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             since: self.ports.now(),
         };
         let value = serde_json::to_vec(&report).unwrap();

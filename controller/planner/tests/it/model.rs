@@ -504,6 +504,7 @@ impl Model {
             failing: BTreeMap::new(),
             checks: Vec::new(),
             unheld: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             since: now,
         });
         report.phase = phase;

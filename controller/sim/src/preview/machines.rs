@@ -194,6 +194,7 @@ impl Machines {
             failing,
             checks: Vec::new(),
             unheld: BTreeMap::new(),
+            jobs: BTreeMap::new(),
             since: self.ports.now(),
         };
         self.reported.insert(instance.id.clone(), instance.node.clone());

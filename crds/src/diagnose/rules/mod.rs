@@ -5,6 +5,7 @@
 
 mod canary;
 mod deployment;
+mod jobs;
 mod metric;
 mod package;
 mod template;

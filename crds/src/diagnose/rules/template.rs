@@ -17,6 +17,7 @@ pub(super) fn check(template: Option<&Value>, at: &Path, findings: &mut Findings
     checks(template, at, &ports, findings);
     super::package::check(template, at, findings);
     election(template, at, findings);
+    super::jobs::check(template, at, findings);
     env_names(template, at, &ports, findings);
     variables(template, at, &ports, findings);
 }
@@ -135,6 +136,15 @@ fn variables(template: &Value, at: &Path, ports: &Ports<'_>, findings: &mut Find
     let look = at.field("templates").field("check");
     for (index, argument) in items(template.pointer("/templates/check")) {
         expands(argument.as_str(), look.index(index), &known, findings);
+    }
+    for (program, at) in super::jobs::programs(template, at) {
+        if program.trim().is_empty() {
+            findings.value(at, Code::EmptyProgram, "the name of the program is empty", None);
+        }
+    }
+    for (text, at, more) in super::jobs::texts(template, at) {
+        let known = Known { own: [known.own.clone(), more].concat(), ports };
+        expands(Some(text), at, &known, findings);
     }
     for (name, value) in entries(template.get("env")) {
         let at = at.field("env").field(name);

@@ -20,6 +20,7 @@ mod golden;
 mod harness;
 mod helios;
 mod limited;
+mod jobs;
 mod looking;
 mod notified;
 mod numbers;

@@ -31,7 +31,7 @@ enum Happening {
 }
 
 fn outside() -> impl Strategy<Value = Event> {
-    let global = (7..14_usize).prop_map(|code| Event::global(Code::ALL[code].0));
+    let global = (7..15_usize).prop_map(|code| Event::global(Code::ALL[code].0));
     let watch = (4..7_usize).prop_map(|code| Event::of_watch(Code::ALL[code].0, "w"));
     prop_oneof![global, watch]
 }

@@ -326,3 +326,21 @@ fn of_what_starts_a_job_each_time_some_may_stay_seen_for_good() {
     world.pass(ms(200));
     assert_eq!(world.view("job").starts, 2, "the database was ready once");
 }
+
+#[test]
+fn what_somebody_outside_sees_of_a_job_counts_as_a_check_while_it_runs() {
+    let seen = |healthy| Input::Observed { job: "app".to_owned(), healthy };
+    let pre = Start::once(Event::of_job(Code::ExitSuccess, "pre"));
+    let jobs = vec![job("pre"), after("app", pre), after("b", Start::once(healthy("app"))), keeper()];
+    let mut world = World::of(jobs, settings(Some("app"), 1000));
+    world.told();
+    world.input(seen(true));
+    assert_eq!(world.told(), "", "it does not run yet");
+    world.exit("pre", 0);
+    world.told();
+    world.input(seen(true));
+    world.input(seen(true));
+    assert_eq!(world.told(), "app healthy, start b");
+    world.input(seen(false));
+    assert_eq!((world.told().as_str(), world.view("app").healthy), ("app unhealthy", Some(false)));
+}
