@@ -15,15 +15,18 @@ mod hooks;
 mod instance;
 mod leading;
 pub mod logs;
+mod maintenance;
 mod observer;
 mod package;
 mod presence;
 mod registration;
 mod reporter;
 mod shared;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, StopMode};
 pub use data::DataError;
+pub use telemetry::AgentHandle;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use consul_client::Client;
-use helium_crds::ids::InstanceId;
+use helium_crds::{ids::InstanceId, maintenance::Maintenance};
 use helium_runtime::ports::Ports;
 use helium_templates::guard::Believed;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +17,9 @@ use crate::{
     config::AgentConfig,
     instance::table::Table,
     package::{lookups::Lookups, packages::Packages},
+    maintenance::MaintenanceState,
     reporter::Reporter,
+    telemetry::Telemetry,
 };
 
 /// What all instances of an agent share.
@@ -29,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) reporter: Reporter,
     pub(crate) packages: Packages,
     pub(crate) lookups: Lookups,
+    /// What of this node is in maintenance.
+    pub(crate) maintenance: MaintenanceState,
+    /// What is told of all that happens.
+    pub(crate) telemetry: Telemetry,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Asks for the node record to be compared with the store soon.
@@ -52,17 +58,28 @@ impl Shared {
         inherited: BTreeMap<String, String>,
         left_alone: BTreeSet<InstanceId>,
         believed: BTreeMap<String, Believed>,
+        maintenance: Maintenance,
     ) -> Self {
+        let telemetry = Telemetry::new(ports.clone());
         Self {
             table: Table::default(),
-            reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
+            maintenance: MaintenanceState::new(maintenance),
+            reporter: Reporter::new(
+                client.clone(),
+                ports.clone(),
+                config.keys.clone(),
+                config.node.clone(),
+                telemetry.clone(),
+            ),
             lookups: Lookups::new(client.clone(), ports.clone(), &config, believed),
             packages: Packages::new(
                 config.package_root.clone(),
                 config.netrc.clone(),
                 inherited.clone(),
                 ports.clone(),
+                Some(telemetry.clone()),
             ),
+            telemetry,
             look: Notify::new(),
             look_at_node: Notify::new(),
             inherited,

@@ -19,6 +19,7 @@ pub mod ids;
 pub mod instance;
 pub mod keys;
 pub mod limits;
+pub mod maintenance;
 pub mod measurement;
 pub mod metric;
 pub mod node;

@@ -153,7 +153,7 @@ impl HeliosAgent {
             std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())).collect();
         let (root, netrc) = (config.package_root.clone(), config.netrc.clone());
         let common = Common {
-            packages: Packages::new(root, netrc, inherited.clone(), ports.clone()),
+            packages: Packages::new(root, netrc, inherited.clone(), ports.clone(), None),
             inherited,
             told: Notify::new(),
             began: (ports.now(), ports.monotonic()),

@@ -67,6 +67,9 @@ pub(crate) struct Record {
     /// Whether it leads its service, as far as this run of the agent knows.
     #[serde(skip)]
     pub(crate) leads: bool,
+    /// Why it is in maintenance, if it is.
+    #[serde(skip)]
+    pub(crate) maintenance: Option<String>,
     /// The phase that is reported.
     pub(crate) phase: InstancePhase,
     /// When that phase was entered.
@@ -125,6 +128,7 @@ impl Record {
             post_start_at: None,
             post_stop_at: None,
             leads: false,
+            maintenance: None,
             phase: InstancePhase::Starting,
             since: now,
             message: None,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::{ids::InstanceId, instance::check_id};
+use helium_crds::{ids::InstanceId, instance::check_id, maintenance::Maintenance};
 use helium_processes::{Gated, Supervised, gate};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -39,6 +39,7 @@ use crate::{
         rendering::Turn,
     },
     shared::Shared,
+    telemetry::condition::{self, Obstacles},
 };
 
 /// The wait after the disk refused a record.
@@ -68,6 +69,9 @@ pub(crate) struct Runner {
     leading: Leading,
     turn: Turn,
     standing: Standing,
+    /// What is in the way of its package or files.
+    obstacles: Obstacles,
+    maintenance: watch::Receiver<Maintenance>,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
 }
@@ -86,6 +90,7 @@ impl Runner {
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
         let freshness = Freshness::new(&shared.lookups);
+        let maintenance = shared.maintenance.subscribe();
         Self {
             shared,
             id,
@@ -98,6 +103,8 @@ impl Runner {
             leading: Leading::default(),
             turn: Turn::default(),
             standing,
+            obstacles: Obstacles::default(),
+            maintenance,
             cells,
             stop,
         }
@@ -123,6 +130,7 @@ impl Runner {
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
+            self.follow_maintenance();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             let step = self.decide(&assigned, ending.is_some());
@@ -135,6 +143,7 @@ impl Runner {
                     let due = self.freshness.due().filter(|due| self.record.process.is_some() && *due > now);
                     let until = [until, due].into_iter().flatten().min();
                     self.publish(&assigned);
+                    self.shared.telemetry.settled(&self.id);
                     self.wait(until).await;
                 }
                 Step::Forget if self.forget() => return Ended::Forgotten,
@@ -186,6 +195,9 @@ impl Runner {
                 }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
+                    if self.record.stopping.is_none() {
+                        self.shared.telemetry.metrics().restarts.inc();
+                    }
                 }
             }
             Step::Launch => self.launch().await,
@@ -193,6 +205,7 @@ impl Runner {
             Step::NoteStable => drop(self.note(Event::Stable).await),
             Step::Register(checks) => self.standing.register(&self.shared, &self.record, checks).await,
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
+            Step::Maintain(maintained) => self.standing.maintain(&self.shared, &self.record, maintained).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::NoteClosing => drop(self.note(Event::Closing).await),
@@ -287,7 +300,9 @@ impl Runner {
                     _ => Aim::Start { first: !self.record.initialised },
                 };
                 match work.hook() {
-                    Some(hook) => self.work.begin_hook(work, hook_of(&self.dir, hook, env)),
+                    Some(hook) => self
+                        .work
+                        .begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry)),
                     None => self.work.begin_preparation(work, |progress| Preparation {
                         shared: Arc::clone(&self.shared),
                         dir: self.dir.clone(),
@@ -325,7 +340,7 @@ impl Runner {
                 let (shared, instance) = (Arc::clone(&self.shared), self.id.clone());
                 let around = Around {
                     client: shared.client.clone(),
-                    health: hook_of(&self.dir, Hook::Health, command.env.clone()),
+                    health: hook_of(&self.dir, Hook::Health, command.env.clone()).counted_by(&self.shared.telemetry),
                     view: self.dir.view(),
                     state: self.dir.state(),
                     env: command.env,
@@ -338,11 +353,18 @@ impl Runner {
         }
     }
 
+    /// Whether it is in maintenance follows from what people say, and from nothing that is remembered of it.
+    fn follow_maintenance(&mut self) {
+        let marked = self.maintenance.borrow_and_update().of(&self.id).map(|mark| mark.reason.clone());
+        self.record.maintenance = marked;
+    }
+
     /// It stands for election while it runs, is in Consul as it should be, and may serve.
     fn follow_election(&mut self) {
-        let Record { assignment, stopping, process, .. } = &self.record;
+        let Record { assignment, stopping, process, maintenance, .. } = &self.record;
         let known = self.standing.is_known();
         let stands = assignment.template.election.is_some() && !assignment.role.is_standby() && stopping.is_none();
+        let stands = stands && maintenance.is_none();
         let pid = process.as_ref().map(|process| process.pid).filter(|_| stands);
         self.record.leads = self.leading.leads();
         // What is not registered yet has no checks that a session could be bound to. Who stands already goes on standing.
@@ -386,6 +408,7 @@ impl Runner {
             }
         }
         self.freshness.ended(work, &outcome, self.shared.now());
+        self.obstacles.worked(work, &outcome);
         if self.note(Event::Worked(work, outcome)).await {
             self.work.clear();
         }
@@ -454,6 +477,7 @@ impl Runner {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);
                 self.shared.lookups.forget(&self.id);
+                self.shared.telemetry.forget(&self.id);
                 true
             }
             Err(error) => {
@@ -477,6 +501,14 @@ impl Runner {
             refusal: refusal.clone(),
         };
         let report = report(&self.shared.config.node, &self.record, extras);
+        let facts = condition::Facts {
+            record: &self.record,
+            report: &report,
+            obstacles: &self.obstacles,
+            registered: self.standing.is_registered(),
+            unpassing: self.standing.unpassing,
+        };
+        self.shared.telemetry.show(&self.record, &facts);
         self.shared.reporter.set(&self.id, Some(report));
     }
 
@@ -502,6 +534,7 @@ impl Runner {
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}
             () = self.leading.changed() => {}
+            _ = self.maintenance.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

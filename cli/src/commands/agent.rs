@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
@@ -12,9 +14,16 @@ use clap::Args;
 use consul_client::Client;
 use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
-use helium_runtime::shutdown::Shutdown;
+use helium_packages::fetch::Netrc;
+use helium_runtime::{notify::Notifier, shutdown::Shutdown};
+use tokio::task::JoinSet;
 
-use super::{containerpilot::ContainerPilotArgs, serving::Signals};
+use super::{
+    agent_http::{self, USUAL},
+    containerpilot::ContainerPilotArgs,
+    managed,
+    serving::{self, Signals},
+};
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::{Session, hostname},
@@ -31,6 +40,8 @@ pub(super) const DEV_AGENT: &str = "agent";
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 /// The file that remembers the address for a start without Consul.
 const ADDRESS_FILE: &str = "address";
+/// What Consul takes as the time that a session may be silent.
+const SESSION_TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24);
 
 /// Options of `helium agent`.
 #[derive(Args, Debug)]
@@ -56,6 +67,9 @@ pub(crate) struct AgentArgs {
     /// How long the heartbeat may be silent before Consul drops it
     #[arg(long, value_name = "PERIOD", default_value = "15s")]
     pub(super) session_ttl: Period,
+    /// Serve /metrics, /healthz, /readyz and /status [default: not at all; without an address: 127.0.0.1:7576]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HELIUM_AGENT_HTTP_ADDR", num_args = 0..=1, default_missing_value = USUAL)]
+    http_addr: Option<SocketAddr>,
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     pub(super) stop_instances: bool,
@@ -109,13 +123,60 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
         None => find_address(&client, &args.data_dir).await,
     };
     let address = config.address.clone();
+    check(&config)?;
+    let listener = match args.http_addr {
+        Some(address) => Some(agent_http::listen(address).await?),
+        None => None,
+    };
     let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
     console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
-    let mut signals = Signals::listen()?;
+    let (mut signals, mut hangups) = (Signals::listen()?, serving::hangups()?);
     let (trigger, shutdown) = Shutdown::new();
+    let (handle, notifier) = (agent.handle(), Notifier::of_process());
+    let mut beside = JoinSet::new();
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            console.say(format!("helium agent: its state on http://{address}/status"));
+        }
+        beside.spawn(agent_http::serve(listener, handle.clone(), shutdown.clone()));
+    }
+    beside.spawn(managed::agent(handle.clone(), notifier.clone()));
+    let (again, told) = (handle.clone(), notifier.clone());
+    beside.spawn(async move {
+        while hangups.recv().await.is_some() {
+            told.reloading();
+            again.look_again();
+            told.ready();
+        }
+    });
+    let told = notifier.clone();
+    let ending = shutdown.clone();
+    beside.spawn(async move {
+        ending.cancelled().await;
+        told.stopping();
+    });
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)
+}
+
+/// What can be told of a configuration before anything is started with it.
+fn check(config: &AgentConfig) -> Result<(), Failure> {
+    let node = config.node.as_str();
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if node.is_empty() || node.len() > 128 || !node.bytes().all(allowed) {
+        return Err(Failure::usage(format!("`--node`: `{node}` is no name of a node"))
+            .hint("letters, digits, `-`, `_` and `.`, at most 128 of them"));
+    }
+    if !SESSION_TTL.contains(&config.session_ttl) {
+        return Err(Failure::usage(format!("`--session-ttl`: {:?} is out of range", config.session_ttl))
+            .hint("Consul takes 10 s to 24 h"));
+    }
+    if let Some(file) = &config.netrc {
+        Netrc::load(file)
+            .map_err(|error| Failure::usage(format!("`--netrc-file`: {}: {error}", file.display())))?;
+    }
+    Ok(())
 }
 
 /// Why an agent cannot start, for people.

@@ -3,6 +3,7 @@
 pub(crate) mod acl;
 pub(crate) mod agent;
 mod agent_helios;
+mod agent_http;
 pub(crate) mod apply;
 pub(crate) mod canary;
 mod canary_get;
@@ -23,6 +24,7 @@ mod get_watch;
 pub(crate) mod hail;
 pub(crate) mod haproxy;
 pub(crate) mod logs;
+mod managed;
 pub(crate) mod node;
 mod notifying;
 mod others;

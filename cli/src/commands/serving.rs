@@ -59,6 +59,11 @@ impl Signals {
     }
 }
 
+/// The signal that asks a server to look at everything again: SIGHUP. From here on it ends nothing.
+pub(super) fn hangups() -> Result<Signal, Failure> {
+    signal(SignalKind::hangup()).map_err(|error| Failure::internal(format!("cannot listen for signals: {error}")))
+}
+
 /// What a controller asks about metrics and gates, with the secrets of a folder and of this process.
 pub(super) fn metric_sources(
     client: Client,
