@@ -124,6 +124,11 @@ impl Standing {
         let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
         if self.was_done(shared, record, outcome) {
             self.know(registration::after(&definition, &self.known));
+            if let Some(checks) = &definition.checks {
+                // Each begins critical; whether it passes is seen later.
+                let mark = maintenance::mark_id(&record.assignment.id);
+                self.unpassing = checks.iter().filter(|check| check.id != mark).count();
+            }
             shared.look.notify_one();
         }
     }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail as tests do")]
 
 mod consul;
+mod maintenance;
 mod processes;
 mod roles;
 mod stories;
+mod telemetry;
 mod troubles;
 mod world;

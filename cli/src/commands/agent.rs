@@ -145,9 +145,15 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let (again, told) = (handle.clone(), notifier.clone());
     beside.spawn(async move {
         while hangups.recv().await.is_some() {
-            told.reloading();
+            // Before it is ready for the first time there is nothing that could begin anew.
+            let ready = again.is_ready();
+            if ready {
+                told.reloading();
+            }
             again.look_again();
-            told.ready();
+            if ready {
+                told.ready();
+            }
         }
     });
     let told = notifier.clone();

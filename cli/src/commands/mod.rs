@@ -26,6 +26,7 @@ pub(crate) mod haproxy;
 pub(crate) mod logs;
 mod managed;
 pub(crate) mod node;
+mod node_maintenance;
 mod notifying;
 mod others;
 pub(crate) mod package;
