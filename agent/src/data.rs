@@ -26,6 +26,8 @@ use crate::instance::record::{InstanceDir, Record};
 /// The note of what is believed of Consul's data.
 const BELIEVED: &str = "believed.json";
 
+/// The folder of the instances.
+pub(crate) const FOLDER_OF_INSTANCES: &str = "instances";
 /// The note of what is in maintenance.
 const MAINTENANCE: &str = "maintenance.json";
 
@@ -73,7 +75,7 @@ impl DataDir {
             let path = path.to_owned();
             move |source| DataError::Io { path, source }
         };
-        let instances = root.join("instances");
+        let instances = root.join(FOLDER_OF_INSTANCES);
         // Records hold what templates hold, and that may be secret.
         // Programs that run as other users pass through to their package; what is private in here has its own mode.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&instances).map_err(failed(&instances))?;
@@ -108,13 +110,13 @@ impl DataDir {
 
     /// The files of one instance.
     pub(crate) fn instance(&self, id: &InstanceId) -> InstanceDir {
-        InstanceDir::at(self.root.join("instances").join(id.as_str()))
+        InstanceDir::at(self.root.join(FOLDER_OF_INSTANCES).join(id.as_str()))
     }
 
     /// All records.
     pub(crate) fn load(&self) -> io::Result<Loaded> {
         let mut loaded = Loaded::default();
-        for entry in fs::read_dir(self.root.join("instances"))? {
+        for entry in fs::read_dir(self.root.join(FOLDER_OF_INSTANCES))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             match InstanceDir::at(entry.path()).load() {

@@ -95,8 +95,15 @@ impl Leading {
             Ok(handle) => {
                 let (leads, told) = watch::channel(false);
                 let (leave, asked) = oneshot::channel();
-                let told_to =
-                    Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone(), pid, telemetry: shared.telemetry.clone() };
+                let told_to = Told {
+                    dir: dir.clone(),
+                    env,
+                    stop_within,
+                    leads,
+                    instance: record.assignment.clone(),
+                    pid,
+                    telemetry: shared.telemetry.clone(),
+                };
                 (self.leads, self.leave) = (Some(told), Some(leave));
                 self.task = Some(tokio::spawn(told_to.follow(handle, asked)));
             }

@@ -25,6 +25,7 @@ mod shared;
 mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, StopMode};

@@ -353,7 +353,10 @@ mod tests {
         record.maintenance = Some("a new disk".to_owned());
         let marked = wanted(&testing::config(), &record);
         let mark = marked.checks.clone().unwrap().pop().unwrap();
-        assert_eq!((mark.id.as_str(), mark.status), ("_service_maintenance:helium-hello-0", Some(CheckStatus::Critical)));
+        assert_eq!(
+            (mark.id.as_str(), mark.status),
+            ("_service_maintenance:helium-hello-0", Some(CheckStatus::Critical))
+        );
         assert_eq!(mark.notes, "helium: a new disk");
         let there = after(&in_use, &Known::Absent);
         assert_eq!(compare(&marked, &there), Registered::InUse);

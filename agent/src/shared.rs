@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use crate::{
     config::AgentConfig,
     instance::table::Table,
-    package::{lookups::Lookups, packages::Packages},
     maintenance::MaintenanceState,
+    package::{lookups::Lookups, packages::Packages},
     reporter::Reporter,
     telemetry::Telemetry,
 };

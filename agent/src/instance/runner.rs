@@ -300,9 +300,9 @@ impl Runner {
                     _ => Aim::Start { first: !self.record.initialised },
                 };
                 match work.hook() {
-                    Some(hook) => self
-                        .work
-                        .begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry)),
+                    Some(hook) => {
+                        self.work.begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry))
+                    }
                     None => self.work.begin_preparation(work, |progress| Preparation {
                         shared: Arc::clone(&self.shared),
                         dir: self.dir.clone(),

@@ -152,7 +152,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn of_instance(facts: &Facts<'_>) -> Vec<Verdict> {
     let Facts { record, .. } = facts;
     let template = &record.assignment.template;
-    let mut found = vec![ready(facts), registered(facts), crash_loop(record), maintenance(record.maintenance.as_deref())];
+    let mut found =
+        vec![ready(facts), registered(facts), crash_loop(record), maintenance(record.maintenance.as_deref())];
     if template.package.is_some() {
         found.push(package(facts));
         found.push(config(facts));
@@ -208,9 +209,7 @@ pub(crate) fn phase(phase: InstancePhase) -> &'static str {
 fn registered(facts: &Facts<'_>) -> Verdict {
     match facts.registered {
         Some(true) => Verdict::of(Kind::Registered, true, "Registered", ""),
-        Some(false) => {
-            Verdict::of(Kind::Registered, false, "Absent", facts.report.message.clone().unwrap_or_default())
-        }
+        Some(false) => Verdict::of(Kind::Registered, false, "Absent", facts.report.message.clone().unwrap_or_default()),
         None => Verdict::unknown(Kind::Registered, "NotAsked", "Consul has not answered yet"),
     }
 }
@@ -282,8 +281,7 @@ mod tests {
         let report = report(&testing::config().node, record, Extras::default());
         let mut obstacles = Obstacles::default();
         let empty = Obstacles::default();
-        let mut facts =
-            Facts { record, report: &report, obstacles: &empty, registered: Some(true), unpassing: 0 };
+        let mut facts = Facts { record, report: &report, obstacles: &empty, registered: Some(true), unpassing: 0 };
         change(&mut facts, &mut obstacles);
         let facts = Facts { obstacles: &obstacles, ..facts };
         let all = of_instance(&facts);
@@ -292,7 +290,12 @@ mod tests {
 
     #[test]
     fn an_instance_that_runs_and_is_registered_is_ready() {
-        let all = ["Ready=True/Running", "Registered=True/Registered", "CrashLoop=False/Stable", "Maintenance=False/NotAsked"];
+        let all = [
+            "Ready=True/Running",
+            "Registered=True/Registered",
+            "CrashLoop=False/Stable",
+            "Maintenance=False/NotAsked",
+        ];
         assert_eq!(said(&running(), |_, _| {}), all);
     }
 
@@ -311,7 +314,9 @@ mod tests {
     #[test]
     fn one_that_ends_again_and_again_is_in_a_crash_loop_from_the_third_time_on() {
         let mut record = running();
-        for (failures, word) in [(1, "CrashLoop=False/Ended"), (2, "CrashLoop=False/Ended"), (3, "CrashLoop=True/FailedInARow")] {
+        for (failures, word) in
+            [(1, "CrashLoop=False/Ended"), (2, "CrashLoop=False/Ended"), (3, "CrashLoop=True/FailedInARow")]
+        {
             record.failures = failures;
             assert_eq!(said(&record, |_, _| {})[2], word);
         }
@@ -322,7 +327,8 @@ mod tests {
         let mut record = running();
         record.assignment.template.package =
             Some(Package { url: "file:///srv/hello".to_owned(), sha256: None, signature: None });
-        let of = |record: &Record, change: fn(&mut Obstacles)| said(record, |_, obstacles| change(obstacles))[4..].to_vec();
+        let of =
+            |record: &Record, change: fn(&mut Obstacles)| said(record, |_, obstacles| change(obstacles))[4..].to_vec();
         assert_eq!(of(&record, |_| {}), ["PackageReady=True/Installed", "ConfigValid=True/Rendered"]);
         record.process = None;
         record.phase = InstancePhase::Fetching;

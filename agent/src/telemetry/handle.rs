@@ -5,11 +5,7 @@ use std::{sync::Arc, time::Duration};
 use helium_runtime::pulse::Pulse;
 use serde_json::{Value, json};
 
-use super::{
-    Shown, Telemetry,
-    condition::phase,
-    metrics::Phase,
-};
+use super::{Shown, Telemetry, condition::phase, metrics::Phase};
 use crate::shared::Shared;
 use helium_crds::instance::InstancePhase;
 

@@ -107,7 +107,11 @@ impl Metrics {
         all.register("leading", "Instances here that lead their service", self.leading.clone());
         all.register("restarts", "Processes that ended though they were to run", self.restarts.clone());
         all.register("renders", "Renderings of all templates of an instance, by result", self.renders.clone());
-        all.register("render_seconds", "How long one takes, its check and its switch included", self.render_seconds.clone());
+        all.register(
+            "render_seconds",
+            "How long one takes, its check and its switch included",
+            self.render_seconds.clone(),
+        );
         all.register("hook_runs", "Runs of hooks, by hook and result", self.hook_runs.clone());
         all.register("hook_seconds", "How long a hook takes", self.hook_seconds.clone());
         all.register("checks", "Checks in Consul of the instances here, by status", self.checks.clone());

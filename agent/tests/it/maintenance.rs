@@ -68,7 +68,9 @@ async fn an_instance_in_maintenance_runs_on_out_of_discovery_and_is_back_in_the_
     })
     .await;
     say(&world, &Maintenance::default()).await;
-    tokio::time::timeout(Duration::from_secs(1), world.healthy(&wanted.id)).await.expect("not back within its check period");
+    tokio::time::timeout(Duration::from_secs(1), world.healthy(&wanted.id))
+        .await
+        .expect("not back within its check period");
     assert_eq!(world.copies(&wanted.id, 1).await, [before.pid.unwrap()]);
     agent.stop().await;
 }

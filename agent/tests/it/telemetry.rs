@@ -55,7 +55,8 @@ async fn the_status_says_what_is_so_with_the_node_and_with_each_instance() {
     assert!(number(&handle, "helium_agent_consul_last_contact_timestamp_seconds").unwrap() > 1_700_000_000.0);
 
     kill(world.running(&wanted.id).await.pid.unwrap());
-    until("the restart is counted", || async { number(&handle, "helium_agent_restarts_total").filter(|n| *n > 0.0) }).await;
+    until("the restart is counted", || async { number(&handle, "helium_agent_restarts_total").filter(|n| *n > 0.0) })
+        .await;
     agent.stop().await;
 }
 

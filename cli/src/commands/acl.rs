@@ -123,7 +123,9 @@ fn agent(root: &str, node: Option<&str>) -> String {
 
 fn deployer(keys: &Keys) -> String {
     let root = keys.root();
-    let mut text = "# Who applies: reads everything of Helium, writes specs and requests, and takes nodes out of service.\n".to_owned();
+    let mut text =
+        "# Who applies: reads everything of Helium, writes specs and requests, and takes nodes out of service.\n"
+            .to_owned();
     text += &rule("key_prefix", root, "read");
     text += &rule("key_prefix", &format!("{root}spec/"), "write");
     text += &rule("key_prefix", &format!("{root}maintenance/"), "write");
@@ -149,7 +151,8 @@ mod tests {
     fn a_deployer_may_write_specs_and_maintenance_and_nothing_else() {
         let text = policy(Part::Deployer, &Keys::default(), None);
         let writes: Vec<&str> = text.lines().filter(|line| line.contains("write\"")).collect();
-        let may = ["spec", "maintenance"].map(|room| format!("key_prefix \"helium/v1/{room}/\" {{ policy = \"write\" }}"));
+        let may =
+            ["spec", "maintenance"].map(|room| format!("key_prefix \"helium/v1/{room}/\" {{ policy = \"write\" }}"));
         assert_eq!(writes, may);
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use consul_client::Client;
 use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::{
     agent_http::{self, USUAL},
+    agent_verify::{self, VerifyArgs},
     containerpilot::ContainerPilotArgs,
     managed,
     serving::{self, Signals},
@@ -47,19 +48,19 @@ const SESSION_TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// The name of this node, which no other agent may bear [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "HELIUM_NODE")]
+    #[arg(long, global = true, value_name = "NAME", env = "HELIUM_NODE")]
     pub(super) node: Option<String>,
     /// The folder of records and logs
-    #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
+    #[arg(long, global = true, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
     pub(super) data_dir: PathBuf,
     /// The address that instances are registered under and checked at [default: that of the Consul agent]
     #[arg(long, value_name = "ADDRESS", env = "HELIUM_ADDRESS")]
     pub(super) address: Option<String>,
     /// The folder that packages are unpacked to
-    #[arg(long, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
+    #[arg(long, global = true, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
     pub(super) package_dir: PathBuf,
     /// The netrc file with the logins for servers of packages
-    #[arg(long, value_name = "FILE", env = "HELIUM_NETRC")]
+    #[arg(long, global = true, value_name = "FILE", env = "HELIUM_NETRC")]
     pub(super) netrc_file: Option<PathBuf>,
     /// A name and value to place by; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
@@ -77,6 +78,22 @@ pub(crate) struct AgentArgs {
     pub(super) containerpilot: ContainerPilotArgs,
     #[command(flatten)]
     pub(super) helios: super::agent_helios::HeliosArgs,
+    #[command(subcommand)]
+    command: Option<AgentCommand>,
+}
+
+/// What else there is to an agent.
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Look for what would fail on this machine, and change nothing: exit code 1 if there is something
+    Verify(VerifyArgs),
+}
+
+impl AgentArgs {
+    /// Whether it runs until it is told to stop.
+    pub(super) fn stays(&self) -> bool {
+        self.command.is_none()
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -117,13 +134,16 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     config.netrc = args.netrc_file;
     config.labels = args.labels.into_iter().collect::<BTreeMap<_, _>>();
     config.session_ttl = args.session_ttl.as_duration();
+    check(&config)?;
+    if let Some(AgentCommand::Verify(args)) = args.command {
+        return agent_verify::run(args, &config, session, console).await;
+    }
     let name = config.node.clone();
     config.address = match args.address {
         Some(address) => address,
         None => find_address(&client, &args.data_dir).await,
     };
     let address = config.address.clone();
-    check(&config)?;
     let listener = match args.http_addr {
         Some(address) => Some(agent_http::listen(address).await?),
         None => None,
@@ -179,8 +199,7 @@ fn check(config: &AgentConfig) -> Result<(), Failure> {
             .hint("Consul takes 10 s to 24 h"));
     }
     if let Some(file) = &config.netrc {
-        Netrc::load(file)
-            .map_err(|error| Failure::usage(format!("`--netrc-file`: {}: {error}", file.display())))?;
+        Netrc::load(file).map_err(|error| Failure::usage(format!("`--netrc-file`: {}: {error}", file.display())))?;
     }
     Ok(())
 }

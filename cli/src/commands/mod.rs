@@ -4,6 +4,7 @@ pub(crate) mod acl;
 pub(crate) mod agent;
 mod agent_helios;
 mod agent_http;
+mod agent_verify;
 pub(crate) mod apply;
 pub(crate) mod canary;
 mod canary_get;
@@ -64,6 +65,7 @@ pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
 /// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
+        Command::Agent(args) if !args.stays() => "error",
         Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) | Command::Hail(_) => "info",
         Command::Render(args) if args.stays() => "info",
         Command::Env(args) if !args.once => "info",
@@ -75,7 +77,8 @@ pub(crate) fn usual_log(command: &Command) -> &'static str {
 /// Whether a command runs until it is told to stop, and so deals with signals itself.
 fn is_server(command: &Command) -> bool {
     match command {
-        Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_) => true,
+        Command::Dev(_) | Command::Controller(_) | Command::Sample(_) => true,
+        Command::Agent(args) => args.stays(),
         Command::Haproxy(args) => !args.once,
         Command::Hail(args) => args.stays(),
         Command::Render(args) => args.stays(),

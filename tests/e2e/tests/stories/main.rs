@@ -5,6 +5,7 @@ mod fleet;
 mod picture;
 mod specs;
 
+mod agent_service;
 mod containerpilot;
 mod containerpilot_control;
 mod counts;
