@@ -4,7 +4,11 @@ use std::{pin::Pin, time::Duration};
 
 use helium_agent::AgentHandle;
 use helium_engine::Readiness;
-use helium_runtime::notify::{Notifier, Watchdog};
+use helium_runtime::{
+    notify::{Notifier, Watchdog},
+    shutdown::Shutdown,
+};
+use tokio::{signal::unix::Signal, sync::watch};
 
 /// How often the words are looked at; they are told only when they differ.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -40,6 +44,28 @@ pub(super) async fn controller(readiness: Readiness, notifier: Notifier) {
         Err(reasons) => format!("not ready: {}", reasons.join("; ")),
     })
     .await;
+}
+
+/// Tells of an agent over the keys of Helios: that what was noted is taken up, and that it ends. It follows all that it follows by itself,
+/// so that a SIGHUP has nothing to do and ends nothing.
+pub(super) async fn helios(mut ready: watch::Receiver<bool>, mut hangups: Signal, shutdown: Shutdown) {
+    let notifier = Notifier::of_process();
+    let _ = ready.wait_for(|ready| *ready).await;
+    notifier.ready();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            heard = hangups.recv() => {
+                if heard.is_none() {
+                    break;
+                }
+                notifier.reloading();
+                notifier.ready();
+            }
+        }
+    }
+    notifier.stopping();
 }
 
 async fn tell_words(notifier: &Notifier, words: impl Fn() -> String) {

@@ -134,11 +134,10 @@ fn an_agent_serves_its_health_its_status_and_its_counts_only_where_it_is_told_to
 #[test]
 fn an_agent_refuses_a_broken_configuration_before_it_starts_anything() {
     let fleet = Fleet::of(0);
-    let netrc = fleet.helium.write("netrc", "machine files.example login\n");
     for (flags, words) in [
         (["--node", "a/b"], "`a/b` is no name of a node"),
         (["--session-ttl", "3s"], "Consul takes 10 s to 24 h"),
-        (["--netrc-file", netrc.as_str()], "--netrc-file"),
+        (["--netrc-file", "."], "`--netrc-file`: .: Is a directory"),
         (["--label", "zone"], "`zone` is not `name=value`"),
     ] {
         let arguments = [["agent", "--data-dir", "data"].as_slice(), &flags].concat();
