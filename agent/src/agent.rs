@@ -14,13 +14,15 @@ use helium_crds::{
 };
 use helium_runtime::{
     ports::Ports,
+    pulse::BEAT,
     shutdown::Shutdown,
-    snapshot::{Decode, InvalidRow, View},
+    snapshot::{BlindReason, Decode, InvalidRow, Trust, View},
     watcher::{WatchConfig, watch_prefix},
 };
 use tokio::{
     sync::watch,
     task::{Id, JoinError, JoinSet},
+    time::MissedTickBehavior,
 };
 
 use crate::{
@@ -32,9 +34,10 @@ use crate::{
         runner::{Ended, Runner},
         table::AssignedCell,
     },
-    logs, observer,
+    logs, maintenance, observer,
     presence::Presence,
     shared::Shared,
+    telemetry::AgentHandle,
 };
 
 /// How long the last reports may take when the agent stops.
@@ -89,8 +92,14 @@ impl Agent {
             // What is not UTF-8 is none of Nix's.
             Some((name.into_string().ok()?, value.into_string().ok()?))
         }));
-        let shared = Shared::new(config, client, ports, (inherited, nix), left_alone, data.believed());
+        let maintenance = data.maintenance()?;
+        let shared = Shared::new(config, client, ports, (inherited, nix), left_alone, data.believed(), maintenance);
         Ok(Self { data, loaded, shared: Arc::new(shared) })
+    }
+
+    /// What can be asked of it while it runs.
+    pub fn handle(&self) -> AgentHandle {
+        AgentHandle::new(Arc::clone(&self.shared))
     }
 
     /// Runs until `shutdown`, and then does to the instances what `mode` says.
@@ -114,6 +123,7 @@ impl Agent {
             () = presence.run() => {}
             () = shared.reporter.run() => {}
             () = observer::run(&shared) => {}
+            () = maintenance::follow(&shared, &data) => {}
             () = shared.lookups.run(|believed| data.note_believed(&believed)) => {}
             () = keep_tidy(&data) => {}
         }
@@ -198,6 +208,7 @@ impl<'a> Crew<'a> {
     fn enter(&self, record: Record, assigned: AssignedCell, is_new: bool) -> (InstanceId, Runner) {
         let id = record.assignment.id.clone();
         self.shared.reporter.know(&id);
+        self.shared.telemetry.expect(&id);
         let cells = self.shared.table.add(&record.assignment, assigned, record.ports.values().copied().collect());
         let dir = self.data.instance(&id);
         (id, Runner::new(Arc::clone(self.shared), dir, record, is_new, cells, self.stop.subscribe()))
@@ -211,7 +222,11 @@ impl<'a> Crew<'a> {
     /// Follows the assignments until `shutdown`. They are looked at only once the heartbeat is held: another agent of the same
     /// name may still be at work.
     async fn serve(&mut self, shutdown: Shutdown, mut has_joined: watch::Receiver<bool>, background: Shutdown) {
+        let telemetry = self.shared.telemetry.clone();
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            telemetry.beat();
             if self.view.is_none() && *has_joined.borrow_and_update() {
                 let config = WatchConfig::new(&self.shared.config.keys.assignments(&self.shared.config.node));
                 let Shared { client, ports, .. } = &**self.shared;
@@ -238,8 +253,19 @@ impl<'a> Crew<'a> {
                         tokio::time::sleep(WATCH_AGAIN).await;
                     }
                 }
+                () = telemetry.asked_again() => self.look_again(),
+                _ = beats.tick() => {}
             }
         }
+    }
+
+    /// Looks at everything again: whatever was lost without a word comes back.
+    fn look_again(&mut self) {
+        tracing::info!("looking at everything again, as it was asked to");
+        self.shared.look.notify_one();
+        self.shared.look_at_node.notify_one();
+        self.shared.reporter.read_soon();
+        self.take_assignments();
     }
 
     /// Tells the instances what the view says, and starts the tasks of new ones.
@@ -249,6 +275,12 @@ impl<'a> Crew<'a> {
             // An older state was restored, it seems: what this agent wrote may be gone.
             self.shared.look_at_node.notify_one();
             self.shared.reporter.read_soon();
+        }
+        if let Trust::Blind { reason, .. } = view.trust {
+            // A view that was not read yet says nothing at all.
+            if reason != BlindReason::NotRead {
+                self.shared.telemetry.assignments(Err(reason.as_str().to_owned()));
+            }
         }
         let Some(snapshot) = view.trusted() else {
             self.shared.look_at_node.notify_one();
@@ -277,6 +309,7 @@ impl<'a> Crew<'a> {
                 self.start(record, AssignedCell::Present(new), true);
             }
         }
+        self.shared.telemetry.assignments(Ok(()));
     }
 
     /// Clears up after a task. One that panicked is started again from its record; it adopts its process.

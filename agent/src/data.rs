@@ -3,6 +3,7 @@
 //! ```text
 //! agent.lock               held with flock by the agent that owns the folder; holds its process id for people
 //! session                  the heartbeat's session, so that the next agent can end it and take over at once
+//! maintenance.json         what of the node is in maintenance, as it was last known
 //! believed.json            what was known to hold something, so that it is not taken for empty after a restart
 //! instances/<id>/          record.json, log, log.1, work/, package/, state/, hook-*.log; ended.json in place of record.json once it is forgotten
 //! ```
@@ -16,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::ids::InstanceId;
+use helium_crds::{ids::InstanceId, maintenance::Maintenance};
 use helium_templates::guard::Believed;
 use rustix::fs::{FlockOperation, flock};
 
@@ -24,6 +25,11 @@ use crate::instance::record::{InstanceDir, Record};
 
 /// The note of what is believed of Consul's data.
 const BELIEVED: &str = "believed.json";
+
+/// The folder of the instances.
+pub(crate) const FOLDER_OF_INSTANCES: &str = "instances";
+/// The note of what is in maintenance.
+const MAINTENANCE: &str = "maintenance.json";
 
 /// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +75,7 @@ impl DataDir {
             let path = path.to_owned();
             move |source| DataError::Io { path, source }
         };
-        let instances = root.join("instances");
+        let instances = root.join(FOLDER_OF_INSTANCES);
         // Records hold what templates hold, and that may be secret.
         // Programs that run as other users pass through to their package; what is private in here has its own mode.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&instances).map_err(failed(&instances))?;
@@ -104,13 +110,13 @@ impl DataDir {
 
     /// The files of one instance.
     pub(crate) fn instance(&self, id: &InstanceId) -> InstanceDir {
-        InstanceDir::at(self.root.join("instances").join(id.as_str()))
+        InstanceDir::at(self.root.join(FOLDER_OF_INSTANCES).join(id.as_str()))
     }
 
     /// All records.
     pub(crate) fn load(&self) -> io::Result<Loaded> {
         let mut loaded = Loaded::default();
-        for entry in fs::read_dir(self.root.join("instances"))? {
+        for entry in fs::read_dir(self.root.join(FOLDER_OF_INSTANCES))? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             match InstanceDir::at(entry.path()).load() {
@@ -134,12 +140,34 @@ impl DataDir {
 
     /// Notes that. It is a precaution: that it cannot be noted stops nothing.
     pub(crate) fn note_believed(&self, believed: &BTreeMap<String, Believed>) {
-        let (note, fresh) = (self.root.join(BELIEVED), self.root.join("believed.new"));
-        let noted = serde_json::to_vec(believed).map_err(io::Error::other);
-        let noted = noted.and_then(|bytes| fs::write(&fresh, bytes)).and_then(|()| fs::rename(&fresh, &note));
-        if let Err(error) = noted {
+        if let Err(error) = self.note(BELIEVED, believed) {
             tracing::warn!(%error, "what is believed of Consul's data cannot be noted");
         }
+    }
+
+    /// What was in maintenance when that was last known. A note that cannot be read is an error: instances would serve that must not.
+    pub(crate) fn maintenance(&self) -> io::Result<Maintenance> {
+        match fs::read(self.root.join(MAINTENANCE)) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|error| io::Error::other(format!("{MAINTENANCE}: {error}; remove it by hand"))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Maintenance::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Notes that.
+    pub(crate) fn note_maintenance(&self, maintenance: &Maintenance) {
+        if let Err(error) = self.note(MAINTENANCE, maintenance) {
+            tracing::error!(%error, "what is in maintenance cannot be noted, and is forgotten by a restart without Consul");
+        }
+    }
+
+    /// Writes a note, the whole of it or nothing.
+    fn note(&self, name: &str, value: &impl serde::Serialize) -> io::Result<()> {
+        let fresh = self.root.join(name).with_extension("new");
+        let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
+        fs::write(&fresh, bytes)?;
+        fs::rename(&fresh, self.root.join(name))
     }
 
     /// The session that the last agent here had.

@@ -23,6 +23,7 @@ use crate::{
     package::preparation::hook_of,
     registration::{addressed, consul_checks},
     shared::Shared,
+    telemetry::Telemetry,
 };
 
 /// The file in the instance's own folder that says that it leads.
@@ -113,8 +114,15 @@ impl Leading {
             Ok(handle) => {
                 let (leads, told) = watch::channel(false);
                 let (leave, asked) = oneshot::channel();
-                let told_to =
-                    Told { dir: dir.clone(), env, stop_within, leads, instance: record.assignment.clone(), pid };
+                let told_to = Told {
+                    dir: dir.clone(),
+                    env,
+                    stop_within,
+                    leads,
+                    instance: record.assignment.clone(),
+                    pid,
+                    telemetry: shared.telemetry.clone(),
+                };
                 (self.leads, self.leave) = (Some(told), Some(leave));
                 self.within = stop_within + END_GRACE + GIVE_BACK;
                 self.task = Some(tokio::spawn(told_to.follow(handle, asked)));
@@ -162,6 +170,8 @@ struct Told {
     leads: watch::Sender<bool>,
     instance: Assignment,
     pid: u32,
+    /// Who counts its hooks.
+    telemetry: Telemetry,
 }
 
 /// A hook that runs.
@@ -239,7 +249,7 @@ impl Told {
     fn hook(&self, hook: Hook, token: &str) -> Doing {
         let mut env = self.env.clone();
         env.insert(TOKEN.to_owned(), token.to_owned());
-        let run = hook_of(&self.dir, hook, env);
+        let run = hook_of(&self.dir, hook, env).counted_by(&self.telemetry);
         let limit = if hook == Hook::LeaderLost { self.stop_within } else { run.limit };
         let (run, id) = (HookRun { limit, ..run }, self.instance.id.clone());
         Box::pin(async move {

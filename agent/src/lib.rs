@@ -16,15 +16,19 @@ mod instance;
 pub mod jobs;
 mod leading;
 pub mod logs;
+mod maintenance;
 mod observer;
 mod package;
 mod presence;
 mod registration;
 mod reporter;
 mod shared;
+mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, StopMode};
 pub use data::DataError;
+pub use telemetry::AgentHandle;

@@ -20,7 +20,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 pub(crate) async fn run(shared: &Shared) {
     let mut failures = 0_u32;
     loop {
-        let wait = match round(shared).await {
+        let seen = round(shared).await;
+        shared.telemetry.heard("observer", seen.as_ref().map(|_| ()).map_err(ToString::to_string));
+        let wait = match seen {
             Ok(restless) => {
                 if failures > 0 {
                     tracing::info!("the local Consul agent answers again");
@@ -57,5 +59,7 @@ async fn round(shared: &Shared) -> Result<bool, Error> {
         shared.client.agent_deregister_service(&id).await?;
     }
     let own: BTreeSet<String> = known.iter().map(service_id).collect();
-    Ok(checks.values().any(|check| check.status != CheckStatus::Passing && own.contains(&check.service_id)))
+    let ours = || checks.values().filter(|check| own.contains(&check.service_id));
+    shared.telemetry.checks(ours());
+    Ok(ours().any(|check| check.status != CheckStatus::Passing))
 }

@@ -17,7 +17,7 @@ use helium_runtime::backoff::wait_after;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{data::DataDir, shared::Shared};
+use crate::{data::DataDir, shared::Shared, telemetry::HEARTBEAT};
 
 /// How often the node record is compared with the store.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -50,7 +50,14 @@ impl Presence<'_> {
         let mut session = None;
         let mut look_at = self.shared.ports.monotonic();
         loop {
-            let wait = match self.turn(&mut session, &mut look_at).await {
+            let turned = self.turn(&mut session, &mut look_at).await;
+            let heard = match &turned {
+                Err(PresenceError::Consul(error)) => Err(error.to_string()),
+                Ok(()) | Err(PresenceError::Held) => Ok(()),
+            };
+            self.shared.telemetry.heard(HEARTBEAT, heard);
+            self.shared.telemetry.joined(turned.is_ok());
+            let wait = match turned {
                 Ok(()) => {
                     self.answered();
                     if !self.joined.send_replace(true) {
@@ -177,6 +184,7 @@ impl Presence<'_> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
             labels: self.shared.config.labels.clone(),
+            maintenance: self.shared.maintenance.mark(),
             joined_at,
         }
     }

@@ -25,6 +25,7 @@ use crate::{
     config::AgentConfig,
     instance::{machine::Registered, record::Record},
     leading::LEADER_TAG,
+    maintenance,
 };
 
 /// The meta key that says which Helium node a service is of; an agent touches only services that bear its own.
@@ -58,7 +59,8 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     let checks = template.checks.iter().map(|check| definition(config, record, check));
     let packaged = record.checks.iter().map(|check| check.definition(&assignment.id));
     let jobs = template.is_supervised().then(|| jobs_check(&assignment.id));
-    let checks = checks.chain(packaged).chain(jobs).chain(standby).collect();
+    let maintenance = record.maintenance.as_deref().map(|reason| maintenance::mark(&assignment.id, reason));
+    let checks = checks.chain(packaged).chain(jobs).chain(standby).chain(maintenance).collect();
     ServiceDefinition {
         id: service_id(&assignment.id),
         name: assignment.service.name.clone(),
@@ -169,7 +171,10 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
         Known::Present(service, checks) => (service, checks),
     };
     let is_standby = |id: &String| id.ends_with(STANDBY_CHECK);
-    let mut wanted_checks = wanted.checks.iter().flatten().map(|check| &check.id).filter(|id| !is_standby(id));
+    let mark = maintenance::mark_of(&wanted.id);
+    let mut wanted_checks =
+        wanted.checks.iter().flatten().map(|check| &check.id).filter(|id| !is_standby(id) && **id != mark);
+    let maintained = wanted.checks.iter().flatten().any(|check| check.id == mark);
     let standby = wanted.checks.iter().flatten().any(|check| is_standby(&check.id));
     let stands_by = checks.iter().any(is_standby);
     if service.service != wanted.name
@@ -179,6 +184,8 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
         || wanted_checks.any(|id| !checks.contains(id))
     {
         Registered::Anew
+    } else if maintained && !checks.contains(&mark) {
+        Registered::InUse
     } else if standby && !stands_by {
         Registered::Serving
     } else if service.tags != wanted.tags
@@ -187,7 +194,9 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
     {
         Registered::Retag
     } else if stands_by && !standby {
-        Registered::OnStandby // the last thing that is changed: whoever asks by tag finds it under the right one
+        Registered::OnStandby // nearly the last thing that is changed: whoever asks by tag finds it under the right one
+    } else if checks.contains(&mark) && !maintained {
+        Registered::InMaintenance
     } else {
         Registered::Same
     }
@@ -211,6 +220,20 @@ pub(crate) fn after(wanted: &ServiceDefinition, before: &Known) -> Known {
         (None, _) => BTreeSet::new(),
     };
     Known::Present(Box::new(service), checks)
+}
+
+/// What is known after the mark of maintenance came or went.
+pub(crate) fn after_maintenance(instance: &InstanceId, maintained: bool, before: &Known) -> Known {
+    let mut known = before.clone();
+    if let Known::Present(_, checks) = &mut known {
+        let id = maintenance::mark_id(instance);
+        if maintained {
+            checks.insert(id);
+        } else {
+            checks.remove(&id);
+        }
+    }
+    known
 }
 
 /// What is known after the check that keeps an instance on standby came or went.
@@ -339,6 +362,28 @@ mod tests {
         let retagged = ServiceDefinition { tags: vec!["canary".to_owned()], ..serving };
         let there = after(&standby, &Known::Absent);
         assert_eq!(compare(&retagged, &there), Registered::Retag, "it is found under its new tag once it passes");
+    }
+
+    #[test]
+    fn an_instance_in_maintenance_is_registered_with_the_mark_and_gets_or_loses_it_alone_later() {
+        let mut record = record();
+        let id = record.assignment.id.clone();
+        let in_use = wanted(&testing::config(), &record);
+        record.maintenance = Some("a new disk".to_owned());
+        let marked = wanted(&testing::config(), &record);
+        let mark = marked.checks.clone().unwrap().pop().unwrap();
+        assert_eq!(
+            (mark.id.as_str(), mark.status),
+            ("_service_maintenance:helium-hello-0", Some(CheckStatus::Critical))
+        );
+        assert_eq!(mark.notes, "helium: a new disk");
+        let there = after(&in_use, &Known::Absent);
+        assert_eq!(compare(&marked, &there), Registered::InUse);
+        assert_eq!(compare(&marked, &after_maintenance(&id, true, &there)), Registered::Same);
+        let there = after(&marked, &Known::Absent);
+        assert_eq!(compare(&marked, &there), Registered::Same, "there is no instant in which it is registered without");
+        assert_eq!(compare(&in_use, &there), Registered::InMaintenance);
+        assert_eq!(compare(&in_use, &after_maintenance(&id, false, &there)), Registered::Same);
     }
 
     #[test]

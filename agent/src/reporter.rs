@@ -21,6 +21,8 @@ use helium_crds::{
 use helium_runtime::{backoff::wait_after, ports::Ports};
 use tokio::sync::Notify;
 
+use crate::telemetry::Telemetry;
+
 /// How often the store is read again.
 const READ_AGAIN: Duration = Duration::from_mins(1);
 /// At most so many bytes of values in one transaction; Consul takes 512 KiB of JSON.
@@ -48,13 +50,14 @@ pub(crate) struct Reporter {
     changed: Notify,
     settled: Notify,
     read_soon: AtomicBool,
+    telemetry: Telemetry,
 }
 
 impl Reporter {
     /// No reports yet.
-    pub(crate) fn new(client: Client, ports: Ports, keys: Keys, node: NodeName) -> Self {
+    pub(crate) fn new(client: Client, ports: Ports, keys: Keys, node: NodeName, telemetry: Telemetry) -> Self {
         let (slots, changed, settled) = <(Mutex<_>, Notify, Notify)>::default();
-        Self { client, ports, keys, node, slots, changed, settled, read_soon: AtomicBool::new(true) }
+        Self { client, ports, keys, node, slots, changed, settled, read_soon: AtomicBool::new(true), telemetry }
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
@@ -104,6 +107,7 @@ impl Reporter {
         loop {
             let read_due = self.read_soon.swap(false, Ordering::SeqCst) || self.ports.monotonic() >= read_at;
             let outcome = if read_due { self.read().await } else { self.write().await };
+            self.telemetry.heard("reports", outcome.as_ref().map(|()| ()).map_err(ToString::to_string));
             match outcome {
                 Ok(()) if read_due => {
                     failures = 0;
@@ -164,6 +168,11 @@ impl Reporter {
             self.client.txn(&self.deletions(chunk)).await?;
         }
         Ok(())
+    }
+
+    /// How many reports the store does not hold yet, as far as is known.
+    pub(crate) fn backlog(&self) -> usize {
+        self.pending().len()
     }
 
     fn pending(&self) -> Vec<(InstanceId, Wanted)> {

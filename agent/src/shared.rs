@@ -7,7 +7,7 @@ use std::{
 };
 
 use consul_client::Client;
-use helium_crds::ids::InstanceId;
+use helium_crds::{ids::InstanceId, maintenance::Maintenance};
 use helium_runtime::ports::Ports;
 use helium_templates::guard::Believed;
 use jiff::{SignedDuration, Timestamp};
@@ -16,8 +16,10 @@ use tokio::sync::{Notify, watch};
 use crate::{
     config::AgentConfig,
     instance::table::Table,
+    maintenance::MaintenanceState,
     package::{lookups::Lookups, packages::Packages},
     reporter::Reporter,
+    telemetry::Telemetry,
 };
 
 /// What all instances of an agent share.
@@ -31,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) lookups: Lookups,
     /// Where control groups are made.
     pub(crate) cgroups: helium_cgroups::Root,
+    /// What of this node is in maintenance.
+    pub(crate) maintenance: MaintenanceState,
+    /// What is told of all that happens.
+    pub(crate) telemetry: Telemetry,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
     /// Since when Consul has not answered; none while it does. Time in which the agent did not run does not count.
@@ -56,18 +62,29 @@ impl Shared {
         (inherited, for_nix): (BTreeMap<String, String>, BTreeMap<String, String>),
         left_alone: BTreeSet<InstanceId>,
         believed: BTreeMap<String, Believed>,
+        maintenance: Maintenance,
     ) -> Self {
+        let telemetry = Telemetry::new(ports.clone());
         Self {
             table: Table::default(),
-            reporter: Reporter::new(client.clone(), ports.clone(), config.keys.clone(), config.node.clone()),
+            maintenance: MaintenanceState::new(maintenance),
+            reporter: Reporter::new(
+                client.clone(),
+                ports.clone(),
+                config.keys.clone(),
+                config.node.clone(),
+                telemetry.clone(),
+            ),
             lookups: Lookups::new(client.clone(), ports.clone(), &config, believed),
             packages: Packages::new(
                 config.package_root.clone(),
                 config.netrc.clone(),
                 (inherited.clone(), for_nix),
                 ports.clone(),
+                Some(telemetry.clone()),
             ),
             cgroups: helium_cgroups::Root::here(),
+            telemetry,
             look: Notify::new(),
             away_since: watch::Sender::new(None),
             look_at_node: Notify::new(),

@@ -125,7 +125,7 @@ pub(crate) enum Command {
     /// Make packages, look into them, and check them
     #[command(subcommand)]
     Package(package::PackageCommand),
-    /// Look at nodes
+    /// Look at nodes, and take them out of service for a while
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Help with Consul's access rules

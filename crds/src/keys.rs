@@ -11,6 +11,7 @@
 //! revision/<s>/<ns>/<deployment>/<hash>         past templates
 //! events/<s>/<ns>/<kind>/<name>                 the last events
 //! config/<ns>/<deployment>/<name>               values above a package's defaults; people
+//! maintenance/<node>                            what of a node is out of service for a while; people
 //! secret/<name>                                 what metric sources and gates are shown; people
 //! lock/controller, lock/service/<ns>/<name>     session locks
 //! <each watched prefix>/.keep                   sentinels
@@ -210,6 +211,11 @@ impl Keys {
     /// One node.
     pub fn node(&self, node: &NodeName) -> String {
         format!("{}node/{node}", self.root)
+    }
+
+    /// What of a node is in maintenance.
+    pub fn maintenance(&self, node: &NodeName) -> String {
+        format!("{}maintenance/{node}", self.root)
     }
 
     /// All heartbeats.

@@ -20,6 +20,7 @@ pub mod instance;
 pub mod job;
 pub mod keys;
 pub mod limits;
+pub mod maintenance;
 pub mod measurement;
 pub mod metric;
 pub mod node;

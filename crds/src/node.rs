@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::NodeName;
+use crate::{ids::NodeName, maintenance::Mark};
 
 /// `node/<node>`: durable facts of a node, written by its agent when it joins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct NodeRecord {
     /// Names and values to place by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// While it is in maintenance: it gets no new instances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Mark>,
     /// When the node first joined.
     pub joined_at: Timestamp,
 }

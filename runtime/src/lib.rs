@@ -15,7 +15,9 @@
 pub mod backoff;
 pub mod controller;
 pub mod leader;
+pub mod notify;
 pub mod ports;
+pub mod pulse;
 pub mod queue;
 pub mod runner;
 pub mod shutdown;

@@ -48,7 +48,9 @@ pub enum FileError {
 /// The environment of this process, without what is not UTF-8 and what only a supervisor is to know.
 pub fn environment() -> BTreeMap<String, String> {
     let pairs = env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    pairs.filter(|(name, _)| name != GUARDIAN).collect()
+    // What the manager of this process listens for is not for jobs, which have a socket of their own where they want one.
+    let own = |name: &str| name == GUARDIAN || helium_runtime::notify::VARIABLES.contains(&name);
+    pairs.filter(|(name, _)| !own(name)).collect()
 }
 
 /// Reads a file and judges it.

@@ -117,6 +117,8 @@ pub struct HeliosAgent {
     assignment: watch::Sender<Assignment>,
     running: Mutex<BTreeMap<String, Running>>,
     tasks: JoinSet<(String, Ended)>,
+    /// Whether what is noted was taken up.
+    ready: watch::Sender<bool>,
     /// Those of a single run that have ended well.
     settled: BTreeSet<String>,
 }
@@ -153,7 +155,7 @@ impl HeliosAgent {
             std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())).collect();
         let (root, netrc) = (config.package_root.clone(), config.netrc.clone());
         let common = Common {
-            packages: Packages::new(root, netrc, (inherited.clone(), BTreeMap::new()), ports.clone()),
+            packages: Packages::new(root, netrc, (inherited.clone(), BTreeMap::new()), ports.clone(), None),
             inherited,
             told: Notify::new(),
             began: (ports.now(), ports.monotonic()),
@@ -171,9 +173,15 @@ impl HeliosAgent {
             roles,
             assignment: watch::channel(Assignment { services: noted, told: false }).0,
             running: Mutex::default(),
+            ready: watch::channel(false).0,
             tasks: JoinSet::new(),
             settled: BTreeSet::new(),
         })
+    }
+
+    /// Turns true once every service that was noted on the disk has its orders, whether Consul answers or not.
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.ready.subscribe()
     }
 
     /// Looks after the services of the node until it is asked to stop.
@@ -229,6 +237,7 @@ impl HeliosAgent {
         let mut assignment = self.assignment.subscribe();
         loop {
             let again = !self.give_orders(shutdown);
+            self.ready.send_replace(true);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,

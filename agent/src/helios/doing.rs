@@ -177,6 +177,7 @@ impl Service {
             env: self.env(version),
             log: state.join(format!("hook-{hook}.log")),
             note: state.join(format!("hook-{hook}.running")),
+            counted: None,
         })
     }
 
@@ -232,7 +233,7 @@ impl Service {
             let limit = limit_of(Hook::Install, &staged);
             let log = state.join("hook-install.log");
             let note = state.join("hook-install.running");
-            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit };
+            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit, counted: None };
             run.to_success().await.map(drop)
         };
         let installed = self.common.packages.install(&wanted, gate).await;

@@ -123,6 +123,7 @@ impl Package<'_> {
             log: self.state.join(format!("hook-{hook}.log")),
             note: self.state.join(format!("hook-{hook}.running")),
             limit: limit_of(hook, self.folder),
+            counted: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
 use helium_processes::{Command, Finished, Run};
 
 use super::Hook;
+use crate::telemetry::Telemetry;
 
 /// A log of a hook that is longer is begun anew.
 const LARGEST_LOG: u64 = 1024 * 1024;
@@ -34,6 +35,8 @@ pub(crate) struct HookRun {
     pub(crate) note: PathBuf,
     /// How long it may take.
     pub(crate) limit: Duration,
+    /// Who counts it.
+    pub(crate) counted: Option<Telemetry>,
 }
 
 impl HookRun {
@@ -55,9 +58,23 @@ impl HookRun {
         begin_anew_if_long(&self.log).map_err(words)?;
         let command = self.command(&program)?;
         let run = Run { limit: self.limit, grace: GRACE, log: Some(&self.log), keep: KEEP, note: Some(&self.note) };
-        let finished =
-            run.to_end(&command).await.map_err(|error| format!("the hook {} cannot be run: {error}", self.hook))?;
-        Ok(Some(finished))
+        let begun = self.counted.as_ref().map(Telemetry::clock);
+        let ended = run.to_end(&command).await;
+        if let (Some(telemetry), Some(begun)) = (&self.counted, begun) {
+            let result = match &ended {
+                Err(_) => "not run",
+                Ok(finished) if finished.timed_out => "timed out",
+                Ok(finished) if finished.is_success() => "ok",
+                Ok(_) => "failed",
+            };
+            telemetry.metrics().hook(self.hook.name(), result, telemetry.clock().saturating_sub(begun));
+        }
+        ended.map(Some).map_err(|error| format!("the hook {} cannot be run: {error}", self.hook))
+    }
+
+    /// The same, counted.
+    pub(crate) fn counted_by(self, telemetry: &Telemetry) -> Self {
+        Self { counted: Some(telemetry.clone()), ..self }
     }
 
     fn command(&self, program: &Path) -> Result<Command, String> {
@@ -116,6 +133,7 @@ mod tests {
             log: folder.join("log"),
             note: folder.join("note"),
             limit: Duration::from_mins(1),
+            counted: None,
         }
     }
 

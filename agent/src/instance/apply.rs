@@ -18,7 +18,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The wait, at most, after the first end.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// So many ends, or vain starts, in a row make an instance `failed`: a port may be free a moment later.
-const FAILED_AFTER: u32 = 3;
+pub(crate) const FAILED_AFTER: u32 = 3;
 /// How long after a vain `post-start` it is tried again.
 const POST_START_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 

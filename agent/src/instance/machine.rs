@@ -69,6 +69,10 @@ pub(crate) enum Registered {
     OnStandby,
     /// It serves, and is to be on standby.
     Serving,
+    /// It bears no mark of maintenance, and is to be in it.
+    InUse,
+    /// It bears the mark, and its maintenance is over.
+    InMaintenance,
     /// Address, port or checks differ.
     Anew,
 }
@@ -142,6 +146,8 @@ pub(crate) enum Step {
     Register(Checks),
     /// Let it serve, or be on standby.
     StandBy(bool),
+    /// Put its service into maintenance, or take it out.
+    Maintain(bool),
     /// Take the service out of Consul.
     Deregister,
     /// Note that a stop has begun.
@@ -255,6 +261,8 @@ fn decide_run(facts: &Facts<'_>) -> Step {
         Registered::Retag => Some(Step::Register(Checks::Kept)),
         Registered::OnStandby => Some(Step::StandBy(false)),
         Registered::Serving => Some(Step::StandBy(true)),
+        Registered::InUse => Some(Step::Maintain(true)),
+        Registered::InMaintenance => Some(Step::Maintain(false)),
         Registered::Absent | Registered::Anew => Some(Step::Register(Checks::Inline)),
     };
     match (register, consul_waits) {

@@ -190,6 +190,7 @@ impl World {
             Step::Launch => self.launch(agent)?,
             Step::NoteRunning => self.save(agent, Event::Running)?,
             Step::NoteStable => self.save(agent, Event::Stable)?,
+            Step::Maintain(_) => panic!("nothing is in maintenance in this world"),
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(agent, step)?,
             Step::BeginStop => self.save(agent, Event::StopBegun)?,
             Step::NoteOut => self.save(agent, Event::Out)?,

@@ -80,6 +80,9 @@ pub(crate) struct Record {
     /// Whether it leads its service, as far as this run of the agent knows.
     #[serde(skip)]
     pub(crate) leads: bool,
+    /// Why it is in maintenance, if it is.
+    #[serde(skip)]
+    pub(crate) maintenance: Option<String>,
     /// The phase that is reported.
     pub(crate) phase: InstancePhase,
     /// When that phase was entered.
@@ -142,6 +145,7 @@ impl Record {
             memory_kills: 0,
             behind: None,
             leads: false,
+            maintenance: None,
             phase: InstancePhase::Starting,
             since: now,
             message: None,

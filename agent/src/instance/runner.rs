@@ -11,6 +11,7 @@ use helium_crds::{
     ids::InstanceId,
     instance::{Assignment, check_id},
     job::JOBS_CHECK,
+    maintenance::Maintenance,
 };
 use helium_processes::{Gated, Signal, Supervised, gate};
 use jiff::Timestamp;
@@ -47,6 +48,7 @@ use crate::{
         rendering::{self, Turn},
     },
     shared::Shared,
+    telemetry::condition::{self, Obstacles},
 };
 
 /// The wait after the disk refused a record.
@@ -77,6 +79,9 @@ pub(crate) struct Runner {
     jobs: Line,
     turn: Turn,
     standing: Standing,
+    /// What is in the way of its package or files.
+    obstacles: Obstacles,
+    maintenance: watch::Receiver<Maintenance>,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
     away: watch::Receiver<Option<Timestamp>>,
@@ -98,6 +103,7 @@ impl Runner {
         let away = shared.away_since.subscribe();
         let template = &record.assignment.template;
         let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());
+        let maintenance = shared.maintenance.subscribe();
         Self {
             shared,
             id,
@@ -111,6 +117,8 @@ impl Runner {
             jobs: Line::default(),
             turn: Turn::default(),
             standing,
+            obstacles: Obstacles::default(),
+            maintenance,
             cells,
             stop,
             away,
@@ -146,6 +154,7 @@ impl Runner {
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
+            self.follow_maintenance();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
             self.jobs.follow(&self.shared, &self.dir, &self.record, self.standing.passes);
@@ -159,6 +168,7 @@ impl Runner {
                     let due = self.freshness.due().filter(|due| self.record.process.is_some() && *due > now);
                     let until = [until, due].into_iter().flatten().min();
                     self.publish(&assigned);
+                    self.shared.telemetry.settled(&self.id);
                     self.wait(until).await;
                 }
                 Step::Forget if self.forget().await => return Ended::Forgotten,
@@ -226,6 +236,9 @@ impl Runner {
                 }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
+                    if self.record.stopping.is_none() {
+                        self.shared.telemetry.metrics().restarts.inc();
+                    }
                 }
             }
             Step::Launch => self.launch().await,
@@ -236,6 +249,7 @@ impl Runner {
                 self.jobs.registered();
             }
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
+            Step::Maintain(maintained) => self.standing.maintain(&self.shared, &self.record, maintained).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::NoteClosing => drop(self.note(Event::Closing).await),
@@ -336,7 +350,9 @@ impl Runner {
                     _ => Aim::Start { first: !self.record.initialised },
                 };
                 match work.hook() {
-                    Some(hook) => self.work.begin_hook(work, hook_of(&self.dir, hook, env)),
+                    Some(hook) => {
+                        self.work.begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry))
+                    }
                     None => self.work.begin_preparation(work, |progress| Preparation {
                         shared: Arc::clone(&self.shared),
                         dir: self.dir.clone(),
@@ -374,7 +390,7 @@ impl Runner {
                 let (shared, instance) = (Arc::clone(&self.shared), self.id.clone());
                 let around = Around {
                     client: shared.client.clone(),
-                    health: hook_of(&self.dir, Hook::Health, command.env.clone()),
+                    health: hook_of(&self.dir, Hook::Health, command.env.clone()).counted_by(&self.shared.telemetry),
                     view: self.dir.view(),
                     state: self.dir.state(),
                     env: command.env,
@@ -387,11 +403,18 @@ impl Runner {
         }
     }
 
+    /// Whether it is in maintenance follows from what people say, and from nothing that is remembered of it.
+    fn follow_maintenance(&mut self) {
+        let marked = self.maintenance.borrow_and_update().of(&self.id).map(|mark| mark.reason.clone());
+        self.record.maintenance = marked;
+    }
+
     /// It stands for election while it runs, is in Consul as it should be, and may serve.
     fn follow_election(&mut self) {
-        let Record { assignment, stopping, process, .. } = &self.record;
+        let Record { assignment, stopping, process, maintenance, .. } = &self.record;
         let known = self.standing.is_known();
         let stands = assignment.template.election.is_some() && !assignment.role.is_standby() && stopping.is_none();
+        let stands = stands && maintenance.is_none();
         let pid = process.as_ref().map(|process| process.pid).filter(|_| stands);
         self.record.leads = self.leading.leads();
         // What is not registered yet has no checks that a session could be bound to. Who stands already goes on standing.
@@ -438,6 +461,7 @@ impl Runner {
             }
         }
         self.freshness.ended(work, &outcome, self.shared.now());
+        self.obstacles.worked(work, &outcome);
         if self.note(Event::Worked(work, outcome)).await {
             self.work.clear();
         }
@@ -522,6 +546,7 @@ impl Runner {
                 self.shared.reporter.set(&self.id, None);
                 self.shared.lookups.forget(&self.id);
                 self.jobs.end(&self.shared, &self.id);
+                self.shared.telemetry.forget(&self.id);
                 true
             }
             Err(error) => {
@@ -548,6 +573,14 @@ impl Runner {
             refusal: refusal.clone(),
         };
         let report = report(&self.shared.config.node, &self.record, extras);
+        let facts = condition::Facts {
+            record: &self.record,
+            report: &report,
+            obstacles: &self.obstacles,
+            registered: self.standing.is_registered(),
+            unpassing: self.standing.unpassing,
+        };
+        self.shared.telemetry.show(&self.record, &facts);
         self.shared.reporter.set(&self.id, Some(report));
     }
 
@@ -575,6 +608,7 @@ impl Runner {
             () = self.freshness.changed() => {}
             () = self.leading.changed() => {}
             () = self.jobs.changed() => {}
+            _ = self.maintenance.changed() => {}
             _ = self.cells.assigned.changed() => {}
             _ = self.cells.seen.changed() => {}
             () = asleep => {}

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     failing::failing,
+    maintenance,
     registration::{self, Known},
     shared::Shared,
 };
@@ -42,6 +43,8 @@ pub(crate) struct Standing {
     pub(crate) failing: BTreeMap<String, String>,
     /// Whether all checks of the template and of the package pass; none while that is not known.
     pub(crate) passes: Option<bool>,
+    /// How many checks do not pass, those that have not run yet included.
+    pub(crate) unpassing: usize,
 }
 
 impl Standing {
@@ -57,6 +60,7 @@ impl Standing {
             address: None,
             failing: BTreeMap::new(),
             passes: None,
+            unpassing: 0,
         }
     }
 
@@ -70,6 +74,15 @@ impl Standing {
         matches!(self.known, Known::Present(..))
     }
 
+    /// Whether the service is in Consul; none while nobody knows.
+    pub(crate) fn is_registered(&self) -> Option<bool> {
+        match self.known {
+            Known::Present(..) => Some(true),
+            Known::Absent => Some(false),
+            Known::Unknown => None,
+        }
+    }
+
     /// Compared with what should be.
     pub(crate) fn registered(&self, shared: &Shared, record: &Record) -> Registered {
         registration::compare(&registration::wanted(&shared.config, record), &self.known)
@@ -80,7 +93,12 @@ impl Standing {
         if seen.round <= self.since {
             return;
         }
-        let checks = seen.checks.keys().cloned().collect();
+        // A mark that somebody set by hand is theirs: nobody here takes it away.
+        let mark = maintenance::mark_id(&record.assignment.id);
+        let ours = seen.checks.iter().filter(|(id, check)| **id != mark || maintenance::is_ours(&check.notes));
+        let checks = ours.map(|(id, _)| id.clone()).collect();
+        let own = seen.checks.values().filter(|check| check.check_id != mark);
+        self.unpassing = own.filter(|check| check.status != CheckStatus::Passing).count();
         self.know(match &seen.service {
             None => Known::Absent,
             Some(service) => Known::Present(Box::new(service.clone()), checks),
@@ -113,6 +131,11 @@ impl Standing {
         let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
         if self.was_done(shared, record, outcome) {
             self.know(registration::after(&definition, &self.known));
+            if let Some(checks) = &definition.checks {
+                // Each begins critical; whether it passes is seen later.
+                let mark = maintenance::mark_id(&record.assignment.id);
+                self.unpassing = checks.iter().filter(|check| check.id != mark).count();
+            }
             shared.look.notify_one();
         }
     }
@@ -134,6 +157,18 @@ impl Standing {
         }
     }
 
+    /// Puts the service into maintenance, or takes it out.
+    pub(crate) async fn maintain(&mut self, shared: &Shared, record: &Record, maintained: bool) {
+        let id = &record.assignment.id;
+        let reason = maintenance::words(record.maintenance.as_deref().unwrap_or_default());
+        let service = service_id(id);
+        let call = shared.client.agent_service_maintenance(&service, maintained, &reason);
+        let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
+        if self.was_done(shared, record, outcome) {
+            self.know(registration::after_maintenance(id, maintained, &self.known));
+        }
+    }
+
     /// Takes the service out of Consul.
     pub(crate) async fn deregister(&mut self, shared: &Shared, record: &Record) {
         let id = service_id(&record.assignment.id);
@@ -152,6 +187,12 @@ impl Standing {
         record: &Record,
         outcome: Result<Result<(), Error>, tokio::time::error::Elapsed>,
     ) -> bool {
+        let heard = match &outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {CALL_LIMIT:?}")),
+        };
+        shared.telemetry.heard("registration", heard);
         self.since = shared.round();
         let words = match outcome {
             Ok(Ok(())) => {

@@ -49,17 +49,36 @@ pub(crate) struct Trouble {
     pub(crate) details: Option<String>,
     /// Whether it may be gone by itself in a moment.
     pub(crate) may_heal: bool,
+    /// What it is of.
+    pub(crate) part: Part,
+}
+
+/// What trouble is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The package could not be brought into place.
+    Package,
+    /// The files of the instance could not be made.
+    Config,
+    /// Something else: a hook, the disk, the process.
+    #[default]
+    Other,
 }
 
 impl Trouble {
     /// Trouble that may be gone in a moment.
     pub(crate) fn may_heal(words: impl Into<String>) -> Self {
-        Self { words: words.into(), details: None, may_heal: true }
+        Self { words: words.into(), details: None, may_heal: true, part: Part::Other }
     }
 
     /// Trouble that somebody has to mend.
     pub(crate) fn lasting(words: impl Into<String>) -> Self {
-        Self { words: words.into(), details: None, may_heal: false }
+        Self { words: words.into(), details: None, may_heal: false, part: Part::Other }
+    }
+
+    /// The same, of a part.
+    pub(crate) fn of(self, part: Part) -> Self {
+        Self { part, ..self }
     }
 
     /// The same with more of it for the log.

@@ -22,6 +22,7 @@ use super::{preparation::limit_of, store_paths::StorePaths};
 use crate::{
     hooks::{Hook, HookRun},
     instance::work::Trouble,
+    telemetry::Telemetry,
 };
 
 /// The packages of this machine.
@@ -33,6 +34,8 @@ pub(crate) struct Packages {
     env: BTreeMap<String, String>,
     store_paths: Arc<StorePaths>,
     services: Mutex<BTreeMap<Name, Service>>,
+    /// Who counts the hooks that are run for no instance.
+    telemetry: Option<Telemetry>,
 }
 
 /// One service whose store is open.
@@ -63,10 +66,11 @@ impl Packages {
         netrc: Option<PathBuf>,
         (env, for_nix): (BTreeMap<String, String>, BTreeMap<String, String>),
         ports: Ports,
+        telemetry: Option<Telemetry>,
     ) -> Self {
         let all = env.clone().into_iter().chain(for_nix).collect();
         let store_paths = Arc::new(StorePaths::new(&root, netrc.as_deref(), all, ports.clone()));
-        Self { root, netrc, ports, env, store_paths, services: Mutex::default() }
+        Self { root, netrc, ports, env, store_paths, services: Mutex::default(), telemetry }
     }
 
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
@@ -138,6 +142,14 @@ impl Packages {
         Ok(versions.into_iter().map(|(version, _)| version.to_string()).collect())
     }
 
+    /// The versions that are installed of each service whose store is open. What cannot be read shows as nothing.
+    pub(crate) fn all_installed(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let versions = |one: &Service| one.store.versions().unwrap_or_default();
+        let names = |one: &Service| versions(one).into_iter().map(|(version, _)| version.to_string()).collect();
+        services.iter().map(|(name, one)| (name.to_string(), names(one))).collect()
+    }
+
     fn service(&self, name: &str) -> Result<Service, Trouble> {
         let name: Name = name.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
@@ -157,13 +169,14 @@ impl Packages {
             async move { store_paths.realise(&of, &path, &root).await }
         });
         let (env, logs) = (self.env.clone(), self.root.join(name.to_string()).join(".helium"));
+        let counted = self.telemetry.clone();
         let installer = Arc::new(installer.with_farewell(move |version, folder| {
-            let (mut env, logs) = (env.clone(), logs.clone());
+            let (mut env, logs, counted) = (env.clone(), logs.clone(), counted.clone());
             async move {
                 env.insert(VERSION.to_owned(), version.to_string());
                 let (log, note) = (logs.join("hook-uninstall.log"), logs.join("uninstall"));
                 let limit = limit_of(Hook::Uninstall, &folder);
-                let run = HookRun { hook: Hook::Uninstall, package: folder, env, log, note, limit };
+                let run = HookRun { hook: Hook::Uninstall, package: folder, env, log, note, limit, counted };
                 if let Err(words) = run.to_success().await {
                     tracing::warn!(%version, words, "the version is removed all the same");
                 }
@@ -200,5 +213,5 @@ fn request(wanted: &Wanted<'_>) -> Result<Request, Trouble> {
 
 fn trouble(failure: &Failure) -> Trouble {
     let words = format!("the package was not installed: {}: {}", failure.step, failure.reason);
-    Trouble { words, details: None, may_heal: failure.may_heal() }
+    Trouble { may_heal: failure.may_heal(), ..Trouble::lasting(words) }
 }

@@ -41,7 +41,7 @@ use crate::{
     hooks::{Hook, HookRun},
     instance::{
         record::InstanceDir,
-        work::{Outcome, Prepared, Trouble},
+        work::{Outcome, Part, Prepared, Trouble},
     },
     shared::Shared,
 };
@@ -83,9 +83,9 @@ impl Preparation {
         let untold = self.dir.state().join(UNTOLD);
         match &self.aim {
             Aim::Start { first } => {
-                let folder = self.install(package).await?;
+                let folder = self.install(package).await.map_err(|trouble| trouble.of(Part::Package))?;
                 self.progress.send_replace(Some(InstancePhase::Starting));
-                let (found, _) = self.render(&folder).await?;
+                let (found, _) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
                 if *first {
                     self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
                 }
@@ -97,7 +97,7 @@ impl Preparation {
             Aim::Refresh(process) => {
                 let Assignment { service, template, .. } = &self.assignment;
                 let folder = self.shared.packages.folder(&service.name, &template.version)?;
-                let (found, changed) = self.render(&folder).await?;
+                let (found, changed) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
                 if changed || untold.exists() {
                     self.tell(&found, process).await?;
                     let _ = std::fs::remove_file(&untold);
@@ -136,10 +136,11 @@ impl Preparation {
         // So is the note of its process: whoever installs next ends what is left of it.
         let note = self.shared.config.package_root.join(service).join(".helium").join("install");
         let log = self.dir.hook_log(Hook::Install);
+        let counted = Some(self.shared.telemetry.clone());
         let gate = move |staged: PathBuf| async move {
             progress.send_replace(Some(InstancePhase::Installing));
             let limit = limit_of(Hook::Install, &staged);
-            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit };
+            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit, counted };
             run.to_success().await.map(|_| ())
         };
         let folder = self.shared.packages.install(&wanted, gate).await?;
@@ -200,7 +201,15 @@ impl Preparation {
             turn: self.turn.clone(),
             seen: Arc::clone(&seen),
         };
-        let changed = rendering.apply().await? != Applied::Unchanged;
+        let (telemetry, begun) = (&self.shared.telemetry, self.shared.telemetry.clock());
+        let applied = rendering.apply().await;
+        let result = match &applied {
+            Ok(Applied::Unchanged) => "unchanged",
+            Ok(_) => "changed",
+            Err(_) => "failed",
+        };
+        telemetry.metrics().render(result, telemetry.clock().saturating_sub(begun));
+        let changed = applied? != Applied::Unchanged;
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok((seen.unwrap_or_default(), changed))
     }
@@ -299,7 +308,7 @@ impl Preparation {
     }
 
     fn hook(&self, hook: Hook) -> HookRun {
-        hook_of(&self.dir, hook, self.env.clone())
+        hook_of(&self.dir, hook, self.env.clone()).counted_by(&self.shared.telemetry)
     }
 
     fn disk(&self, error: &std::io::Error) -> Trouble {
@@ -311,7 +320,7 @@ impl Preparation {
 pub(crate) fn hook_of(dir: &InstanceDir, hook: Hook, env: BTreeMap<String, String>) -> HookRun {
     let package = dir.view();
     let limit = limit_of(hook, &package);
-    HookRun { hook, package, env, log: dir.hook_log(hook), note: dir.state().join(hook.name()), limit }
+    HookRun { hook, package, env, log: dir.hook_log(hook), note: dir.state().join(hook.name()), limit, counted: None }
 }
 
 /// How long a hook may take: what the package says, or the usual.

@@ -10,7 +10,7 @@ use std::{
 
 use consul_client::{CheckStatus, Client, KvPair, Put, Read, ServiceHealth};
 use consul_embedded::checks::NetProber;
-use helium_agent::{Agent, AgentConfig, StopMode};
+use helium_agent::{Agent, AgentConfig, AgentHandle, StopMode};
 use helium_crds::{
     InstanceId, NodeName, ObjectKey, Period, RevisionId,
     deployment::StopSignal,
@@ -143,6 +143,14 @@ impl World {
         let (trigger, shutdown) = Shutdown::new();
         let agent = Agent::new(self.config(data), self.client.clone(), Ports::real()).unwrap();
         Running { trigger, task: tokio::spawn(agent.run(shutdown, mode)) }
+    }
+
+    /// Starts an agent in this process, with what can be asked of it.
+    pub(crate) fn agent_and_handle(&self, mode: StopMode) -> (Running, AgentHandle) {
+        let (trigger, shutdown) = Shutdown::new();
+        let agent = Agent::new(self.config(&self.data()), self.client.clone(), Ports::real()).unwrap();
+        let handle = agent.handle();
+        (Running { trigger, task: tokio::spawn(agent.run(shutdown, mode)) }, handle)
     }
 
     /// Starts an agent in a process of its own.

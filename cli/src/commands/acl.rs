@@ -101,9 +101,10 @@ fn agent(root: &str, node: Option<&str>) -> String {
         text += &rule("key_prefix", &keys.reports(&name), "write");
         text += &rule("key", &keys.node(&name), "write");
         text += &rule("key", &keys.heartbeat(&name), "write");
+        text += &rule("key", &keys.maintenance(&name), "write");
     } else {
         text += &rule("key_prefix", &format!("{root}assign/"), "write");
-        for room in ["report/", "node/", "alive/"] {
+        for room in ["report/", "node/", "alive/", "maintenance/"] {
             text += &rule("key_prefix", &format!("{root}{room}"), "write");
         }
     }
@@ -123,9 +124,12 @@ fn agent(root: &str, node: Option<&str>) -> String {
 
 fn deployer(keys: &Keys) -> String {
     let root = keys.root();
-    let mut text = "# Who applies: reads everything of Helium, writes specs and requests.\n".to_owned();
+    let mut text =
+        "# Who applies: reads everything of Helium, writes specs and requests, and takes nodes out of service.\n"
+            .to_owned();
     text += &rule("key_prefix", root, "read");
     text += &rule("key_prefix", &format!("{root}spec/"), "write");
+    text += &rule("key_prefix", &format!("{root}maintenance/"), "write");
     text += "# What the controller shows to metric sources and gates is named in specs, and seen by nobody else.\n";
     text += &rule("key_prefix", &keys.secrets(), "deny");
     text
@@ -145,10 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deployer_may_write_specs_and_nothing_else() {
+    fn a_deployer_may_write_specs_and_maintenance_and_nothing_else() {
         let text = policy(Part::Deployer, &Keys::default(), None);
         let writes: Vec<&str> = text.lines().filter(|line| line.contains("write\"")).collect();
-        assert_eq!(writes, ["key_prefix \"helium/v1/spec/\" { policy = \"write\" }"]);
+        let may =
+            ["spec", "maintenance"].map(|room| format!("key_prefix \"helium/v1/{room}/\" {{ policy = \"write\" }}"));
+        assert_eq!(writes, may);
     }
 
     #[test]

@@ -3,18 +3,28 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use consul_client::Client;
 use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
-use helium_runtime::shutdown::Shutdown;
+use helium_packages::fetch::Netrc;
+use helium_runtime::{notify::Notifier, shutdown::Shutdown};
+use tokio::task::JoinSet;
 
-use super::{containerpilot::ContainerPilotArgs, serving::Signals};
+use super::{
+    agent_http::{self, USUAL},
+    agent_verify::{self, VerifyArgs},
+    containerpilot::ContainerPilotArgs,
+    managed,
+    serving::{self, Signals},
+};
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::{Session, hostname},
@@ -31,24 +41,26 @@ pub(super) const DEV_AGENT: &str = "agent";
 const ADDRESS_LIMIT: Duration = Duration::from_secs(5);
 /// The file that remembers the address for a start without Consul.
 const ADDRESS_FILE: &str = "address";
+/// What Consul takes as the time that a session may be silent.
+const SESSION_TTL: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_hours(24);
 
 /// Options of `helium agent`.
 #[derive(Args, Debug)]
 pub(crate) struct AgentArgs {
     /// The name of this node, which no other agent may bear [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "HELIUM_NODE")]
+    #[arg(long, global = true, value_name = "NAME", env = "HELIUM_NODE")]
     pub(super) node: Option<String>,
     /// The folder of records and logs
-    #[arg(long, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
+    #[arg(long, global = true, value_name = "FOLDER", env = "HELIUM_DATA_DIR", default_value = DATA_DIR)]
     pub(super) data_dir: PathBuf,
     /// The address that instances are registered under and checked at [default: that of the Consul agent]
     #[arg(long, value_name = "ADDRESS", env = "HELIUM_ADDRESS")]
     pub(super) address: Option<String>,
     /// The folder that packages are unpacked to
-    #[arg(long, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
+    #[arg(long, global = true, value_name = "FOLDER", env = "HELIUM_PACKAGE_DIR", default_value = PACKAGE_DIR)]
     pub(super) package_dir: PathBuf,
     /// The netrc file with the logins for servers of packages
-    #[arg(long, value_name = "FILE", env = "HELIUM_NETRC")]
+    #[arg(long, global = true, value_name = "FILE", env = "HELIUM_NETRC")]
     pub(super) netrc_file: Option<PathBuf>,
     /// A name and value to place by; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
@@ -56,6 +68,9 @@ pub(crate) struct AgentArgs {
     /// How long the heartbeat may be silent before Consul drops it
     #[arg(long, value_name = "PERIOD", default_value = "15s", value_parser = session_ttl)]
     pub(super) session_ttl: Period,
+    /// Serve /metrics, /healthz, /readyz and /status [default: not at all; without an address: 127.0.0.1:7576]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "HELIUM_AGENT_HTTP_ADDR", num_args = 0..=1, default_missing_value = USUAL)]
+    http_addr: Option<SocketAddr>,
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     pub(super) stop_instances: bool,
@@ -63,6 +78,22 @@ pub(crate) struct AgentArgs {
     pub(super) containerpilot: ContainerPilotArgs,
     #[command(flatten)]
     pub(super) helios: super::agent_helios::HeliosArgs,
+    #[command(subcommand)]
+    command: Option<AgentCommand>,
+}
+
+/// What else there is to an agent.
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Look for what would fail on this machine, and change nothing: exit code 1 if there is something
+    Verify(VerifyArgs),
+}
+
+impl AgentArgs {
+    /// Whether it runs until it is told to stop.
+    pub(super) fn stays(&self) -> bool {
+        self.command.is_none()
+    }
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -110,19 +141,74 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     config.netrc = args.netrc_file;
     config.labels = args.labels.into_iter().collect::<BTreeMap<_, _>>();
     config.session_ttl = args.session_ttl.as_duration();
+    check(&config)?;
+    if let Some(AgentCommand::Verify(args)) = args.command {
+        return agent_verify::run(args, &config, session, console).await;
+    }
     let name = config.node.clone();
     config.address = match args.address {
         Some(address) => address,
         None => find_address(&client, &args.data_dir).await,
     };
     let address = config.address.clone();
+    let listener = match args.http_addr {
+        Some(address) => Some(agent_http::listen(address).await?),
+        None => None,
+    };
     let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
     console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
-    let mut signals = Signals::of_daemon()?;
+    let (mut signals, mut hangups) = (Signals::listen()?, serving::hangups()?);
     let (trigger, shutdown) = Shutdown::new();
+    let (handle, notifier) = (agent.handle(), Notifier::of_process());
+    let mut beside = JoinSet::new();
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            console.say(format!("helium agent: its state on http://{address}/status"));
+        }
+        beside.spawn(agent_http::serve(listener, handle.clone(), shutdown.clone()));
+    }
+    beside.spawn(managed::agent(handle.clone(), notifier.clone()));
+    let (again, told) = (handle.clone(), notifier.clone());
+    beside.spawn(async move {
+        while hangups.recv().await.is_some() {
+            // Before it is ready for the first time there is nothing that could begin anew.
+            let ready = again.is_ready();
+            if ready {
+                told.reloading();
+            }
+            again.look_again();
+            if ready {
+                told.ready();
+            }
+        }
+    });
+    let told = notifier.clone();
+    let ending = shutdown.clone();
+    beside.spawn(async move {
+        ending.cancelled().await;
+        told.stopping();
+    });
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)
+}
+
+/// What can be told of a configuration before anything is started with it.
+fn check(config: &AgentConfig) -> Result<(), Failure> {
+    let node = config.node.as_str();
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if node.is_empty() || node.len() > 128 || !node.bytes().all(allowed) {
+        return Err(Failure::usage(format!("`--node`: `{node}` is no name of a node"))
+            .hint("letters, digits, `-`, `_` and `.`, at most 128 of them"));
+    }
+    if !SESSION_TTL.contains(&config.session_ttl) {
+        return Err(Failure::usage(format!("`--session-ttl`: {:?} is out of range", config.session_ttl))
+            .hint("Consul takes 10 s to 24 h"));
+    }
+    if let Some(file) = &config.netrc {
+        Netrc::load(file).map_err(|error| Failure::usage(format!("`--netrc-file`: {}: {error}", file.display())))?;
+    }
+    Ok(())
 }
 
 /// Why an agent cannot start, for people.

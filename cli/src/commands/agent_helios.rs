@@ -10,9 +10,12 @@ use helium_agent::{
 use helium_crds::Period;
 use helium_runtime::shutdown::Shutdown;
 
+use tokio::task::JoinSet;
+
 use super::{
     agent::{AgentArgs, find_address, own_program, refused},
-    serving::Signals,
+    managed,
+    serving::{self, Signals},
 };
 use crate::{
     output::{Console, Exit, Failure, Outcome},
@@ -124,6 +127,8 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
         return Ok(Exit::Different);
     }
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
+    let mut beside = JoinSet::new();
+    beside.spawn(managed::helios(agent.ready(), serving::hangups()?, shutdown.clone()));
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)
 }

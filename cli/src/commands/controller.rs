@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, pin::pin, time::Duration};
 use clap::Args;
 use helium_crds::Period;
 use helium_engine::{Engine, EngineConfig};
-use helium_runtime::shutdown::Shutdown;
+use helium_runtime::{notify::Notifier, shutdown::Shutdown};
 
 use super::{
+    managed,
     notifying::{self, Telling},
     serving::{self, Signals},
 };
@@ -72,10 +73,18 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
     let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
+    let notifier = Notifier::of_process();
+    let managed = tokio::spawn(managed::controller(engine.readiness(), notifier.clone()));
+    let (ending, told) = (shutdown.clone(), notifier);
+    tokio::spawn(async move {
+        ending.cancelled().await;
+        told.stopping();
+    });
     let ended = signals.obeyed_by(pin!(engine.run(shutdown)), &trigger).await;
     trigger.trigger();
     let ended = ended?;
     telling.stop().await;
     http.abort();
+    managed.abort();
     ended.map(|()| Exit::Ok).map_err(|error| Failure::internal(error.to_string()))
 }

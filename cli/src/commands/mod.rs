@@ -3,6 +3,8 @@
 pub(crate) mod acl;
 pub(crate) mod agent;
 mod agent_helios;
+mod agent_http;
+mod agent_verify;
 pub(crate) mod apply;
 pub(crate) mod canary;
 mod canary_get;
@@ -23,7 +25,9 @@ mod get_watch;
 pub(crate) mod hail;
 pub(crate) mod haproxy;
 pub(crate) mod logs;
+mod managed;
 pub(crate) mod node;
+mod node_maintenance;
 mod notifying;
 mod others;
 pub(crate) mod package;
@@ -63,6 +67,7 @@ pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
 /// Which log lines a command prints unless `HELIUM_LOG` says otherwise. `dev` shows what happens in its own way.
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
+        Command::Agent(args) if !args.stays() => "error",
         Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) | Command::Hail(_) => "info",
         Command::Render(args) if args.stays() => "info",
         Command::Env(args) if !args.once => "info",
@@ -74,7 +79,8 @@ pub(crate) fn usual_log(command: &Command) -> &'static str {
 /// Whether a command runs until it is told to stop, and so deals with signals itself.
 fn is_server(command: &Command) -> bool {
     match command {
-        Command::Dev(_) | Command::Controller(_) | Command::Agent(_) | Command::Sample(_) => true,
+        Command::Dev(_) | Command::Controller(_) | Command::Sample(_) => true,
+        Command::Agent(args) => args.stays(),
         Command::Haproxy(args) => !args.once,
         Command::Hail(args) => args.stays(),
         Command::Render(args) => args.stays(),

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use helium_crds::NodeName;
 use serde_json::{Value, json};
 
+use super::node_maintenance::{self, MaintenanceCommand};
 use crate::{
     output::{
         Console, Exit, Outcome, Tone,
@@ -19,6 +20,9 @@ use crate::{
 pub(crate) enum NodeCommand {
     /// List the nodes that have joined
     List(ListArgs),
+    /// Take a node, or single instances of it, out of service for a while
+    #[command(subcommand)]
+    Maintenance(MaintenanceCommand),
 }
 
 /// Options of `helium node list`.
@@ -31,7 +35,10 @@ pub(crate) struct ListArgs {
 
 /// Runs `helium node ...`.
 pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut Console) -> Outcome {
-    let NodeCommand::List(args) = command;
+    let args = match command {
+        NodeCommand::List(args) => args,
+        NodeCommand::Maintenance(command) => return node_maintenance::run(command, session, console).await,
+    };
     let people = session.people("node")?;
     let nodes = people.nodes().await?;
     let load = people.load().await?;
@@ -58,7 +65,11 @@ pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut C
     let mut rows = Rows::new(&["NAME", "STATE", "INSTANCES", "ADDRESS", "CONSUL NODE", "PLATFORM", "AGENT", "AGE"]);
     for node in &nodes {
         let record = &node.record;
-        let (state, tone) = if node.heartbeat.is_some() { ("Alive", Tone::Good) } else { ("Silent", Tone::Bad) };
+        let (state, tone) = match (&node.heartbeat, &record.maintenance) {
+            (None, _) => ("Silent", Tone::Bad),
+            (Some(_), Some(_)) => ("Maintenance", Tone::Warning),
+            (Some(_), None) => ("Alive", Tone::Good),
+        };
         let cells = vec![
             record.name.to_string(),
             state.to_owned(),

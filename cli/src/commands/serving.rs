@@ -80,6 +80,11 @@ async fn heard(signal: &mut Option<Signal>) {
     }
 }
 
+/// The signal that asks a server to look at everything again: SIGHUP. From here on it ends nothing.
+pub(super) fn hangups() -> Result<Signal, Failure> {
+    of(SignalKind::hangup())
+}
+
 /// What a controller asks about metrics and gates, with the secrets of a folder and of this process.
 pub(super) fn metric_sources(
     client: Client,

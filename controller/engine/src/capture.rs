@@ -172,7 +172,7 @@ impl Eyes<'_> {
     /// Brings the places on the nodes up to date in a capture, which others have taken since; all else in it stays as it was seen.
     pub fn look_at_places(&self, capture: &mut Capture) -> Result<(), Blind> {
         let (alive, _) = self.sources.nodes().map_err(Blind::of)?;
-        let nodes = with_load(alive, &lock(self.records));
+        let nodes = with_load(alive, &self.sources.in_maintenance(), &lock(self.records));
         if let Sight::Trusted(fleet) = &mut capture.world.fleet {
             fleet.amend(|fleet| fleet.nodes = nodes);
         }
@@ -250,7 +250,7 @@ impl Eyes<'_> {
             fresh = true;
         };
         let (alive, nodes_since) = self.sources.nodes().map_err(Blind::of)?;
-        let nodes = with_load(alive, &lock(self.records));
+        let nodes = with_load(alive, &self.sources.in_maintenance(), &lock(self.records));
         let since = nodes_since.max(self.health.since()).max(reports_since.unwrap_or(nodes_since));
         let fleet = Fleet { instances, assignments, reports, catalog, nodes };
         Ok(Seen { fleet, since, fresh })
@@ -321,10 +321,19 @@ fn runs_unseen(report: &Report, catalog: &BTreeMap<InstanceId, CatalogEntry>) ->
     report.phase == InstancePhase::Running && !catalog.contains_key(&report.id)
 }
 
-fn with_load(alive: BTreeMap<NodeName, bool>, records: &Records) -> BTreeMap<NodeName, Node> {
+fn with_load(
+    alive: BTreeMap<NodeName, bool>,
+    in_maintenance: &BTreeSet<NodeName>,
+    records: &Records,
+) -> BTreeMap<NodeName, Node> {
     let node = |(name, alive): (NodeName, bool)| {
         let load = records.loads().get(&name).cloned().unwrap_or_default();
-        let node = Node { alive, load: load.instances, ports: load.ports.into_keys().collect() };
+        let node = Node {
+            alive,
+            in_maintenance: in_maintenance.contains(&name),
+            load: load.instances,
+            ports: load.ports.into_keys().collect(),
+        };
         (name, node)
     };
     alive.into_iter().map(node).collect()

@@ -3,7 +3,10 @@
 //! Sixteen shards of specs and sixteen of reports, so that a change wakes a sixteenth of the world. What the controller itself
 //! writes is not watched: see [`records`](crate::records).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use consul_client::Client;
 use helium_crds::{
@@ -167,6 +170,13 @@ impl Sources {
         let alive =
             |node: &NodeName| heartbeats.row(&self.keys.heartbeat(node)).is_some_and(|row| row.session.is_some());
         Ok((names.map(|node| (node.clone(), alive(&node))).collect(), since.max(alive_since)))
+    }
+
+    /// The nodes that are in maintenance, among those that have been seen.
+    pub fn in_maintenance(&self) -> BTreeSet<NodeName> {
+        let Ok((nodes, _)) = self.nodes.trusted() else { return BTreeSet::new() };
+        let records = nodes.rows.values().filter_map(|row| row.get()).map(|row| &row.0);
+        records.filter(|record| record.maintenance.is_some()).map(|record| record.name.clone()).collect()
     }
 
     /// How often an index has gone back in any of the watches.

@@ -45,7 +45,7 @@ impl Places {
         let best = self
             .seats
             .iter_mut()
-            .filter(|(_, seat)| seat.node.alive && fits(seat))
+            .filter(|(_, seat)| seat.node.takes_more() && fits(seat))
             .min_by_key(|(name, seat)| (seat.own, seat.node.load, (*name).clone()));
         let Some((name, seat)) = best else { return Err(self.refusal(template)) };
         seat.own += 1;
@@ -59,6 +59,10 @@ impl Places {
         if alive.is_empty() {
             return NoPlace::NoAgents;
         }
+        if alive.iter().all(|(_, seat)| seat.node.in_maintenance) {
+            return NoPlace::Refused(format!("each of {} live nodes is in maintenance", alive.len()));
+        }
+        let alive: Vec<_> = alive.into_iter().filter(|(_, seat)| seat.node.takes_more()).collect();
         let ports: Vec<String> = template.fixed_ports().map(|port| port.to_string()).collect();
         NoPlace::Refused(format!("port {} is taken on each of {} live nodes", ports.join(", "), alive.len()))
     }

@@ -89,10 +89,19 @@ pub enum CheckState {
 pub struct Node {
     /// Whether its heartbeat is there.
     pub alive: bool,
+    /// Whether it is in maintenance: it keeps what it has, and gets nothing new.
+    pub in_maintenance: bool,
     /// How many instances of all Deployments are assigned to it.
     pub load: u32,
     /// The fixed ports that those take.
     pub ports: BTreeSet<u16>,
+}
+
+impl Node {
+    /// Whether it may be given new instances.
+    pub fn takes_more(&self) -> bool {
+        self.alive && !self.in_maintenance
+    }
 }
 
 /// Something that was looked at, or the reason why it could not be seen. Absence is not intent: only what was seen to be

@@ -68,6 +68,7 @@ async fn present(client: &Client, node: &NodeName, ports: &Ports) -> Result<(), 
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: "bench".to_owned(),
         labels: std::collections::BTreeMap::new(),
+        maintenance: None,
         joined_at: ports.now(),
     };
     client.kv_put(&keys.node(node), serde_json::to_vec(&record)?, &Put::default()).await?;

@@ -6,6 +6,7 @@
 //! <root>/<service>/.helium/              what the store keeps for itself:
 //!     lock                               held by whoever has this store open
 //!     receipts/<version>                 what that version was made of: a folder without one is none of ours, and is left alone
+//!     files/<version>                    what files it had when it took its place
 //!     history                            the versions that were current, the newest last
 //!     journal                            a switch that is under way
 //!     staging/<version>/                 a version that is being made ready
@@ -116,6 +117,14 @@ impl Layout {
 
     pub(crate) fn receipt(&self, version: &Name) -> PathBuf {
         self.receipts().join(version)
+    }
+
+    pub(crate) fn listings(&self) -> PathBuf {
+        self.own().join("files")
+    }
+
+    pub(crate) fn listing(&self, version: &Name) -> PathBuf {
+        self.listings().join(version)
     }
 
     pub(crate) fn history(&self) -> PathBuf {

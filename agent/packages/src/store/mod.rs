@@ -24,12 +24,14 @@ mod error;
 pub mod files;
 pub mod keep;
 mod layout;
+pub mod listing;
 mod switch;
 
 pub use error::Error;
 use files::{Disk, Files};
 use layout::Layout;
 pub use layout::Name;
+use listing::Listing;
 
 /// Where packages are unless somebody says otherwise.
 pub const ROOT: &str = "/opt/helium";
@@ -203,6 +205,10 @@ impl Store {
         let receipts = self.layout.receipts();
         self.files.create_folder(&receipts).map_err(at("make", &receipts))?;
         self.sync(&self.layout.own())?;
+        let files = self.layout.listings();
+        self.files.create_folder(&files).map_err(at("make", &files))?;
+        let listing = Listing::of(&staged).map_err(at("read", &staged))?;
+        self.save(&self.layout.listing(version), &listing)?;
         self.save(&self.layout.receipt(version), receipt)?;
         self.files.rename(&staged, &place).map_err(at("rename to", &place))?;
         self.sync(self.layout.service())?;
@@ -244,6 +250,7 @@ impl Store {
         self.files.rename(&place, &away).map_err(at("rename", &place))?;
         self.sync(self.layout.service())?;
         self.remove_file(&self.layout.receipt(version))?;
+        self.remove_file(&self.layout.listing(version))?;
         self.remove_folder(&away)?;
         self.remove_file(&self.layout.root(version))
     }

@@ -101,6 +101,11 @@ impl Store {
                 self.remove_file(&self.layout.root(&name))?;
             }
         }
+        for name in self.names(&self.layout.listings())? {
+            if !there.iter().any(|folder| *folder == name.to_string()) {
+                self.remove_file(&self.layout.listing(&name))?;
+            }
+        }
         Ok(())
     }
 }

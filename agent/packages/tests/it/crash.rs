@@ -124,8 +124,10 @@ fn is_whole(root: &Path, context: &str) {
     let there: Vec<String> = store.versions().unwrap().iter().map(|(version, _)| version.to_string()).collect();
     let receipts = Disk.list(&service.join(".helium/receipts")).unwrap();
     assert_eq!(receipts, there, "{context}: a receipt of nothing");
+    let listings = Disk.list(&service.join(".helium/files")).unwrap();
+    assert_eq!(listings, there, "{context}: a listing of nothing, or a version without one");
     let mut own: Vec<String> = Disk.list(&service.join(".helium")).unwrap();
-    own.retain(|name| !["lock", "history", "receipts"].contains(&name.as_str()));
+    own.retain(|name| !["lock", "history", "receipts", "files"].contains(&name.as_str()));
     assert_eq!(own, Vec::<String>::new(), "{context}: something is left over");
 }
 

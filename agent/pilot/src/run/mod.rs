@@ -13,7 +13,7 @@ use std::{
 
 use consul_client::{Client, ConfigError};
 use helium_containerpilot::Config;
-use helium_runtime::ports::Ports;
+use helium_runtime::{notify::Notifier, ports::Ports};
 use helium_supervisor::{Handle, JobSet, JobView, Options, Runner, SetError};
 use tokio::{
     net::UnixListener,
@@ -106,6 +106,14 @@ impl Begun {
         let Self { pilot, runner, handle, printing } = self;
         let mut beside = JoinSet::new();
         beside.spawn(control::serve(listener, Arc::clone(&pilot)));
+        let notifier = Notifier::of_process();
+        let mut ended = signal(SignalKind::terminate())?;
+        let ending = notifier.clone();
+        beside.spawn(async move {
+            if ended.recv().await.is_some() {
+                ending.stopping();
+            }
+        });
         let mut reopen = signal(SignalKind::user_defined1())?;
         let to_reopen = log.clone();
         beside.spawn(async move {
@@ -125,7 +133,9 @@ impl Begun {
                 }
             });
         }
+        notifier.ready();
         let code = runner.run().await;
+        notifier.stopping();
         beside.abort_all();
         pilot.end().await;
         let _ = timeout(LAST_LINES, printing).await;
@@ -222,6 +232,15 @@ impl Pilot {
     /// # Errors
     /// The file is refused; nothing has changed then.
     pub async fn reload(&self) -> Result<(), RunError> {
+        let notifier = Notifier::of_process();
+        notifier.reloading();
+        let reloaded = self.take_anew().await;
+        // One that was refused has changed nothing: what ran is as ready as it was.
+        notifier.ready();
+        reloaded
+    }
+
+    async fn take_anew(&self) -> Result<(), RunError> {
         let mut kept = self.kept.lock().await;
         let mut environment = file::environment();
         let put = self.put.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -6,6 +6,7 @@
 //! - [`apply`]: whole documents in, all or nothing as far as one transaction goes; an unchanged document writes nothing;
 //! - [`delete`], [`scale`], [`set`], [`undo`]: small edits of a spec that is there, tried again when somebody else was faster;
 //! - [`control`]: requests to the rollout that is under way, and the controller's answers;
+//! - [`maintenance`]: a node, or instances, out of service for a while;
 //! - [`layout`]: the first use of an empty store, and the repair of a damaged one;
 //! - [`read`] and [`follow`]: looking, once or as things change.
 //!
@@ -20,6 +21,7 @@ mod edit;
 mod error;
 pub mod follow;
 pub mod layout;
+pub mod maintenance;
 pub mod manifest;
 pub mod read;
 pub mod scale;
@@ -40,6 +42,7 @@ pub use control::Asked;
 pub use delete::Deleted;
 pub use error::PeopleError;
 pub use layout::Condition;
+pub use maintenance::{MaintenanceError, Whom};
 pub use manifest::{ObjectRef, Stored};
 pub use read::Row;
 pub use scale::Scaled;

@@ -214,3 +214,24 @@ fn an_instance_that_was_stopped_by_hand_is_unhealthy_and_not_doubled() {
     model.reconcile();
     assert_eq!((model.reason(), model.live("v1")), (Reason::InstancesUnhealthy, 2));
 }
+
+#[test]
+fn a_node_in_maintenance_keeps_what_it_has_and_gets_nothing_new() {
+    let mut model = two_nodes(2);
+    let set = |model: &mut Model, node: &str, so: bool| {
+        model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().in_maintenance = so;
+    };
+    set(&mut model, NODE, true);
+    model.deployment().spec.replicas = Some(4);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (1, 3));
+    set(&mut model, "node-b", true);
+    model.deployment().spec.replicas = Some(5);
+    model.run(5);
+    let no_place =
+        |waiting: &WaitingOn| matches!(waiting, WaitingOn::Place { instances: 1, why } if why.contains("maintenance"));
+    assert!(model.status().waiting_on.iter().any(no_place), "{:?}", model.status().waiting_on);
+    set(&mut model, NODE, false);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 3));
+}

@@ -6,6 +6,7 @@ mod picture;
 mod specs;
 
 mod changes;
+mod agent_service;
 mod containerpilot;
 mod containerpilot_control;
 mod counts;

@@ -515,3 +515,19 @@ fn what_was_started_without_consul_follows_it_again_once_it_is_back() {
     eventually("it has the new one", ROLLOUT, || (page_of(&fleet, "front")? == "after").then_some(()));
     assert_eq!(fleet.instances().remove(0).pid, pid, "it was not started again for that");
 }
+
+#[test]
+fn a_file_of_an_installed_version_that_was_changed_since_is_told_by_its_name() {
+    let fleet = Fleet::of(1);
+    let package = Package::new(&fleet, "hello-1");
+    package.hook("install", "echo made by the hook > made");
+    fleet.apply(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), "")).ok();
+    let (data, packages) = (fleet.data_dir(1), format!("{}/packages", fleet.data_dir(1)));
+    let verify = || {
+        fleet.helium.run(&["agent", "verify", "--data-dir", &data, "--package-dir", &packages, "--service", "hello"])
+    };
+    verify().ok().expect("every file is as it was installed");
+    let file = Path::new(&packages).join("hello/1/bin/hello");
+    fs::write(&file, "#!/bin/sh\necho something else\n").unwrap();
+    verify().expect_code(1).expect("bin/hello was changed");
+}

@@ -191,3 +191,22 @@ fn the_least_policy_of_haproxy_shows_its_servers_and_proves_where_there_are_none
     let none = once("none").expect("backend none has no servers: Consul knows nothing of the service\n");
     assert!(!none.says("no right"), "{none}");
 }
+
+#[test]
+fn the_least_policies_are_enough_for_maintenance_and_verify_names_each_right_that_is_lacking() {
+    let (fleet, admin) = guarded(1);
+    let node = fleet.node(1);
+    fleet.apply(&deployment("web", "1", 1, "")).ok();
+    fleet.helium.run(&["node", "maintenance", "on", &node, "--reason", "a new disk"]).ok();
+    eventually("it is out of discovery", ROLLOUT, || (fleet.consul.passing("web") == 0).then_some(()));
+    fleet.helium.run(&["node", "maintenance", "off", &node]).ok();
+    eventually("it is back", ROLLOUT, || (fleet.consul.passing("web") == 1).then_some(()));
+
+    let verify = |who: &Helium| who.run(&["agent", "verify", "--node", &node, "--data-dir", "data"]);
+    verify(&admin.person(&fleet.consul, "agent")).ok().expect("nothing fails");
+    let key = "helium/v1/report/";
+    let refused = verify(&admin.person(&fleet.consul, "deployer")).expect_code(1);
+    let lines: Vec<&str> =
+        refused.stdout.lines().filter(|line| line.starts_with("failed") && line.contains(key)).collect();
+    assert_eq!(lines.len(), 1, "a deployer may read reports, and write none\n{refused}");
+}

@@ -1,0 +1,288 @@
+//! What is to be seen of an agent while it runs: its pulse, whether it is ready, what it counts, and the conditions of all that is here.
+//!
+//! The parts of the agent tell it what happens ([`Telemetry`], in what they share); whoever looks after the agent from outside asks an
+//! [`AgentHandle`]. Nothing in here waits for anything.
+
+pub(crate) mod condition;
+mod handle;
+pub(crate) mod metrics;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use consul_client::{AgentCheck, CheckStatus};
+use helium_crds::{ids::InstanceId, instance::Report};
+use helium_runtime::{ports::Ports, pulse::Pulse};
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use crate::{instance::record::Record, shared::Shared};
+use condition::{Conditions, Facts, Kind, Verdict};
+pub use handle::AgentHandle;
+use metrics::{Metrics, Part, Status};
+
+/// How long after the start the agent is ready at the latest, whatever Consul does: what is on the disk has been taken up by then.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the calls are for that keep the node present.
+pub(crate) const HEARTBEAT: &str = "heartbeat";
+
+/// What the parts of an agent tell of what happens; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Telemetry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    ports: Ports,
+    began: Duration,
+    metrics: Metrics,
+    pulse: Pulse,
+    ready: watch::Sender<bool>,
+    /// Asks the main loop to look at everything again.
+    again: Notify,
+    known: Mutex<Known>,
+}
+
+/// What is known of the node.
+#[derive(Debug, Default)]
+struct Known {
+    consul: Contact,
+    /// The heartbeat is held.
+    joined: bool,
+    /// Whether the assignments can be believed; none before they were read.
+    assignments: Option<Result<(), String>>,
+    /// Instances of which nobody has done yet what can be done at once.
+    unsettled: BTreeSet<InstanceId>,
+    node: Conditions,
+    instances: BTreeMap<InstanceId, Shown>,
+}
+
+/// How it stands with Consul.
+#[derive(Clone, Debug, Default)]
+struct Contact {
+    last: Option<Timestamp>,
+    /// Since when each sort of call fails, and why.
+    failing: BTreeMap<&'static str, (Timestamp, String)>,
+}
+
+/// What is shown of an instance.
+#[derive(Clone, Debug)]
+struct Shown {
+    service: String,
+    version: String,
+    leads: bool,
+    report: Report,
+    conditions: Conditions,
+}
+
+impl Telemetry {
+    /// Of an agent that begins now.
+    pub(crate) fn new(ports: Ports) -> Self {
+        let pulse = Pulse::new(ports.clone());
+        let inner = Inner {
+            began: ports.monotonic(),
+            metrics: Metrics::new(),
+            pulse,
+            ready: watch::channel(false).0,
+            again: Notify::new(),
+            known: Mutex::default(),
+            ports,
+        };
+        Self(Arc::new(inner))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The time since some instant of the past, for how long something takes.
+    pub(crate) fn clock(&self) -> Duration {
+        self.0.ports.monotonic()
+    }
+
+    /// The main loop comes round.
+    pub(crate) fn beat(&self) {
+        self.0.pulse.beat();
+        if !*self.0.ready.borrow() && self.has_converged() {
+            tracing::info!("ready: what was to be done at once is done");
+            self.0.metrics.ready.set(1);
+            self.0.ready.send_replace(true);
+        }
+    }
+
+    /// Whether what is known to be wanted is done as far as it can be at once. While Consul is away that is what is on the disk.
+    fn has_converged(&self) -> bool {
+        let known = self.known();
+        let told = known.assignments.is_some() || known.consul.failing.contains_key(HEARTBEAT);
+        let late = self.0.ports.monotonic().saturating_sub(self.0.began) >= READY_WITHIN;
+        (told && known.unsettled.is_empty()) || late
+    }
+
+    /// Waits until somebody asks for a look at everything.
+    pub(crate) async fn asked_again(&self) {
+        self.0.again.notified().await;
+    }
+
+    /// A call to Consul has ended, well or not. `part` is what it was for.
+    pub(crate) fn heard(&self, part: &'static str, outcome: Result<(), String>) {
+        let now = self.0.ports.now();
+        let mut known = self.known();
+        match outcome {
+            Ok(()) => {
+                known.consul.last = Some(now);
+                known.consul.failing.remove(part);
+                #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in 53 bits")]
+                self.0.metrics.consul_contact.set(now.as_millisecond() as f64 / 1000.0);
+            }
+            Err(words) => {
+                self.0.metrics.consul_errors.get_or_create(&Part { part }).inc();
+                known.consul.failing.entry(part).or_insert((now, String::new())).1 = words;
+            }
+        }
+    }
+
+    /// The heartbeat is held, or not.
+    pub(crate) fn joined(&self, joined: bool) {
+        self.known().joined = joined;
+    }
+
+    /// The assignments were read: they can be believed, or why not.
+    pub(crate) fn assignments(&self, state: Result<(), String>) {
+        self.known().assignments = Some(state);
+    }
+
+    /// There is a task for an instance, which has done nothing yet.
+    pub(crate) fn expect(&self, id: &InstanceId) {
+        self.known().unsettled.insert(id.clone());
+    }
+
+    /// It has done what can be done at once.
+    pub(crate) fn settled(&self, id: &InstanceId) {
+        self.known().unsettled.remove(id);
+    }
+
+    /// What is so with an instance.
+    pub(crate) fn show(&self, record: &Record, facts: &Facts<'_>) {
+        let verdicts = condition::of_instance(facts);
+        let now = self.0.ports.now();
+        let assignment = &record.assignment;
+        let mut known = self.known();
+        let before = known.instances.remove(&assignment.id);
+        let mut conditions = before.map(|shown| shown.conditions).unwrap_or_default();
+        conditions.take(verdicts, now);
+        let shown = Shown {
+            service: assignment.service.name.clone(),
+            version: assignment.template.version.clone(),
+            leads: record.leads,
+            report: facts.report.clone(),
+            conditions,
+        };
+        known.instances.insert(assignment.id.clone(), shown);
+    }
+
+    /// An instance is here no more.
+    pub(crate) fn forget(&self, id: &InstanceId) {
+        let mut known = self.known();
+        known.instances.remove(id);
+        known.unsettled.remove(id);
+    }
+
+    /// What the local Consul agent says of the checks of the instances here.
+    pub(crate) fn checks<'a>(&self, checks: impl Iterator<Item = &'a AgentCheck>) {
+        let mut counts = [("passing", 0), ("warning", 0), ("critical", 0)];
+        for check in checks {
+            let index = match check.status {
+                CheckStatus::Passing => 0,
+                CheckStatus::Warning => 1,
+                CheckStatus::Critical => 2,
+            };
+            counts[index].1 += 1;
+        }
+        for (status, count) in counts {
+            self.0.metrics.checks.get_or_create(&Status { status }).set(count);
+        }
+    }
+
+    /// The conditions of the node, as they are now.
+    fn node_conditions(&self, shared: &Shared) -> Conditions {
+        let now = self.0.ports.now();
+        let (ready, maintenance) = (*self.0.ready.borrow(), shared.maintenance.of_node());
+        let mut known = self.known();
+        let mut found = vec![condition::maintenance(maintenance.as_deref())];
+        found.push(match (known.joined, ready) {
+            (true, true) => Verdict::of(Kind::Ready, true, "Joined", ""),
+            (true, false) => Verdict::of(Kind::Ready, false, "Starting", "the first desired state is not applied yet"),
+            (false, _) => Verdict::of(Kind::Ready, false, "NotJoined", "the heartbeat of this node is not held"),
+        });
+        found.push(match (known.consul.failing.iter().min_by_key(|(_, (since, _))| *since), known.consul.last) {
+            (Some((part, (_, words))), _) => {
+                Verdict::of(Kind::ConsulReachable, false, "CallsFail", format!("{part}: {words}"))
+            }
+            (None, Some(_)) => Verdict::of(Kind::ConsulReachable, true, "Answers", ""),
+            (None, None) => Verdict::unknown(Kind::ConsulReachable, "NotAsked", ""),
+        });
+        found.push(match &known.assignments {
+            Some(Ok(())) => Verdict::of(Kind::AssignmentsKnown, true, "Followed", ""),
+            Some(Err(words)) => Verdict::of(Kind::AssignmentsKnown, false, "Blind", words.clone()),
+            None => Verdict::unknown(Kind::AssignmentsKnown, "NotRead", ""),
+        });
+        known.node.take(found, now);
+        known.node.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn telemetry() -> Telemetry {
+        Telemetry::new(Ports::seeded(1, crate::testing::instant(0)))
+    }
+
+    fn is_ready(telemetry: &Telemetry) -> bool {
+        telemetry.beat();
+        *telemetry.0.ready.borrow()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_ready_once_its_assignments_were_read_and_each_instance_has_done_what_it_can_at_once() {
+        let telemetry = telemetry();
+        let id = InstanceId::from("hello-0");
+        telemetry.heard("heartbeat", Ok(()));
+        assert!(!is_ready(&telemetry), "what is wanted is not known");
+        telemetry.expect(&id);
+        telemetry.assignments(Ok(()));
+        assert!(!is_ready(&telemetry), "an instance has done nothing yet");
+        telemetry.settled(&id);
+        assert!(is_ready(&telemetry));
+        telemetry.expect(&id);
+        assert!(is_ready(&telemetry), "it is the first time that counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_consul_it_is_ready_once_what_is_on_the_disk_is_taken_up() {
+        let telemetry = telemetry();
+        telemetry.expect(&InstanceId::from("hello-0"));
+        telemetry.heard("heartbeat", Err("connection refused".to_owned()));
+        assert!(!is_ready(&telemetry));
+        telemetry.settled(&InstanceId::from("hello-0"));
+        assert!(is_ready(&telemetry));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_consul_that_swallows_every_call_delays_that_by_ten_seconds_at_most() {
+        let telemetry = telemetry();
+        tokio::time::sleep(Duration::from_millis(9_999)).await;
+        assert!(!is_ready(&telemetry));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(is_ready(&telemetry));
+    }
+}

@@ -1,0 +1,90 @@
+//! Whoever manages a server of Helium, systemd or its like, is told how it stands with it.
+
+use std::{pin::Pin, time::Duration};
+
+use helium_agent::AgentHandle;
+use helium_engine::Readiness;
+use helium_runtime::{
+    notify::{Notifier, Watchdog},
+    shutdown::Shutdown,
+};
+use tokio::{signal::unix::Signal, sync::watch};
+
+/// How often the words are looked at; they are told only when they differ.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Tells of an agent for ever: that it is ready, what it does, and that its main loop turns. Drop it to end it.
+pub(super) async fn agent(handle: AgentHandle, notifier: Notifier) {
+    if !notifier.is_heard() {
+        return std::future::pending().await;
+    }
+    let ready = async {
+        handle.ready().await;
+        notifier.ready();
+        tell_words(&notifier, || handle.words()).await;
+    };
+    let alive = async {
+        match Watchdog::of_process() {
+            Some(watchdog) => watchdog.keep(&notifier, handle.pulse()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (mut ready, mut alive) = (std::pin::pin!(ready), std::pin::pin!(alive));
+    join(ready.as_mut(), alive.as_mut()).await;
+}
+
+/// Tells of a controller for ever: that it serves, whether it leads or waits to, and what keeps it from seeing.
+pub(super) async fn controller(readiness: Readiness, notifier: Notifier) {
+    if !notifier.is_heard() {
+        return std::future::pending().await;
+    }
+    notifier.ready();
+    tell_words(&notifier, || match readiness.status() {
+        Ok(()) => "ready".to_owned(),
+        Err(reasons) => format!("not ready: {}", reasons.join("; ")),
+    })
+    .await;
+}
+
+/// Tells of an agent over the keys of Helios: that what was noted is taken up, and that it ends. It follows all that it follows by itself,
+/// so that a SIGHUP has nothing to do and ends nothing.
+pub(super) async fn helios(mut ready: watch::Receiver<bool>, mut hangups: Signal, shutdown: Shutdown) {
+    let notifier = Notifier::of_process();
+    let _ = ready.wait_for(|ready| *ready).await;
+    notifier.ready();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            heard = hangups.recv() => {
+                if heard.is_none() {
+                    break;
+                }
+                notifier.reloading();
+                notifier.ready();
+            }
+        }
+    }
+    notifier.stopping();
+}
+
+async fn tell_words(notifier: &Notifier, words: impl Fn() -> String) {
+    let mut told = String::new();
+    loop {
+        let now = words();
+        if now != told {
+            notifier.status(&now);
+            told = now;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Runs two futures that never end.
+async fn join(one: Pin<&mut impl Future>, other: Pin<&mut impl Future>) {
+    tokio::select! {
+        biased;
+        _ = one => {}
+        _ = other => {}
+    }
+}
