@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -29,6 +30,8 @@ pub(super) struct Bare {
     pub(super) once: Duration,
     /// A key written, and the file of a long poll's answer seen.
     pub(super) seen: Seen,
+    /// A file of that size written, and on the disk.
+    pub(super) disk: Duration,
     /// A key written.
     pub(super) write: Duration,
     /// A shell that does nothing, from start to end.
@@ -53,11 +56,18 @@ pub(super) fn measure(desk: &Desk) -> Outcome<Bare> {
         desk.write("bare")?;
         Ok(desk.since(begun))
     })?;
+    let disk = half(|| {
+        let begun = desk.now();
+        let mut plain = fs::File::create(desk.path("synced"))?;
+        plain.write_all(&fs::read(&file)?)?;
+        plain.sync_all()?;
+        Ok(desk.since(begun))
+    })?;
     let following = desk.spawn(follow(desk.client.clone(), file.clone()));
     desk.shows(&file, "bare")?;
     let seen = files::rounds(desk, &file, "bare");
     following.abort();
-    Ok(Bare { once, seen: seen?, write, shell: shell(desk)?, stop: stop(desk)?, critical: critical(desk)? })
+    Ok(Bare { once, seen: seen?, disk, write, shell: shell(desk)?, stop: stop(desk)?, critical: critical(desk)? })
 }
 
 fn half(mut round: impl FnMut() -> Outcome<Duration>) -> Outcome<Duration> {
