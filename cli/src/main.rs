@@ -47,7 +47,7 @@ fn said(failure: &Failure) -> ExitCode {
 
 fn start(cli: Cli) -> output::Outcome {
     logging::start(cli.global.log_format, commands::usual_log(&cli.command))?;
-    let runtime = runtime()?;
+    let runtime = runtime(commands::workers(&cli.command))?;
     let session = Session::new(cli.global);
     let outcome = runtime.block_on(commands::run(cli.command, session, Console::of_process()));
     // A task that hangs in a blocking call must not keep the process from ending.
@@ -55,10 +55,24 @@ fn start(cli: Cli) -> output::Outcome {
     outcome
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    // At least two: while a command reads stdin on one, the other sees signals.
-    let workers = std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let built = builder.worker_threads(workers).enable_all().build();
+/// How many threads a command's tasks run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Workers {
+    /// The one that is there: what it needs is memory, and it blocks in nothing.
+    Own,
+    /// Two: while one is in a blocking call, as on stdin, the other sees signals.
+    Two,
+    /// One for each core, and at least two.
+    Cores,
+}
+
+pub(crate) fn runtime(workers: Workers) -> Result<tokio::runtime::Runtime, Failure> {
+    use tokio::runtime::Builder;
+    let cores = || std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2));
+    let built = match workers {
+        Workers::Own => Builder::new_current_thread().enable_all().build(),
+        Workers::Two => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
+        Workers::Cores => Builder::new_multi_thread().worker_threads(cores()).enable_all().build(),
+    };
     built.map_err(|error| Failure::internal(format!("cannot start: {error}")))
 }

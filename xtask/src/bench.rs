@@ -1,5 +1,5 @@
-//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]` and `cargo xtask bench react [ROUNDS]`: the benchmarks of helium-bench, on what
-//! is handed out: builds of the profile `dist`.
+//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`, `cargo xtask bench react [ROUNDS]` and `cargo xtask bench agent [SECONDS]`: the
+//! benchmarks of helium-bench, on what is handed out: builds of the profile `dist`.
 
 use std::process::Command;
 

@@ -16,6 +16,7 @@ use helium_runtime::ports::Ports;
 use serde_json::json;
 
 use crate::{
+    Workers,
     output::{Console, Exit, Failure, Outcome},
     runtime,
 };
@@ -145,7 +146,7 @@ fn supervise(file: &Path) -> Result<u8, Failure> {
     if let Some(code) = guarded {
         return Ok(code);
     }
-    let runtime = runtime()?;
+    let runtime = runtime(Workers::Two)?;
     let code = runtime.block_on(run::run(file, Ports::real())).map_err(|error| not_run(&error));
     runtime.shutdown_background();
     Ok(u8::try_from(code?).unwrap_or(u8::MAX))

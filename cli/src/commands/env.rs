@@ -1,6 +1,6 @@
 //! `helium env`: run a program with keys of Consul as its variables.
 
-use std::{collections::BTreeMap, os::unix::process::CommandExt as _, pin::pin, process};
+use std::{collections::BTreeMap, os::unix::process::CommandExt as _, pin::pin, process, time::Duration};
 
 use clap::Args;
 use helium_crds::Period;
@@ -10,6 +10,7 @@ use helium_lookups::{
 };
 use helium_processes::StartError;
 use helium_runtime::shutdown::Shutdown;
+use helium_templates::quiet::Wait;
 
 use super::{
     following::{self, ChildArgs, FollowArgs},
@@ -27,6 +28,9 @@ variables change, and its exit code is this one's. While Consul is away it runs 
 Examples:
   helium env --prefix config/app --upcase --sanitize -- ./server --port 80
   helium env --prefix config/app --once --pristine -- env      # becomes the command, with nothing of this environment";
+
+/// How long changes are waited for unless it is said: each one is a restart.
+const RESTART: Wait = Wait { min: Duration::from_millis(100), max: Duration::from_millis(400), splay: Duration::ZERO };
 
 /// Options of `helium env`.
 #[derive(Args, Debug)]
@@ -74,7 +78,7 @@ pub(crate) async fn run(args: EnvArgs, session: &Session, console: &mut Console)
     let sources = Sources { prefixes: args.prefixes, naming, inherited };
     let plan = args.child.plan(args.command)?;
     let follower = args.follow.follower(session, Local::default(), BTreeMap::new(), None)?;
-    let mut environment = Environment::new(sources, plan, args.follow.wait(), follower, session.ports.clone());
+    let mut environment = Environment::new(sources, plan, args.follow.wait(RESTART), follower, session.ports.clone());
     let limit = args.timeout.map(Period::as_duration);
     if args.once {
         let limit = limit.unwrap_or(Period::from_secs(30).as_duration());

@@ -29,10 +29,10 @@ const CONNECTIONS: usize = 10;
 /// How Consul is followed.
 #[derive(Args, Debug)]
 pub(super) struct FollowArgs {
-    /// How long no change may have come before anything is done, and how long after the first it is done in any case
-    /// [default: 100ms, and at most four times that]
-    #[arg(long, value_name = "MIN[:MAX]", default_value = "100ms", hide_default_value = true, value_parser = wait)]
-    wait: Wait,
+    /// How long no change may have come before anything is done, and how long after the first it is done in any case, as a rule four
+    /// times that [default: files are made at once, and a command is run anew after 100ms]
+    #[arg(long, value_name = "MIN[:MAX]", value_parser = wait)]
+    wait: Option<Wait>,
     /// The most that is waited beyond that, by lot, so that a fleet does not do it all at once
     #[arg(long, value_name = "PERIOD", default_value = "0s")]
     splay: Period,
@@ -67,8 +67,9 @@ fn wait(text: &str) -> Result<Wait, String> {
 }
 
 impl FollowArgs {
-    pub(super) fn wait(&self) -> Wait {
-        self.wait.splayed(self.splay.as_duration())
+    /// How long changes are waited for; `usual` unless it is said.
+    pub(super) fn wait(&self, usual: Wait) -> Wait {
+        self.wait.unwrap_or(usual).splayed(self.splay.as_duration())
     }
 
     /// A follower over connections of its own.

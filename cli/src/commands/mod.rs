@@ -50,6 +50,7 @@ use helium_crds::control::Verb;
 use tokio::task::JoinError;
 
 use crate::{
+    Workers,
     args::Command,
     output::{Console, Exit, Failure, Outcome},
     session::Session,
@@ -86,6 +87,16 @@ fn is_server(command: &Command) -> bool {
         Command::Render(args) => args.stays(),
         Command::Env(args) => !args.once,
         _ => false,
+    }
+}
+
+/// How many threads a command needs. What runs beside every service of a machine has no more than it can use, however many cores there are.
+pub(crate) fn workers(command: &Command) -> Workers {
+    match command {
+        Command::Render(args) if args.stays() => Workers::Own,
+        Command::Env(args) if !args.once => Workers::Own,
+        Command::Agent(_) | Command::Hail(_) | Command::Haproxy(_) => Workers::Two,
+        _ => Workers::Cores,
     }
 }
 

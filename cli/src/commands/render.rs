@@ -20,6 +20,7 @@ use helium_runtime::shutdown::Shutdown;
 use helium_templates::{
     Strictness,
     files::RealFiles,
+    quiet::Wait,
     template::Form,
     values::{Layer, Origin, Values},
 };
@@ -181,7 +182,7 @@ impl RenderArgs {
             grace: duration(Period::from_secs(5)),
         };
         let child = (!self.command.is_empty()).then(|| self.child.plan(self.command.clone())).transpose()?;
-        let (wait, remove_left) = (self.follow.wait(), self.prune);
+        let (wait, remove_left) = (self.follow.wait(Wait::default()), self.prune);
         let render_limit = duration(Period::from_secs(30));
         Ok(WatcherConfig { state, wait, render_limit, surroundings, remove_left, child })
     }

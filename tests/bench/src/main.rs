@@ -1,5 +1,5 @@
 //! `cargo xtask bench converge`: many Deployments from `apply` to all healthy, on a real Consul with simulated agents. `react.rs` is the
-//! other benchmark: how soon a canary that fails is given up.
+//! second benchmark: how soon a canary that fails is given up. `agent/` is the third: what runs on a machine.
 //!
 //! Both runs are of the same process, one after the other, each on a Consul of its own:
 //!
@@ -10,6 +10,7 @@
 //! What is printed is the ratio of the two, and what the controller used: machines differ, the ratio hardly does.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+mod agent;
 mod bare;
 mod controller;
 mod fleet;
@@ -38,6 +39,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if arguments.next_if(|argument| argument == "react").is_some() {
         let rounds = arguments.next().map_or(Ok(REACTIONS), |rounds| rounds.parse())?;
         return react::run(rounds).await;
+    }
+    if arguments.next_if(|argument| argument == "agent").is_some() {
+        let away = agent::from_arguments(arguments)?;
+        return tokio::task::block_in_place(|| agent::run(away));
     }
     let size = Size::from_arguments(arguments)?;
     let ports = Ports::real();

@@ -71,7 +71,7 @@ fn report(mut took: Took) {
 }
 
 /// The time that so many percent of the times do not exceed; they are in order.
-fn percentile(times: &[Duration], percent: usize) -> Duration {
+pub(crate) fn percentile(times: &[Duration], percent: usize) -> Duration {
     let rank = (times.len() * percent).div_ceil(100).max(1);
     times.get(rank - 1).copied().unwrap_or_default()
 }

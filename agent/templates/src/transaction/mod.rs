@@ -7,6 +7,9 @@
 //!    note on the new set is decided: a crash leaves it to [`recover`], which completes it. If a rename fails in a living process, the journal
 //!    notes `undoing` first and then the old files are renamed back.
 //!
+//! One file that is all that differs needs neither journal nor second name, since a rename is all or nothing by itself: it costs one wait for
+//! the disk in place of six. What a crash leaves beside it is replaced or removed with the next set.
+//!
 //! A file that left the set goes in the same way: its second name is kept until the end, so that it can come back.
 //!
 //! The journal is removed last. Every step may be done twice, so a crash within [`recover`] is nothing special.
@@ -128,6 +131,9 @@ pub fn replace(
     if changes.is_empty() {
         return Ok(Applied::Unchanged);
     }
+    if let [Change { output: Some(output), entry: entry @ Entry { backup: None, .. }, existing }] = changes.as_slice() {
+        return replace_one(files, output, entry, *existing, check);
+    }
     let mut journal =
         Journal { phase: Phase::Staging, entries: changes.iter().map(|change| change.entry.clone()).collect() };
     let ready = stage(files, state, &journal, &changes).and_then(|()| {
@@ -159,6 +165,29 @@ pub fn replace(
     let _ = finish(files, state, &journal.entries);
     let target = |change: Change<'_>| change.output.map_or(change.entry.target, |output| output.target.clone());
     Ok(Applied::Changed(changes.into_iter().map(target).collect()))
+}
+
+/// Puts the only file that differs in place.
+fn replace_one(
+    files: &dyn Files,
+    output: &Output,
+    entry: &Entry,
+    existing: Option<Stat>,
+    check: &dyn Check,
+) -> Result<Applied, TransactionError> {
+    let Entry { target, staged, .. } = entry;
+    let done = stage_one(files, output, entry, existing).and_then(|()| {
+        let staged = Staged { target: output.target.clone(), staged: staged.clone() };
+        check.check(&[staged]).map_err(TransactionError::Refused)?;
+        files.rename(&entry.staged, target).map_err(failed("put the new file", target))
+    });
+    if let Err(error) = done {
+        let _ = files.remove(staged);
+        return Err(error);
+    }
+    // If the new name does not outlive a loss of power, the old file does, and the next start makes the new one again.
+    let _ = files.sync_folder(folder(target));
+    Ok(Applied::Changed(vec![output.target.clone()]))
 }
 
 /// Ends a transaction that a crash has left: completes it if that was decided, and undoes it otherwise. True if there was one.
@@ -202,10 +231,12 @@ fn changes<'a>(files: &dyn Files, outputs: &'a [Output]) -> Result<Vec<Change<'a
         if existing.is_some_and(|existing| !existing.regular) {
             return Err(bad("there is something else than a file"));
         }
+        let beside = |ending: &str| beside(folder, name, ending);
         if is_right(files, output, &target, existing)? {
+            // No journal knows of what a crash has left of a file that was put in place alone.
+            let _ = files.remove(&beside("new"));
             continue;
         }
-        let beside = |ending: &str| beside(folder, name, ending);
         let backup = output.backup.then(|| folder.join(format!("{}.bak", name.to_string_lossy())));
         let entry = Entry {
             staged: beside("new"),
@@ -267,15 +298,26 @@ fn stage(files: &dyn Files, state: &Path, journal: &Journal, changes: &[Change<'
     journal.save(files, state).map_err(failed("note", state))?;
     for change in changes {
         let Some(output) = change.output else { continue };
-        let (staged, folder) = (&change.entry.staged, folder(&change.entry.target));
-        files.create_folders(folder).map_err(failed("make the folder", folder))?;
-        let mode = output.mode_over(change.existing.map(|existing| existing.mode));
-        files.write(staged, &output.bytes, mode).map_err(failed("write", staged))?;
-        let wanted = output.owner.or(change.existing.map(|existing| existing.owner));
-        let has = files.stat(staged).map_err(failed("look at it", staged))?.map(|stat| stat.owner);
-        if let Some(owner) = wanted.filter(|wanted| has != Some(*wanted)) {
-            files.give(staged, owner).map_err(failed("change the owner", staged))?;
-        }
+        stage_one(files, output, &change.entry, change.existing)?;
+    }
+    Ok(())
+}
+
+/// Writes a new file beside its target, with the mode and the owner that it is to have.
+fn stage_one(
+    files: &dyn Files,
+    output: &Output,
+    entry: &Entry,
+    existing: Option<Stat>,
+) -> Result<(), TransactionError> {
+    let (staged, folder) = (&entry.staged, folder(&entry.target));
+    files.create_folders(folder).map_err(failed("make the folder", folder))?;
+    let mode = output.mode_over(existing.map(|existing| existing.mode));
+    files.write(staged, &output.bytes, mode).map_err(failed("write", staged))?;
+    let wanted = output.owner.or(existing.map(|existing| existing.owner));
+    let has = files.stat(staged).map_err(failed("look at it", staged))?.map(|stat| stat.owner);
+    if let Some(owner) = wanted.filter(|wanted| has != Some(*wanted)) {
+        files.give(staged, owner).map_err(failed("change the owner", staged))?;
     }
     Ok(())
 }

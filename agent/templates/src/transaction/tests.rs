@@ -384,3 +384,37 @@ fn a_line_of_the_shell_names_files_in_quotes() {
     assert_eq!(command_line("check {}", &[output("it's")], &staged), r"check '/etc/.it'\''s.new'");
     assert_eq!(command_line("check {b} {it's}", &[output("it's"), output("b")], &[]), r"check '/etc/b' '/etc/it'\''s'");
 }
+
+#[test]
+fn one_file_alone_is_all_old_or_all_new_at_any_call_that_fails_and_leaves_no_litter_to_the_next_set() {
+    let mut calls = 0;
+    for dead in [false, true] {
+        for at in 0.. {
+            let world = World::new();
+            let files = Failing::at(at, dead);
+            let outcome = apply(&files, &world.state(), &[world.output("a", "new a")], &NoCheck);
+            let mut found = world.files();
+            found.retain(|name, _| dead || !name.contains(".helium-"));
+            found.remove(".a.helium-new");
+            let done = found == texts(&[("a", "new a"), ("b", "old b")]);
+            assert!(done || found == old(), "call {at}: {found:?}");
+            assert!(dead || done == outcome.is_ok(), "call {at}: {outcome:?}, and {found:?}");
+            // Whatever the next set makes of it: the same, or what is there already.
+            let next = [world.output("a", &found["a"])];
+            apply(&RealFiles, &world.state(), &next, &NoCheck).unwrap();
+            assert_eq!(world.files(), found, "call {at}");
+            if files.calls.get() <= at {
+                break;
+            }
+            calls += 1;
+        }
+    }
+    assert!(calls > 12, "only {calls} calls");
+}
+
+#[test]
+fn one_file_alone_costs_one_write_and_no_note() {
+    let world = World::new();
+    apply(&RealFiles, &world.state(), &[world.output("a", "new a")], &NoCheck).unwrap();
+    assert_eq!((world.files()["a"].as_str(), world.state().exists()), ("new a", false));
+}

@@ -17,6 +17,7 @@ mod drift;
 mod ends;
 mod failover;
 mod following;
+mod from_consul_template;
 mod golden;
 mod harness;
 mod helios;
