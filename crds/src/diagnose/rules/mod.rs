@@ -8,6 +8,7 @@ mod deployment;
 mod metric;
 mod package;
 mod template;
+mod version_from;
 
 use std::fmt;
 
@@ -44,6 +45,7 @@ pub(crate) fn findings(kind: Kind, object: &Value) -> Vec<Finding> {
     match kind {
         Kind::Deployment => deployment::check(object, &mut findings),
         Kind::Canary => canary::check(object, &mut findings),
+        Kind::HydraJob => {}
     }
     findings.0
 }
