@@ -80,9 +80,10 @@ impl Hydra {
     }
 
     async fn get(&self, place: &str, etag: Option<&str>, most: usize, limit: Duration) -> Result<Answer, Error> {
-        let uri: Uri = place
-            .parse()
-            .map_err(|_| helium_hydra::Error::Address { text: place.to_owned(), reason: "it is no address".to_owned() })?;
+        let uri: Uri = place.parse().map_err(|_| helium_hydra::Error::Address {
+            text: place.to_owned(),
+            reason: "it is no address".to_owned(),
+        })?;
         let get = Get { uri: &uri, accept: "application/json", etag, most, limit };
         self.fetcher.get(&get).await.map_err(|error| match error {
             fetch::Error::Refused { status: StatusCode::NOT_FOUND, .. } => Error::Nothing { place: place.to_owned() },

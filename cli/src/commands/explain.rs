@@ -2,15 +2,18 @@
 
 use clap::{Args, ValueEnum};
 use helium_crds::{
-    Kind,
+    Kind, ObjectKey,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
-use helium_engine::people::ObjectRef;
+use helium_engine::people::{ObjectRef, People, PeopleError, Stored, undo::version_from};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
     names,
-    output::{Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, object_table::phase_tone},
+    output::{
+        Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, hydra_job, object_table::phase_tone,
+    },
     session::Session,
 };
 
@@ -53,15 +56,53 @@ async fn why(
 ) -> Result<(), Failure> {
     let people = session.people("explain")?;
     let stored = people.existing(object).await?.value;
+    if object.kind == Kind::HydraJob {
+        return why_of_job(object, &stored, output, (&people, session), console).await;
+    }
     // A Canary has no status of its own: its rollout is its Deployment's.
     let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };
     let status = people.status(&object.key).await?;
-    let lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    let mut lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
+    let advice = lines.pop_if(|line| line.starts_with("Next: "));
+    lines.extend(version_lines(&stored, &people, session.ports.now()).await?);
+    lines.extend(advice);
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
     }
-    let tone = status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase));
+    print(lines, status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase)), console)
+}
+
+/// Where the version of a Deployment comes from, if not from its template.
+pub(super) async fn version_lines(
+    stored: &Stored,
+    people: &People,
+    now: Timestamp,
+) -> Result<Vec<String>, PeopleError> {
+    let Some(from) = version_from(stored).filter(|_| stored.kind == Kind::Deployment) else { return Ok(Vec::new()) };
+    let key = ObjectKey::new(&stored.metadata.namespace, &from.hydra_job);
+    let job = people.object(&ObjectRef::new(Kind::HydraJob, key.clone())).await?.map(|row| row.value);
+    let status = people.hydra_job_status(&key).await?;
+    Ok(hydra_job::source(&from, job.as_ref(), status.as_ref(), now))
+}
+
+async fn why_of_job(
+    object: &ObjectRef,
+    stored: &Stored,
+    output: Option<Machine>,
+    (people, session): (&People, &Session),
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let status = people.hydra_job_status(&object.key).await?;
+    let lines = hydra_job::explain(stored, status.as_ref(), session.ports.now());
+    if output.is_some() {
+        let status = status.as_ref().map(serde_json::to_value).transpose()?;
+        return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
+    }
+    print(lines, hydra_job::state(stored, status.as_ref()).1, console)
+}
+
+fn print(lines: Vec<String>, tone: Tone, console: &mut Console) -> Result<(), Failure> {
     for line in lines {
         let painted = match line.split_once(": ") {
             Some((head, rest)) if !line.starts_with(' ') && !head.contains(' ') => {

@@ -37,11 +37,7 @@ const HOUSE: &[Room] = &[
         ],
         &["consul-embedded", "helium-sample"],
     ),
-    room(
-        "helium-analysis",
-        &["consul-client", "helium-crds", "helium-hydra", "helium-runtime"],
-        &["consul-embedded"],
-    ),
+    room("helium-analysis", &["consul-client", "helium-crds", "helium-hydra", "helium-runtime"], &["consul-embedded"]),
     room("helium-containerpilot", &[], &[]),
     room("helium-crds", &[], &[]),
     room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
@@ -50,7 +46,7 @@ const HOUSE: &[Room] = &[
     room(
         "helium-engine",
         &["consul-client", "helium-analysis", "helium-crds", "helium-notify", "helium-planner", "helium-runtime"],
-        &["consul-embedded", "helium-sim"],
+        &["consul-embedded", "helium-hydra", "helium-sim"],
     ),
     room("helium-hydra", &[], &[]),
     room("helium-nix", &["helium-hydra", "helium-packages", "helium-processes", "helium-runtime"], &[]),
