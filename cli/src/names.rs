@@ -56,6 +56,9 @@ pub(crate) fn object(word: &str, namespace: &str) -> Result<ObjectRef, Failure> 
 /// Reads the name of a Deployment: `hello`, `deployment/hello`, or the Canary of the same name.
 pub(crate) fn deployment(word: &str, namespace: &str) -> Result<ObjectKey, Failure> {
     match word.split_once('/') {
+        Some((kind, _)) if Kind::from_name(kind) == Some(Kind::HydraJob) => {
+            Err(Failure::usage(format!("`{word}` has no rollout: name a Deployment")))
+        }
         Some((kind, _)) if Kind::from_name(kind).is_some() => Ok(object(word, namespace)?.key),
         _ => Ok(key(word, namespace)),
     }
@@ -103,7 +106,7 @@ mod tests {
             assert_eq!(selection(&words(name), "default").unwrap(), Selection::Kinds(vec![Kind::Canary]));
         }
         let both = Selection::Kinds(vec![Kind::Deployment, Kind::Canary]);
-        assert_eq!(selection(&words("all"), "default").unwrap(), both);
+        assert_eq!(selection(&words("all"), "default").unwrap(), Selection::Kinds(Kind::ALL.to_vec()));
         assert_eq!(selection(&words("deploy,can"), "default").unwrap(), both);
     }
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Canary, Deployment, Kind, Metadata, ObjectKey,
+    Canary, Deployment, HydraJob, Kind, Metadata, ObjectKey,
     diagnose::{Finding, findings},
     object::API_VERSION,
 };
@@ -17,6 +17,8 @@ pub enum AnyObject {
     Deployment(Deployment),
     /// A Canary.
     Canary(Canary),
+    /// A HydraJob.
+    HydraJob(HydraJob),
 }
 
 /// Why stored bytes are no valid object.
@@ -68,6 +70,7 @@ impl AnyObject {
         Ok(match kind {
             Kind::Deployment => Self::Deployment(read(value)?),
             Kind::Canary => Self::Canary(read(value)?),
+            Kind::HydraJob => Self::HydraJob(read(value)?),
         })
     }
 
@@ -84,6 +87,7 @@ impl AnyObject {
         match self {
             Self::Deployment(_) => Kind::Deployment,
             Self::Canary(_) => Kind::Canary,
+            Self::HydraJob(_) => Kind::HydraJob,
         }
     }
 
@@ -92,6 +96,7 @@ impl AnyObject {
         match self {
             Self::Deployment(object) => &object.metadata,
             Self::Canary(object) => &object.metadata,
+            Self::HydraJob(object) => &object.metadata,
         }
     }
 
@@ -100,6 +105,7 @@ impl AnyObject {
         match self {
             Self::Deployment(object) => &mut object.metadata,
             Self::Canary(object) => &mut object.metadata,
+            Self::HydraJob(object) => &mut object.metadata,
         }
     }
 
@@ -113,6 +119,7 @@ impl AnyObject {
         match (self, other) {
             (Self::Deployment(a), Self::Deployment(b)) => a.spec == b.spec,
             (Self::Canary(a), Self::Canary(b)) => a.spec == b.spec,
+            (Self::HydraJob(a), Self::HydraJob(b)) => a.spec == b.spec,
             _ => false,
         }
     }
@@ -133,6 +140,12 @@ impl From<Deployment> for AnyObject {
 impl From<Canary> for AnyObject {
     fn from(object: Canary) -> Self {
         Self::Canary(object)
+    }
+}
+
+impl From<HydraJob> for AnyObject {
+    fn from(object: HydraJob) -> Self {
+        Self::HydraJob(object)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     quantity::{Amount, Percent},
     schedule::Schedule,
     template::Template,
+    version_from::VersionFrom,
 };
 
 /// The annotation by which a person says of one revision whether the rollout to it takes the steps of the Canary: `skip <revision>` or
@@ -27,6 +28,11 @@ pub type Deployment = Object<DeploymentSpec>;
 /// What is wanted of a Deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend(
+    "if" = { "not": { "required": ["versionFrom"] } },
+    "then" = { "properties": { "template": { "description": "It says its version.", "required": ["version"] } } },
+    "else" = { "properties": { "template": { "description": "It says none.", "not": { "required": ["version"] } } } }
+))]
 pub struct DeploymentSpec {
     /// How many instances are wanted. Default 1, where `versions` is not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +66,10 @@ pub struct DeploymentSpec {
     pub meta: BTreeMap<String, String>,
     /// What one instance is. A changed template is a new revision, and a new revision is a rollout.
     pub template: Template,
+    /// In place of `version` in the template: the version is that of a build. Default: the template says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-default" = "the template says it"))]
+    pub version_from: Option<VersionFrom>,
     /// How instances of an old revision are replaced by those of a new one. Default: rolling.
     #[serde(default)]
     pub strategy: Strategy,

@@ -196,9 +196,10 @@ pub struct Report {
     pub checks: Vec<String>,
     /// Limits of the template's `resources` that do not hold on this node, by the names of their fields, each with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub jobs: BTreeMap<String, JobReport>,
     pub unheld: BTreeMap<String, String>,
     /// Its jobs, by name; none while nothing is known of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub jobs: BTreeMap<String, JobReport>,
     /// When the phase was entered.
     pub since: Timestamp,
 }

@@ -1,7 +1,8 @@
 //! What people can say to Helium, and what Helium writes down.
 //!
 //! - from text to objects, or to a report of everything that is wrong: [`diagnose`], guided by [`schema`];
-//! - the kinds: [`Deployment`] and [`Canary`], in [`deployment`], [`template`], [`canary`], [`step`], [`metric`] and [`gate`];
+//! - the kinds: [`Deployment`], [`Canary`] and [`HydraJob`], in [`deployment`], [`template`], [`version_from`], [`canary`], [`step`], [`metric`], [`gate`]
+//!   and [`hydra_job`];
 //! - the records kept in Consul KV: [`status`], [`instance`], [`revision`], [`control`], [`node`], [`event`];
 //! - what a controller is told about where its events are sent: [`notification`];
 //! - where each of them lives: [`keys`].
@@ -15,6 +16,7 @@ pub mod deployment;
 pub mod diagnose;
 pub mod event;
 pub mod gate;
+pub mod hydra_job;
 pub mod ids;
 pub mod instance;
 pub mod job;
@@ -40,12 +42,14 @@ pub mod status;
 pub mod step;
 pub mod template;
 pub mod variables;
+pub mod version_from;
 mod yaml;
 
 pub use any_object::{AnyObject, DecodeError};
 pub use canary::{Canary, CanarySpec};
 pub use deployment::{Deployment, DeploymentSpec};
 pub use diagnose::{Code, Parsed, Problem, Report, parse, parse_all, parse_all_in};
+pub use hydra_job::{HydraJob, HydraJobSpec};
 pub use ids::{InstanceId, NodeName, ObjectKey, RevisionId};
 pub use object::{API_VERSION, Kind, Metadata, Object};
 pub use period::Period;

@@ -17,6 +17,7 @@ pub fn most_bytes(kind: Kind) -> usize {
     match kind {
         Kind::Deployment => 340 * 1024,
         Kind::Canary => 128 * 1024,
+        Kind::HydraJob => 16 * 1024,
     }
 }
 

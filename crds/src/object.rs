@@ -20,17 +20,22 @@ pub enum Kind {
     Deployment,
     /// Says how a new template of the Deployment of the same name is tried out.
     Canary,
+    /// Gives Deployments the version that a job of Hydra has built last.
+    HydraJob,
 }
 
 impl Kind {
     /// Every kind, in the order in which they are applied.
-    pub const ALL: [Kind; 2] = [Kind::Deployment, Kind::Canary];
+    pub const ALL: [Kind; 3] = [Kind::Deployment, Kind::Canary, Kind::HydraJob];
+    /// The kinds of which those of one name make one whole: a Deployment and its Canary.
+    pub const OF_A_ROLLOUT: [Kind; 2] = [Kind::Deployment, Kind::Canary];
 
     /// The name in key paths and on the command line: `deployment`.
     pub fn singular(self) -> &'static str {
         match self {
             Kind::Deployment => "deployment",
             Kind::Canary => "canary",
+            Kind::HydraJob => "hydrajob",
         }
     }
 
@@ -39,6 +44,7 @@ impl Kind {
         match self {
             Kind::Deployment => "deployments",
             Kind::Canary => "canaries",
+            Kind::HydraJob => "hydrajobs",
         }
     }
 
@@ -47,6 +53,7 @@ impl Kind {
         match self {
             Kind::Deployment => "deploy",
             Kind::Canary => "can",
+            Kind::HydraJob => "hj",
         }
     }
 
@@ -62,6 +69,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Kind::Deployment => "Deployment",
             Kind::Canary => "Canary",
+            Kind::HydraJob => "HydraJob",
         })
     }
 }

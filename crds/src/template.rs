@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", try_from = "TemplateFields", into = "TemplateFields")]
 pub struct Template {
-    /// The label people know this revision by.
+    /// The label people know this revision by; empty where `versionFrom` says where it comes from.
     pub version: String,
     /// What is brought onto the node before the instance starts.
     pub package: Option<Package>,
@@ -74,10 +74,14 @@ pub enum Driver {
 #[schemars(extend("oneOf" = [{ "required": ["exec"] }]))]
 struct TemplateFields {
     /// The label people know this revision by, such as `"1.0.0"`; in quotes where it looks like a number.
-    /// At most 64 characters of letters, digits, `.`, `_`, `+` and `-`.
+    /// At most 64 characters of letters, digits, `.`, `_`, `+` and `-`. Left out where `versionFrom` says where it comes from.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(
         regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$"),
-        extend("x-allowed" = "at most 64 letters, digits, `.`, `_`, `+` and `-`, beginning with a letter or digit")
+        extend(
+            "x-allowed" = "at most 64 letters, digits, `.`, `_`, `+` and `-`, beginning with a letter or digit",
+            "x-default" = "that of `versionFrom`"
+        )
     )]
     version: String,
     /// What is brought onto the node before the instance starts. Default: nothing, what `exec` runs is there already.
@@ -223,8 +227,8 @@ impl From<Template> for TemplateFields {
             ports,
             checks,
             election,
+            jobs,
         }
-        Self { version, package, config, secrets, config_update, templates, exec, env, ports, checks, election, jobs }
     }
 }
 

@@ -39,6 +39,12 @@ pub struct Target {
     pub evaluation: Option<u64>,
 }
 
+impl From<helium_hydra::Built> for Target {
+    fn from(built: helium_hydra::Built) -> Self {
+        Self { path: built.path, build: Some(built.build), evaluation: built.evaluation }
+    }
+}
+
 /// How an attempt came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,8 +1,9 @@
 //! `helium controller`: run a controller; of several, one leads and the others stand by.
 
-use std::{net::SocketAddr, path::PathBuf, pin::pin, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use clap::Args;
+use helium_analysis::Sources;
 use helium_crds::Period;
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::{notify::Notifier, shutdown::Shutdown};
@@ -60,7 +61,8 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     };
     let measure = serving::metric_sources(client.clone(), args.secrets_dir, session)?;
     let telling = Telling::start(notifications, &measure, session);
-    let engine = telling.wired(Engine::new(client, config, session.ports.clone(), measure));
+    let engine = telling
+        .wired(Engine::new(client, config, session.ports.clone(), Arc::<Sources>::clone(&measure)).following(measure));
     console.say(format!(
         "helium controller: Consul at {}, metrics on http://{address}/metrics",
         session.consul()?.address

@@ -4,11 +4,12 @@ use clap::Args;
 use helium_crds::{DeploymentStatus, Kind, event::Severity, instance::Report};
 use helium_engine::people::{ObjectRef, People, Stored, read::InstanceView};
 
-use super::events::event_rows;
+use super::{events::event_rows, explain::version_lines};
 use crate::{
     names,
     output::{
-        Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, table::Rows, time::age, tree::unheld,
+        Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, hydra_job, table::Rows, time::age,
+        tree::unheld,
     },
     session::Session,
 };
@@ -40,11 +41,17 @@ async fn describe(
     console: &mut Console,
 ) -> Result<(), Failure> {
     let stored = people.existing(object).await?.value;
-    let status = people.status(&object.key).await?;
     head(&stored, session, console)?;
-    if let Some(status) = &status {
-        section("Status", status_lines(status, session), console)?;
+    if object.kind == Kind::HydraJob {
+        let status = people.hydra_job_status(&object.key).await?;
+        section("Status", hydra_job::explain(&stored, status.as_ref(), session.ports.now()), console)?;
+        section("Spec", to_yaml(&stored.spec)?.lines().map(str::to_owned).collect(), console)?;
+        return events(object, object, people, session, console).await;
     }
+    let status = people.status(&object.key).await?;
+    let mut lines = status.as_ref().map(|status| status_lines(status, session)).unwrap_or_default();
+    lines.extend(version_lines(&stored, people, session.ports.now()).await?);
+    section("Status", lines, console)?;
     section("Spec", to_yaml(&stored.spec)?.lines().map(str::to_owned).collect(), console)?;
     if object.kind == Kind::Deployment {
         if let Some(status) = &status {
@@ -53,7 +60,18 @@ async fn describe(
         let instances = people.instances(&object.key).await?;
         table("Instances", &instance_rows(&instances, session), console)?;
     }
-    let log = people.events(&ObjectRef::new(Kind::Deployment, object.key.clone())).await?;
+    events(&ObjectRef::new(Kind::Deployment, object.key.clone()), object, people, session, console).await
+}
+
+/// The events that are kept for one object, as those of another.
+async fn events(
+    kept_for: &ObjectRef,
+    object: &ObjectRef,
+    people: &People,
+    session: &Session,
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let log = people.events(kept_for).await?;
     let events: Vec<_> = log.events.into_iter().map(|event| (object.clone(), event)).collect();
     table("Events", &event_rows(&events, false, session), console)
 }

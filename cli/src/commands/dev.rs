@@ -14,6 +14,7 @@ use clap::Args;
 use consul_client::Client;
 use consul_embedded::{Durability, OpenError, Server, checks::NetProber};
 use helium_agent::{Agent, AgentConfig, StopMode};
+use helium_analysis::Sources;
 use helium_crds::{AnyObject, NodeName, notification::Notifications};
 use helium_engine::{Engine, EngineConfig};
 use helium_runtime::shutdown::{Shutdown, Trigger};
@@ -232,7 +233,9 @@ fn start(
     let secrets = args.secrets_dir.clone().unwrap_or_else(|| folder.join(SECRETS));
     let measure = metric_sources(client_of(server), Some(secrets), session)?;
     let telling = Telling::start(notifications, &measure, session);
-    let engine = telling.wired(Engine::new(client_of(server), config, session.ports.clone(), measure));
+    let engine =
+        telling.wired(Engine::new(client_of(server), config, session.ports.clone(), Arc::<Sources>::clone(&measure)));
+    let engine = engine.following(measure);
     let (stop_controller, shutdown) = Shutdown::new();
     let controller = (stop_controller, tokio::spawn(async move { engine.run(shutdown).await }));
     let (stop_agent, shutdown) = Shutdown::new();

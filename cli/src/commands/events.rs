@@ -63,7 +63,8 @@ fn selected(
     let fits = |object: &ObjectRef| match wanted {
         None => object.key.namespace == session.namespace(),
         Some(wanted) => {
-            wanted.contains(object) || object.kind == Kind::Deployment && wanted.iter().any(|one| one.key == object.key)
+            let of_rollout = |one: &ObjectRef| one.kind != Kind::HydraJob && one.key == object.key;
+            wanted.contains(object) || object.kind == Kind::Deployment && wanted.iter().any(of_rollout)
         }
     };
     events.into_iter().filter(|(object, _)| fits(object)).collect()

@@ -2,17 +2,18 @@
 
 use clap::{Args, ValueEnum};
 use helium_crds::{
-    Kind,
+    Kind, ObjectKey,
     instance::Report,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
-use helium_engine::people::{ObjectRef, read::InstanceView};
+use helium_engine::people::{ObjectRef, People, PeopleError, Stored, read::InstanceView, undo::version_from};
+use jiff::Timestamp;
 use serde_json::json;
 
 use crate::{
     names,
     output::{
-        Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, object_table::phase_tone,
+        Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, hydra_job, object_table::phase_tone,
         tree::unheld,
     },
     session::Session,
@@ -57,23 +58,58 @@ async fn why(
 ) -> Result<(), Failure> {
     let people = session.people("explain")?;
     let stored = people.existing(object).await?.value;
+    if object.kind == Kind::HydraJob {
+        return why_of_job(object, &stored, output, (&people, session), console).await;
+    }
     // A Canary has no status of its own: its rollout is its Deployment's.
     let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };
     let status = people.status(&object.key).await?;
     let mut lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
-    // Before the advice, which is the last line.
-    let at = lines.iter().position(|line| line.starts_with("Next: ")).unwrap_or(lines.len());
+    let advice = lines.pop_if(|line| line.starts_with("Next: "));
     for InstanceView { instance, report } in people.instances(&object.key).await? {
         let unheld = report.iter().flat_map(unheld);
         let told = unheld.chain(report.iter().flat_map(Report::words_of_jobs));
-        let told = told.map(|words| format!("  {} on {}: {words}", instance.id, instance.node));
-        lines.splice(at..at, told.collect::<Vec<_>>());
+        lines.extend(told.map(|words| format!("  {} on {}: {words}", instance.id, instance.node)));
     }
+    lines.extend(version_lines(&stored, &people, session.ports.now()).await?);
+    lines.extend(advice);
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
     }
-    let tone = status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase));
+    print(lines, status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase)), console)
+}
+
+/// Where the version of a Deployment comes from, if not from its template.
+pub(super) async fn version_lines(
+    stored: &Stored,
+    people: &People,
+    now: Timestamp,
+) -> Result<Vec<String>, PeopleError> {
+    let Some(from) = version_from(stored).filter(|_| stored.kind == Kind::Deployment) else { return Ok(Vec::new()) };
+    let key = ObjectKey::new(&stored.metadata.namespace, &from.hydra_job);
+    let job = people.object(&ObjectRef::new(Kind::HydraJob, key.clone())).await?.map(|row| row.value);
+    let status = people.hydra_job_status(&key).await?;
+    Ok(hydra_job::source(&from, job.as_ref(), status.as_ref(), now))
+}
+
+async fn why_of_job(
+    object: &ObjectRef,
+    stored: &Stored,
+    output: Option<Machine>,
+    (people, session): (&People, &Session),
+    console: &mut Console,
+) -> Result<(), Failure> {
+    let status = people.hydra_job_status(&object.key).await?;
+    let lines = hydra_job::explain(stored, status.as_ref(), session.ports.now());
+    if output.is_some() {
+        let status = status.as_ref().map(serde_json::to_value).transpose()?;
+        return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
+    }
+    print(lines, hydra_job::state(stored, status.as_ref()).1, console)
+}
+
+fn print(lines: Vec<String>, tone: Tone, console: &mut Console) -> Result<(), Failure> {
     for line in lines {
         let painted = match line.split_once(": ") {
             Some((head, rest)) if !line.starts_with(' ') && !head.contains(' ') => {

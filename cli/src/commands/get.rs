@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use consul_client::Read;
-use helium_crds::{DeploymentStatus, Kind, ObjectKey, keys::SENTINEL};
+use helium_crds::{DeploymentStatus, Kind, ObjectKey, keys::SENTINEL, status::HydraJobStatus};
 use helium_engine::people::{ObjectRef, People, PeopleError, Stored};
 use serde_json::{Value, json};
 
@@ -40,6 +40,7 @@ pub(crate) struct GetArgs {
 pub(super) struct View {
     pub(super) stored: Vec<Stored>,
     pub(super) statuses: BTreeMap<ObjectKey, DeploymentStatus>,
+    pub(super) jobs: BTreeMap<ObjectKey, HydraJobStatus>,
 }
 
 /// Runs `helium get`.
@@ -87,7 +88,7 @@ fn tables(view: &View, args: &GetArgs, session: &Session, console: &mut Console)
             console.line("")?;
         }
         first = false;
-        let lines = object_table::table(kind, &of_kind, &view.statuses, columns).lines(console);
+        let lines = object_table::table(kind, &of_kind, &view.statuses, &view.jobs, columns).lines(console);
         lines.into_iter().try_for_each(|line| console.line(line))?;
     }
     Ok(())
@@ -108,11 +109,16 @@ async fn allowed(people: &People) -> Result<(), Failure> {
 async fn look(people: &People, selection: &Selection) -> Result<View, PeopleError> {
     let Selection::Objects(names) = selection else {
         let stored = people.objects().await?.into_iter().map(|row| row.value).collect();
-        return Ok(View { stored, statuses: people.statuses().await? });
+        let (statuses, jobs) = people.all_statuses().await?;
+        return Ok(View { stored, statuses, jobs });
     };
-    let mut view = View { stored: Vec::new(), statuses: BTreeMap::new() };
+    let mut view = View { stored: Vec::new(), statuses: BTreeMap::new(), jobs: BTreeMap::new() };
     for name in names {
         view.stored.extend(people.object(name).await?.map(|row| row.value));
+        if name.kind == Kind::HydraJob {
+            view.jobs.extend(people.hydra_job_status(&name.key).await?.map(|status| (name.key.clone(), status)));
+            continue;
+        }
         view.statuses.extend(people.status(&name.key).await?.map(|status| (name.key.clone(), status)));
     }
     Ok(view)
@@ -132,15 +138,29 @@ impl View {
 
     /// Every object with its status.
     pub(super) fn documents(&self) -> Result<Vec<Value>, Failure> {
-        self.stored.iter().map(|stored| document(stored, self.statuses.get(&stored.key()))).collect()
+        let of_job = |stored: &Stored| document_of_job(stored, self.jobs.get(&stored.key()));
+        let documents = self.stored.iter().map(|stored| match stored.kind {
+            Kind::HydraJob => of_job(stored),
+            _ => document(stored, self.statuses.get(&stored.key())),
+        });
+        documents.collect()
     }
+}
+
+/// A HydraJob with what the controller says of it under `status`.
+fn document_of_job(stored: &Stored, status: Option<&HydraJobStatus>) -> Result<Value, Failure> {
+    let mut value = serde_json::to_value(stored)?;
+    if let (Some(status), Some(fields)) = (status, value.as_object_mut()) {
+        fields.insert("status".to_owned(), serde_json::to_value(status)?);
+    }
+    Ok(value)
 }
 
 /// An object with what the controller says of it under `status`; of a Canary, that is the rollout.
 pub(super) fn document(stored: &Stored, status: Option<&DeploymentStatus>) -> Result<Value, Failure> {
     let mut value = serde_json::to_value(stored)?;
     let said = match (stored.kind, status) {
-        (_, None) => None,
+        (_, None) | (Kind::HydraJob, _) => None,
         (Kind::Deployment, Some(status)) => Some(serde_json::to_value(status)?),
         (Kind::Canary, Some(status)) => status
             .rollout

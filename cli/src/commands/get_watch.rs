@@ -34,7 +34,8 @@ pub(super) async fn watch(
     let mut shown: Option<Shown> = None;
     loop {
         let stored = people.parse_objects(&spec_pairs).into_iter().map(|row| row.value).collect();
-        let view = View { stored, statuses: people.parse_statuses(&status_pairs) };
+        let jobs = people.parse_hydra_job_statuses(&status_pairs);
+        let view = View { stored, statuses: people.parse_statuses(&status_pairs), jobs };
         let view = view.select(selection, args, session);
         if let (None, Selection::Objects(objects)) = (&shown, selection) {
             missing(objects, &view)?;
@@ -123,7 +124,7 @@ fn rows_of(
             console.line("")?;
         }
         *last = Some(kind);
-        let rows = object_table::table(kind, &of_kind, &view.statuses, columns);
+        let rows = object_table::table(kind, &of_kind, &view.statuses, &view.jobs, columns);
         table.lines(&rows, anew, console).into_iter().try_for_each(|line| console.line(line))?;
     }
     Ok(())

@@ -191,7 +191,11 @@ async fn undo(args: UndoArgs, session: &Session, console: &mut Console) -> Outco
         (false, false) => Way::AsDeclared,
     };
     let undone = people.undo_by(&key, args.to_revision, way, args.reason.as_deref()).await?;
-    let version = |spec: &Value| spec.pointer("/template/version").and_then(Value::as_str).unwrap_or("?").to_owned();
+    let version = |spec: &Value| {
+        // Where the version comes from a build, what is gone away from is what the newest one gives.
+        let label = spec.pointer("/template/version").or_else(|| undone.after.spec.pointer("/versionFrom/instead/of"));
+        label.and_then(Value::as_str).unwrap_or("?").to_owned()
+    };
     if undone.before.spec == undone.after.spec {
         console.line(format!("deployment/{key} unchanged: it is at revision {} already", undone.to.number))?;
     } else {

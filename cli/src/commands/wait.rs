@@ -112,6 +112,11 @@ async fn reach(object: &ObjectRef, goal: &Goal, people: &People) -> Result<(), F
 }
 
 async fn status(object: &ObjectRef, goal: &Goal, people: &People) -> Result<(), Failure> {
+    if object.kind == Kind::HydraJob {
+        return Err(
+            Failure::usage("a HydraJob has no phase").hint("`--for created` and `--for deleted` can be waited for")
+        );
+    }
     // What is waited for is an answer to the spec as it is now, not to an older one.
     let stored = people.object(object).await?.ok_or_else(|| PeopleError::NotFound(object.clone()))?.value;
     let generation = if object.kind == Kind::Deployment { stored.metadata.generation } else { 0 };

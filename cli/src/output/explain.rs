@@ -120,6 +120,10 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
             ),
             None => format!("cannot see {instance} on {node} at the moment"),
         },
+        WaitingOn::Build { hydra_job, why } => {
+            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            format!("waits for the first build of hydrajob/{hydra_job}{why}")
+        }
         WaitingOn::Fix { .. } => return None,
         WaitingOn::Spec { problem } => format!("waits for the spec to change: {problem}"),
     })
@@ -137,6 +141,7 @@ fn way_back_to(status: &DeploymentStatus) -> Option<&str> {
 fn next(name: &str, status: &DeploymentStatus) -> Option<String> {
     Some(match status.reason {
         Reason::NoAgents => "start one on some machine: helium agent".to_owned(),
+        Reason::NoVersion => "helium get hydrajobs shows what there is".to_owned(),
         Reason::NoPlace => "add a node or free one; helium node list shows what there is".to_owned(),
         Reason::CanaryStep => format!("wait, or helium canary promote {name}, or helium canary abort {name}"),
         Reason::Baking => {

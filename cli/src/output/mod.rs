@@ -6,6 +6,7 @@ pub(crate) mod console;
 pub(crate) mod exit;
 pub(crate) mod explain;
 pub(crate) mod format;
+pub(crate) mod hydra_job;
 pub(crate) mod object_table;
 pub(crate) mod plan;
 pub(crate) mod progress;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, Phase,
-    status::{Condition, ConditionKind, Rollout, Stage},
+    status::{Condition, ConditionKind, HydraJobStatus, Rollout, Stage},
 };
 use helium_engine::people::{Stored, manifest::typed};
 use jiff::Timestamp;
 
-use super::{console::Tone, table::Rows, time::age};
+use super::{console::Tone, hydra_job, table::Rows, time::age};
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +27,13 @@ pub(crate) fn table(
     kind: Kind,
     objects: &[&Stored],
     statuses: &BTreeMap<ObjectKey, DeploymentStatus>,
+    jobs: &BTreeMap<ObjectKey, HydraJobStatus>,
     columns: Columns,
 ) -> Rows {
     let (own, wide): (&[&'static str], &[&'static str]) = match kind {
         Kind::Deployment => (&["NAME", "PHASE", "HEALTHY", "VERSION", "AGE"], &["REASON", "SERVICE", "MESSAGE"]),
         Kind::Canary => (&["NAME", "STEP", "WEIGHT", "VERSION", "AGE"], &["STEPS"]),
+        Kind::HydraJob => (&["NAME", "STATE", "BUILD", "VERSION", "AGE"], &["FOUND", "JOB", "MESSAGE"]),
     };
     let namespace: &[&'static str] = if columns.namespace { &["NAMESPACE"] } else { &[] };
     let wide = if columns.wide { wide } else { &[] };
@@ -48,6 +50,11 @@ pub(crate) fn table(
             Kind::Canary => {
                 cells.extend(canary(stored, status, columns));
                 rows.add(cells);
+            }
+            Kind::HydraJob => {
+                let status = jobs.get(&stored.key());
+                cells.extend(hydra_job::cells(stored, status, columns.wide, columns.now));
+                rows.add_toned(cells, phase_at, hydra_job::state(stored, status).1);
             }
         }
     }

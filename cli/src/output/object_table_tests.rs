@@ -53,7 +53,7 @@ fn shown(kind: Kind, rows: &[(Stored, Option<DeploymentStatus>)], wide: bool, na
     let of = |(stored, status): &(Stored, Option<DeploymentStatus>)| Some((stored.key(), status.clone()?));
     let statuses: BTreeMap<ObjectKey, DeploymentStatus> = rows.iter().filter_map(of).collect();
     let columns = Columns { wide, namespace, now: now() };
-    table(kind, &objects, &statuses, columns).lines(&Console::plain()).join("\n")
+    table(kind, &objects, &statuses, &BTreeMap::new(), columns).lines(&Console::plain()).join("\n")
 }
 
 /// A status under counts by hand, of so many instances of each version.

@@ -284,6 +284,7 @@ fn hold_line(old: Option<&Hold>, new: Option<&Hold>) -> Option<String> {
 fn waiting_line(waiting: &WaitingOn) -> Option<String> {
     match waiting {
         WaitingOn::Agents => Some("waiting: no agent has joined".to_owned()),
+        WaitingOn::Build { hydra_job, .. } => Some(format!("waiting for the first build of hydrajob/{hydra_job}")),
         WaitingOn::Place { instances, why } => Some(format!("waiting for a place for {instances}: {why}")),
         _ => None,
     }

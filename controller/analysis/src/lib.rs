@@ -13,7 +13,7 @@
 //! retries (`web.rs`), secrets by reference (`secrets.rs`), one number out of several (`aggregate.rs`), and what is told of a failure
 //! (`why.rs`), in which no secret can be.
 //!
-//! By the same means a document is posted to whoever is to be told something (`posting.rs`).
+//! By the same means a Hydra server is asked for the newest build of a job (`hydra.rs`), for whoever holds a [`Builds`], and a document is posted to whoever is to be told something (`posting.rs`).
 //!
 //! An answer is never a bare number: it is a value, no data, an error or stale.
 
@@ -21,6 +21,7 @@ mod aggregate;
 mod consul;
 mod gate;
 mod http_json;
+mod hydra;
 mod json_path;
 mod measure;
 mod posting;
@@ -31,6 +32,7 @@ mod tls;
 mod web;
 mod why;
 
+pub use hydra::{Builds, Look, Missed};
 pub use measure::Measure;
 pub use posting::{Post, Refusal, To};
 pub use secrets::Secrets;

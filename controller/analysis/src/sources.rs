@@ -91,6 +91,11 @@ impl Sources {
         posting::post(&self.tools.web, post).await
     }
 
+    /// What requests are sent with.
+    pub(crate) fn web(&self) -> &Web {
+        &self.tools.web
+    }
+
     async fn look(&self, query: &Query, at: Moment) -> Reading {
         let source = source(query);
         let looked = source.look(&self.tools, at).await;

@@ -69,6 +69,8 @@ pub(crate) enum Accept {
     Success(fn(&[u8]) -> String),
     /// Any status.
     Any,
+    /// Any status, with a body of so many bytes at most.
+    AnyOf(usize),
 }
 
 /// An answer, and what may not be told of it.
@@ -77,6 +79,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     /// Empty, where the status counts alone and the body is larger than agreed.
     pub(crate) body: Bytes,
+    /// Where it redirects to, as it says it.
+    pub(crate) location: Option<String>,
     place: String,
     hidden: Hidden,
 }
@@ -194,7 +198,7 @@ impl Web {
             Err(_) => Err(silent()),
         };
         match outcome {
-            Ok((status, body)) => Ok(Answer { status, body, place: place(uri), hidden }),
+            Ok((status, location, body)) => Ok(Answer { status, body, location, place: place(uri), hidden }),
             Err(error) => Err(Failed { error, hidden }),
         }
     }
@@ -204,24 +208,26 @@ impl Web {
         call: &Call<'_>,
         uri: &Uri,
         credential: Option<Credential>,
-    ) -> Result<(StatusCode, Bytes), Error> {
+    ) -> Result<(StatusCode, Option<String>, Bytes), Error> {
         let answer = self.client.request(request(call, uri, credential)?).await;
         let answer = answer.map_err(|error| lost(uri, error.is_connect(), &error))?;
         let status = answer.status();
+        let location = answer.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
         let words = match call.accept {
             Accept::Success(words) if !status.is_success() => Some(words),
-            Accept::Success(_) | Accept::Any => None,
+            Accept::Success(_) | Accept::Any | Accept::AnyOf(_) => None,
         };
+        let most = if let Accept::AnyOf(most) = call.accept { most } else { MAX_ANSWER };
         let status_is_all = words.is_some() || matches!(call.accept, Accept::Any);
-        let body = match Limited::new(answer.into_body(), MAX_ANSWER).collect().await {
+        let body = match Limited::new(answer.into_body(), most).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if !error.is::<LengthLimitError>() => return Err(lost(uri, false, &*error)),
             Err(_) if status_is_all => Bytes::new(),
-            Err(_) => return Err(Error::TooLarge { place: place(uri) }),
+            Err(_) => return Err(Error::TooLarge { place: place(uri), most }),
         };
         match words {
             Some(words) => Err(Error::Refused { place: place(uri), status, said: words(&body) }),
-            None => Ok((status, body)),
+            None => Ok((status, location, body)),
         }
     }
 }
@@ -296,8 +302,8 @@ enum Error {
     Lost { place: String, reason: String },
     #[error("{place} did not answer within {limit}")]
     Silent { place: String, limit: Period },
-    #[error("{place}: the answer is larger than {} MiB", MAX_ANSWER / 1024 / 1024)]
-    TooLarge { place: String },
+    #[error("{place}: the answer is larger than {} MiB", most / 1024 / 1024)]
+    TooLarge { place: String, most: usize },
     #[error("{place}: {}{}{said}", status_line(*.status), advice(*.status))]
     Refused { place: String, status: StatusCode, said: String },
 }

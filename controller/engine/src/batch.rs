@@ -17,13 +17,13 @@ use crate::{
 /// The most bytes of keys and values in one transaction. Consul takes 512 KiB of JSON, in which values stand in base64.
 pub const MAX_TXN_BYTES: usize = 360 * 1024;
 /// What an operation costs beside its key and value: `{"KV":{"Verb":..,"Flags":..,"Index":..}}`, as bytes before base64.
-const OP_FRAME: usize = 110;
+pub(crate) const OP_FRAME: usize = 110;
 /// The guards in front of every transaction: lock, spec, Canary, status.
 pub(crate) const GUARDS: usize = 4;
 /// A Canary that is marked for deletion goes with its requests.
 const CANARY_REMOVAL: usize = 2;
 /// The requests to a Deployment and to its Canary, which must be as they were read if they are answered.
-const REQUESTS: usize = Kind::ALL.len();
+const REQUESTS: usize = Kind::OF_A_ROLLOUT.len();
 /// So many operations are left for the writes themselves.
 const ROOM: usize = MAX_TXN_OPS - GUARDS - CANARY_REMOVAL - REQUESTS;
 

@@ -11,6 +11,7 @@ use helium_crds::{
     deployment::service_name,
     instance::{Assignment, Instance, InstancePhase, Report},
     revision::Revision,
+    status::WaitingOn,
 };
 use helium_planner::{CatalogEntry, Fleet, Node, Sight, Trusted, World};
 use helium_runtime::ports::Ports;
@@ -18,6 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 
 use crate::{
+    builds::versions::Versions,
     commit::{Guards, lock},
     config::EngineConfig,
     health::Health,
@@ -35,6 +37,8 @@ pub enum Captured {
     World(Box<Capture>),
     /// A Deployment that cannot be followed and is not marked for deletion. What runs is left alone.
     Invalid(Box<InvalidCapture>),
+    /// A Deployment that takes its version from a build, of which there is none yet. Nothing of it runs.
+    Unversioned(Box<UnversionedCapture>),
     /// A Canary without a Deployment, marked for deletion, with its `ModifyIndex`.
     LoneCanary(u64),
     /// No spec at all.
@@ -69,6 +73,20 @@ pub struct InvalidCapture {
     pub held: Arc<Held>,
 }
 
+/// A Deployment without a version, and what it was made from.
+pub struct UnversionedCapture {
+    /// The Deployment.
+    pub deployment: Deployment,
+    /// What it waits for.
+    pub waiting: WaitingOn,
+    /// The status as it was last written.
+    pub status: Option<DeploymentStatus>,
+    /// What must be so still at the commit.
+    pub guards: Guards,
+    /// The records as they were read.
+    pub held: Arc<Held>,
+}
+
 /// Something that has to be seen cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -95,6 +113,8 @@ pub struct Eyes<'a> {
     pub health: &'a Health,
     /// The answers of metric sources and gates.
     pub measuring: &'a Measuring,
+    /// The versions that builds give.
+    pub versions: &'a Versions,
 }
 
 impl Eyes<'_> {
@@ -115,7 +135,7 @@ impl Eyes<'_> {
             }
         };
         let status = held.status.as_ref().map(|raw| decode(raw, "status")).transpose()?;
-        let deployment = match deployment.as_ref().map_err(|spec| spec.taken_down(object).ok_or(spec)) {
+        let mut deployment = match deployment.as_ref().map_err(|spec| spec.taken_down(object).ok_or(spec)) {
             Ok(deployment) => deployment.clone(),
             Err(Ok(taken_down)) => taken_down,
             Err(Err(spec)) => {
@@ -123,6 +143,14 @@ impl Eyes<'_> {
                 return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
             }
         };
+        if let Some(waiting) = self.versions.enter(&mut deployment, status.as_ref()).await? {
+            if !deployment.is_deleting() {
+                let capture = UnversionedCapture { deployment, waiting, status, guards, held };
+                return Ok(Captured::Unversioned(Box::new(capture)));
+            }
+            // What is taken down needs no version, and is told by one.
+            "unknown".clone_into(&mut deployment.spec.template.version);
+        }
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let current = status.as_ref().filter(|status| status.uid == deployment.metadata.uid);
         let present = current.and_then(|status| revisions.get(&status.current.revision));

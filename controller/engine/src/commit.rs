@@ -171,6 +171,19 @@ impl Committer {
         self.send(object, ops, 0, 0, &Mutex::default()).await.map(drop)
     }
 
+    /// Sends operations of which the first is the fence and the second the guard of the spec, and which are about no Deployment.
+    ///
+    /// # Errors
+    /// Nothing was written, or after [`CommitError::Ambiguous`] it is not known.
+    pub(crate) async fn write(&self, ops: Vec<TxnOp>) -> Result<TxnResults, CommitError> {
+        let written = ops.len().saturating_sub(2);
+        let bytes = ops.iter().map(size).sum();
+        let results = self.group.send(ops, bytes).await.map_err(CommitError::of)?;
+        self.metrics.writes.inc();
+        self.metrics.written_keys.inc_by(u64::try_from(written).unwrap_or(u64::MAX));
+        Ok(results)
+    }
+
     async fn commit_batch(
         &self,
         fence: &Fence,
@@ -240,6 +253,14 @@ impl Committer {
             records.doubt(object);
         }
         status
+    }
+}
+
+/// About how many bytes an operation brings along.
+fn size(op: &TxnOp) -> usize {
+    match op {
+        TxnOp::Cas { key, value, .. } => key.len() + value.len() + batch::OP_FRAME,
+        _ => batch::OP_FRAME,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::AtomicU64};
 
 use consul_client::Client;
-use helium_analysis::Measure;
+use helium_analysis::{Builds, Measure};
 use helium_crds::ObjectKey;
 use helium_notify::{Announce, Nobody};
 use helium_runtime::{
@@ -17,6 +17,10 @@ use helium_runtime::{
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
+    builds::{
+        follower::{self, Follower},
+        versions::Versions,
+    },
     commit::{Committer, lock},
     config::EngineConfig,
     health::{CONTROLLER_SERVICE, Health},
@@ -64,6 +68,7 @@ pub struct Engine {
     leadership: watch::Sender<bool>,
     measure: Arc<dyn Measure>,
     announce: Arc<dyn Announce>,
+    builds: Option<Arc<dyn Builds>>,
 }
 
 impl Engine {
@@ -80,13 +85,20 @@ impl Engine {
         metrics.register(&mut lock(&registry));
         let (readiness, leadership) = (Readiness::starting(), watch::Sender::new(false));
         let announce = Arc::new(Nobody);
-        Self { client, config, ports, readiness, metrics, registry, leadership, measure, announce }
+        let builds = None;
+        Self { client, config, ports, readiness, metrics, registry, leadership, measure, announce, builds }
     }
 
     /// The same, which tells `announce` of each event that it has committed.
     #[must_use]
     pub fn announcing(self, announce: Arc<dyn Announce>) -> Self {
         Self { announce, ..self }
+    }
+
+    /// The same, which asks `builds` what the jobs of HydraJobs have built. Without it, nobody is asked.
+    #[must_use]
+    pub fn following(self, builds: Arc<dyn Builds>) -> Self {
+        Self { builds: Some(builds), ..self }
     }
 
     /// Whether the world can be seen, and why not. May be asked at any time.
@@ -176,7 +188,25 @@ impl Engine {
         let (shared, keys, until) = all();
         let wake: polls::Wake = Arc::new(move |object| keys.add(object, Priority::CHANGE, "HealthChanged"));
         tasks.spawn(polls::keep_up(Arc::clone(&shared.health), self.metrics.clone(), wake, until));
+        if let Some(builds) = &self.builds {
+            let (shared, keys, until) = all();
+            let wake = Arc::new(move |object: &ObjectKey| keys.add(object, Priority::CHANGE, "BuildFound"));
+            let follower = self.follower(&shared, builds, wake);
+            tasks.spawn(follower.run(elector.leadership(), until));
+        }
         tasks
+    }
+
+    fn follower(&self, reconciler: &Reconciler, builds: &Arc<dyn Builds>, wake: follower::Wake) -> Follower {
+        Follower {
+            client: self.client.clone(),
+            keys: self.config.keys.clone(),
+            ports: self.ports.clone(),
+            sources: reconciler.sources.clone(),
+            committer: Arc::clone(&reconciler.committer),
+            builds: Arc::clone(builds),
+            wake,
+        }
     }
 
     fn runner_config(&self) -> RunnerConfig {
@@ -205,7 +235,8 @@ impl Engine {
             announce: Arc::clone(&self.announce),
             measuring: Measuring::new(Arc::clone(&self.measure), ports.clone()),
             memory: Memory::new(reader, layout, ports.clone(), metrics.clone()),
-            committer: Committer::new(client.clone(), config, ports.clone(), metrics.clone()),
+            committer: Arc::new(Committer::new(client.clone(), config, ports.clone(), metrics.clone())),
+            versions: Versions::new(client.clone(), config.keys.clone()),
             config: config.clone(),
             ports: ports.clone(),
             metrics: metrics.clone(),

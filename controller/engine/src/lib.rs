@@ -1,10 +1,11 @@
 //! The reconcilers: capture a World, plan, commit under a fence, report.
 //!
 //! Read in this order: [`reconcile`] (the whole in sixty lines), [`capture`] (where a World comes from), [`draft`] and [`commit`]
-//! (how a plan reaches the store), [`health`] (what the catalog says), [`measuring`] (what metric sources and gates say), [`engine`] (how it is wired). [`people`] is the other side:
+//! (how a plan reaches the store), [`health`] (what the catalog says), [`measuring`] (what metric sources and gates say), [`builds`] (which version Hydra has built), [`engine`] (how it is wired). [`people`] is the other side:
 //! what people write.
 
 pub mod batch;
+pub mod builds;
 pub mod capture;
 mod catalog;
 pub mod commit;

@@ -20,7 +20,8 @@ use helium_runtime::{leader::Lease, ports::Ports, runner::Action};
 use jiff::Timestamp;
 
 use crate::{
-    capture::{Blind, Capture, Captured, Eyes, InvalidCapture},
+    builds::versions::Versions,
+    capture::{Blind, Capture, Captured, Eyes, InvalidCapture, UnversionedCapture},
     commit::{CommitError, Committer, Guards, lock},
     config::EngineConfig,
     draft::{Draft, DraftError, places_instances, waits_for_place},
@@ -105,7 +106,8 @@ pub struct Reconciler {
     pub(crate) memory: Memory,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
-    pub(crate) committer: Committer,
+    pub(crate) versions: Versions,
+    pub(crate) committer: Arc<Committer>,
     /// Counts the resyncs; each means reading all records again.
     pub(crate) resyncs: AtomicU64,
     /// Held by a plan that makes instances, from capture until its places are taken: no two count on the same place.
@@ -134,6 +136,7 @@ impl Reconciler {
         match self.eyes().capture(object, since, false).await? {
             Captured::World(capture) => self.follow(object, lease, since, capture).await,
             Captured::Invalid(capture) => self.call_invalid(object, lease, *capture).await,
+            Captured::Unversioned(capture) => self.call_unversioned(object, lease, *capture).await,
             Captured::LoneCanary(index) => self.remove_canary(object, lease, index).await,
             Captured::Nothing => {
                 if !lock(&self.memory.records).held(object).is_empty() {
@@ -230,6 +233,21 @@ impl Reconciler {
         let committed = self.commit(object, lease, &guards, &draft, &held).await;
         self.announce(object, &draft, &status, &events);
         committed?;
+        lock(&self.phases).insert(object.clone(), status.phase);
+        Ok(Action::AwaitChange)
+    }
+
+    /// Says in the status of a Deployment that it has no version yet.
+    async fn call_unversioned(
+        &self,
+        object: &ObjectKey,
+        lease: Option<&Lease>,
+        capture: UnversionedCapture,
+    ) -> Result<Action, ReconcileError> {
+        let UnversionedCapture { deployment, waiting, status, guards, held } = capture;
+        let status = words::unversioned(&deployment, status, waiting);
+        let draft = Draft::words(&status, &[], &held)?;
+        self.commit(object, lease, &guards, &draft, &held).await?;
         lock(&self.phases).insert(object.clone(), status.phase);
         Ok(Action::AwaitChange)
     }
@@ -348,8 +366,8 @@ impl Reconciler {
     }
 
     fn eyes(&self) -> Eyes<'_> {
-        let Self { config, ports, sources, health, measuring, memory, .. } = self;
-        Eyes { config, ports, sources, records: &memory.records, health, measuring }
+        let Self { config, ports, sources, health, measuring, memory, versions, .. } = self;
+        Eyes { config, ports, sources, records: &memory.records, health, measuring, versions }
     }
 
     fn era(&self, lease: Option<&Lease>) -> Era {

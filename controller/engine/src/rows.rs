@@ -1,7 +1,7 @@
 //! The values of the watched keys: specs and requests, reports, nodes and heartbeats.
 
 use helium_crds::{
-    AnyObject, Canary, Deployment, Kind, Metadata, ObjectKey,
+    AnyObject, Canary, Deployment, HydraJob, Kind, Metadata, ObjectKey,
     control::{self, Heard},
     instance::Report,
     keys::SpecKey,
@@ -21,6 +21,8 @@ pub enum SpecRow {
     Deployment(Box<Deployment>),
     /// A Canary that can be followed.
     Canary(Box<Canary>),
+    /// A HydraJob that can be followed.
+    HydraJob(Box<HydraJob>),
     /// People's requests.
     Control(Heard),
     /// An object that cannot be followed.
@@ -55,6 +57,7 @@ impl Decode for SpecRow {
         Ok(match AnyObject::from_json(bytes) {
             Ok(AnyObject::Deployment(deployment)) => Self::Deployment(Box::new(deployment)),
             Ok(AnyObject::Canary(canary)) => Self::Canary(Box::new(canary)),
+            Ok(AnyObject::HydraJob(job)) => Self::HydraJob(Box::new(job)),
             Err(error) => Self::Invalid(InvalidSpec::salvage(bytes, &error.to_string())),
         })
     }

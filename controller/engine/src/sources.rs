@@ -10,7 +10,7 @@ use std::{
 
 use consul_client::Client;
 use helium_crds::{
-    Canary, Deployment, InstanceId, Kind, NodeName, ObjectKey,
+    Canary, Deployment, HydraJob, InstanceId, Kind, NodeName, ObjectKey,
     control::Heard,
     instance::Report,
     keys::{self, Keys},
@@ -85,6 +85,25 @@ pub struct Specs {
     pub since: Timestamp,
 }
 
+/// A HydraJob as it is stored.
+#[derive(Clone, Debug)]
+pub struct JobRow {
+    /// The object, or what can be told of one that cannot be followed.
+    pub job: Result<HydraJob, InvalidSpec>,
+    /// Its `ModifyIndex`.
+    pub index: u64,
+}
+
+impl JobRow {
+    /// Whether it is marked for deletion.
+    pub fn is_deleting(&self) -> bool {
+        match &self.job {
+            Ok(job) => job.is_deleting(),
+            Err(invalid) => invalid.deletion_requested_at.is_some(),
+        }
+    }
+}
+
 impl Sources {
     /// Starts every watch. They end with `shutdown`.
     pub fn watch(client: &Client, config: &EngineConfig, ports: &Ports, shutdown: &Shutdown) -> Self {
@@ -110,7 +129,7 @@ impl Sources {
         let deployment = snapshot.row(&deployment_key).map(|row| (deployment_of(row), row.modify_index));
         let canary = snapshot.row(&canary_key).map(|row| (canary_of(row), row.modify_index));
         let (mut requests, mut asked_in) = (Heard::default(), Vec::new());
-        for kind in Kind::ALL {
+        for kind in Kind::OF_A_ROLLOUT {
             let key = self.keys.control(kind, object);
             let Some(row) = snapshot.row(&key) else { continue };
             if let Some(SpecRow::Control(found)) = row.get() {
@@ -138,8 +157,46 @@ impl Sources {
     /// The object that a key under `spec/` belongs to.
     pub fn object_of(&self, key: &str) -> Option<ObjectKey> {
         match self.keys.parse_spec(key)? {
-            keys::SpecKey::Object(_, object) | keys::SpecKey::Control(_, object) => Some(object),
+            keys::SpecKey::Object(kind, object) | keys::SpecKey::Control(kind, object) => {
+                Kind::OF_A_ROLLOUT.contains(&kind).then_some(object)
+            }
         }
+    }
+
+    /// Every HydraJob. What cannot be seen is an error: a job that is not in the answer is not there.
+    pub fn hydra_jobs(&self) -> Result<BTreeMap<ObjectKey, JobRow>, Unseen> {
+        let mut jobs = BTreeMap::new();
+        for source in self.specs.values() {
+            let (snapshot, _) = source.trusted()?;
+            for (key, row) in &snapshot.rows {
+                let Some(keys::SpecKey::Object(Kind::HydraJob, object)) = self.keys.parse_spec(key) else { continue };
+                let job = match row.value.as_ref() {
+                    Ok(SpecRow::HydraJob(job)) => Ok(job.as_ref().clone()),
+                    other => Err(invalid(other, Kind::HydraJob)),
+                };
+                jobs.insert(object, JobRow { job, index: row.modify_index });
+            }
+        }
+        Ok(jobs)
+    }
+
+    /// The Deployments that take their version from a HydraJob.
+    pub fn taking_versions_of(&self, job: &ObjectKey) -> Vec<ObjectKey> {
+        let mut found = Vec::new();
+        for source in self.specs.values() {
+            let snapshot = Arc::clone(&source.views.borrow().snapshot);
+            let deployments = snapshot.rows.values().filter_map(|row| match row.get() {
+                Some(SpecRow::Deployment(deployment)) => Some(deployment),
+                _ => None,
+            });
+            let takes = |deployment: &&Box<Deployment>| {
+                let from = deployment.spec.version_from.as_ref();
+                deployment.metadata.namespace == job.namespace && from.is_some_and(|from| from.hydra_job == job.name)
+            };
+            found.extend(deployments.filter(takes).map(|deployment| deployment.key()));
+        }
+        found.sort();
+        found
     }
 
     /// The reports of these instances, and since when they have been seen.

@@ -1,7 +1,7 @@
 //! Statuses that the engine composes itself, where there is nothing for the planner to decide.
 
 use helium_crds::{
-    DeploymentStatus, RevisionId,
+    Deployment, DeploymentStatus, RevisionId,
     event::{Event, Severity},
     status::{Reason, VersionRef, WaitingOn},
 };
@@ -36,6 +36,26 @@ pub(crate) fn invalid(
         message: spec.problem.clone(),
     };
     (status, is_news.then_some(event).into_iter().collect())
+}
+
+/// The status of a Deployment that has no version yet. Nothing of it runs, so there is nothing to remember.
+pub(crate) fn unversioned(
+    deployment: &Deployment,
+    before: Option<DeploymentStatus>,
+    waiting: WaitingOn,
+) -> DeploymentStatus {
+    let metadata = &deployment.metadata;
+    let spec = InvalidSpec { uid: metadata.uid.clone(), ..InvalidSpec::default() };
+    let mut status = before.filter(|status| status.uid == metadata.uid).unwrap_or_else(|| unknown(&spec));
+    status.observed_generation = metadata.generation;
+    status.reason = Reason::NoVersion;
+    status.phase = Reason::NoVersion.phase();
+    status.wanted = deployment.spec.wanted();
+    if let WaitingOn::Build { hydra_job, .. } = &waiting {
+        status.message = format!("hydrajob/{hydra_job} has no build yet");
+    }
+    status.waiting_on = vec![waiting];
+    status
 }
 
 /// The status of an object of which nothing is known but that it is there.

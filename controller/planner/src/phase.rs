@@ -104,6 +104,7 @@ pub(crate) fn message(draft: &Draft<'_>, reason: Reason) -> String {
         }
         Reason::ManualCountsHeld | Reason::ManualCountsInProgress => format!("counts by hand: {healthy}"),
         Reason::NoAgents => "no agent has joined; start `helium agent` on a machine".to_owned(),
+        Reason::NoVersion => "its version comes from a build, and there is none yet".to_owned(),
         Reason::NoPlace => "no node can take an instance".to_owned(),
         Reason::AtGate if rollout.is_some_and(|rollout| rollout.hold.is_some()) => held(rollout),
         Reason::CanaryStep | Reason::PausedAtStep | Reason::AtGate | Reason::AwaitingPromotion => {

@@ -102,7 +102,7 @@ impl Truth {
         let deployment = spec.and_then(|entry| {
             parsed(entry, |bytes| match AnyObject::from_json(bytes).ok()? {
                 AnyObject::Deployment(deployment) => Some(deployment),
-                AnyObject::Canary(_) => None,
+                AnyObject::Canary(_) | AnyObject::HydraJob(_) => None,
             })
         });
         let prefix = keys.instances(object);

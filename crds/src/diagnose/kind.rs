@@ -75,6 +75,7 @@ fn guess(node: &Node) -> Option<Kind> {
     match (spec.get("template").is_some(), spec.get("steps").is_some()) {
         (true, false) => Some(Kind::Deployment),
         (false, true) => Some(Kind::Canary),
+        (false, false) if spec.get("wholeJobset").is_some() => Some(Kind::HydraJob),
         _ => None,
     }
 }

@@ -22,13 +22,14 @@ pub use explain::{ChildDoc, ExplainError, FieldDoc, explain};
 pub use reference::reference_pages;
 pub(crate) use shape::{Field, ObjectShape, Pattern, Shape, ShapeKind, shape, shape_of};
 
-use crate::{Canary, Deployment, Kind, object::API_VERSION};
+use crate::{Canary, Deployment, HydraJob, Kind, object::API_VERSION};
 
 /// The schema of one kind, as people write it: draft 2020-12.
 pub fn schema(kind: Kind) -> Value {
     let generated = match kind {
         Kind::Deployment => schema_for!(Deployment),
         Kind::Canary => schema_for!(Canary),
+        Kind::HydraJob => schema_for!(HydraJob),
     };
     let mut root = Value::from(generated);
     tidy(&mut root);
@@ -126,6 +127,7 @@ fn finish_root(root: &mut Value, kind: Kind) {
     let description = match kind {
         Kind::Deployment => "Keeps a number of instances of a template running.",
         Kind::Canary => "Says how a new template of the Deployment of the same name is tried out before it takes over.",
+        Kind::HydraJob => "Gives Deployments the version that a job of Hydra has built last.",
     };
     root["title"] = json!(kind.to_string());
     root["description"] = json!(description);

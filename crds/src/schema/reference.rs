@@ -44,12 +44,14 @@ fn page(kind: Kind) -> String {
     page.push_str(match kind {
         Kind::Deployment => DEPLOYMENT_RULES,
         Kind::Canary => CANARY_RULES,
+        Kind::HydraJob => HYDRA_JOB_RULES,
     });
     page
 }
 
 /// What `crate::diagnose::rules` checks, and no schema can say.
 const DEPLOYMENT_RULES: &str = "\
+- Either the template has a `version`, or `versionFrom` says where it comes from.
 - `replicas` and `versions` do not stand together, and a version is named once in `versions`.
 - `maxSurge` and `maxUnavailable` are not both 0: no instance could ever be replaced.
 - `minHealthyTime`, and before it the longest `interval` x `successBeforePassing` of the checks, take less than `progressDeadline`.
@@ -59,6 +61,11 @@ const DEPLOYMENT_RULES: &str = "\
 - `env` does not set what Helium sets: `PORT`, `PORT_<name>`, `VERSION` and all that begins with `HELIUM_`.
 - The tags `stable` and `canary` are the roles', and `meta` that begins with `helium-` or `consul-` is not for people to set.
 - Name and namespace make a service name of at most 63 characters, unless `service` gives another; no two Deployments share one.
+";
+
+/// The same for a HydraJob.
+const HYDRA_JOB_RULES: &str = "\
+- None. Whether the job exists is only seen by asking Hydra: `helium get hydrajobs` and `helium explain` tell.
 ";
 
 /// The same for a Canary.

@@ -119,9 +119,11 @@ impl ObjectShape {
 pub(crate) fn shape(kind: Kind) -> &'static Shape {
     static DEPLOYMENT: LazyLock<Shape> = LazyLock::new(|| build(Kind::Deployment));
     static CANARY: LazyLock<Shape> = LazyLock::new(|| build(Kind::Canary));
+    static HYDRA_JOB: LazyLock<Shape> = LazyLock::new(|| build(Kind::HydraJob));
     match kind {
         Kind::Deployment => &DEPLOYMENT,
         Kind::Canary => &CANARY,
+        Kind::HydraJob => &HYDRA_JOB,
     }
 }
 
@@ -289,7 +291,10 @@ mod tests {
         "const",
         "default",
         "description",
+        // Who says the version: `diagnose::rules::version_from` keeps that.
+        "else",
         "format",
+        "if",
         "items",
         "maxItems",
         "maxLength",
@@ -305,6 +310,7 @@ mod tests {
         "propertyNames",
         "readOnly",
         "required",
+        "then",
         "title",
         "type",
         "x-allowed",

@@ -4,6 +4,7 @@
 //! Nothing here changes while nothing happens: instants are kept, never "time left".
 
 mod analysis;
+mod hydra_job;
 mod phase;
 mod rollout;
 mod waiting;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use analysis::{AnalysisState, GateState, MetricState, Sample, Verdict};
+pub use hydra_job::{HydraBuild, HydraCondition, HydraConditionKind, HydraError, HydraJobStatus};
 pub use phase::{Phase, Reason};
 pub use rollout::{Abort, AbortCause, Hold, HoldKind, Rollout, RolloutKind, STABLE_WEIGHT, Stage, Weight};
 pub use waiting::WaitingOn;

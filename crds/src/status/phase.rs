@@ -52,6 +52,8 @@ pub enum Reason {
     NoAgents,
     /// No node can take an instance, and none runs.
     NoPlace,
+    /// The version comes from a build, and there is none yet.
+    NoVersion,
     /// The first rollout is under way.
     FirstRollout,
     /// A new version replaces the old one, a few at a time.
@@ -116,7 +118,7 @@ impl Reason {
     /// The one phase that this reason belongs to.
     pub fn phase(self) -> Phase {
         match self {
-            Reason::NoAgents | Reason::NoPlace => Phase::Pending,
+            Reason::NoAgents | Reason::NoPlace | Reason::NoVersion => Phase::Pending,
             Reason::FirstRollout
             | Reason::RollingUpdate
             | Reason::CanaryStep

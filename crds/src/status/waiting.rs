@@ -151,6 +151,14 @@ pub enum WaitingOn {
         /// The version that was aborted.
         version: String,
     },
+    /// The first build of a job of Hydra.
+    Build {
+        /// The HydraJob.
+        hydra_job: String,
+        /// Why there is none, as far as is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
     /// Another Deployment or a person has to change the spec.
     Spec {
         /// What is wrong with it.

@@ -24,7 +24,7 @@ spec:
 fn canary(text: &str) -> Canary {
     match parse(&Source::new("shop.yaml", text)).unwrap().remove(0).object {
         AnyObject::Canary(canary) => canary,
-        AnyObject::Deployment(other) => panic!("{other:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

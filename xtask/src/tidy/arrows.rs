@@ -40,7 +40,7 @@ const HOUSE: &[Room] = &[
         ],
         &["consul-embedded", "helium-sample"],
     ),
-    room("helium-analysis", &["consul-client", "helium-crds", "helium-runtime"], &["consul-embedded"]),
+    room("helium-analysis", &["consul-client", "helium-crds", "helium-hydra", "helium-runtime"], &["consul-embedded"]),
     room("helium-cgroups", &["helium-processes"], &[]),
     room("helium-containerpilot", &[], &[]),
     room("helium-crds", &[], &[]),
@@ -50,9 +50,10 @@ const HOUSE: &[Room] = &[
     room(
         "helium-engine",
         &["consul-client", "helium-analysis", "helium-crds", "helium-notify", "helium-planner", "helium-runtime"],
-        &["consul-embedded", "helium-sim"],
+        &["consul-embedded", "helium-hydra", "helium-sim"],
     ),
-    room("helium-nix", &["helium-packages", "helium-processes", "helium-runtime"], &[]),
+    room("helium-hydra", &[], &[]),
+    room("helium-nix", &["helium-hydra", "helium-packages", "helium-processes", "helium-runtime"], &[]),
     room(
         "helium-lookups",
         &["consul-client", "helium-processes", "helium-runtime", "helium-templates"],
@@ -113,7 +114,7 @@ const HOUSE: &[Room] = &[
 ];
 
 /// Rooms of pure decisions, and what may not be anywhere behind them: a runtime, the network, randomness.
-const PURE: &[&str] = &["helium-planner", "helium-crds", "helium-containerpilot"];
+const PURE: &[&str] = &["helium-planner", "helium-crds", "helium-containerpilot", "helium-hydra"];
 const IMPURE: &[&str] =
     &["consul-client", "fastrand", "futures", "getrandom", "hyper", "mio", "rand", "socket2", "tokio", "uuid"];
 

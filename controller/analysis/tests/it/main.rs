@@ -4,6 +4,7 @@
 mod consul;
 mod gate;
 mod http_json;
+mod hydra;
 mod prometheus;
 mod secrets;
 mod server;

@@ -51,7 +51,7 @@ pub(super) async fn service_names(declared: &[AnyObject], stock: &mut Stock<'_>)
 fn stored_service(stored: &Stored) -> Option<String> {
     match manifest::typed(stored).ok()? {
         AnyObject::Deployment(deployment) => Some(service_name(&deployment)),
-        AnyObject::Canary(_) => None,
+        AnyObject::Canary(_) | AnyObject::HydraJob(_) => None,
     }
 }
 
@@ -66,14 +66,14 @@ pub(super) async fn pairs(
     let by_name: BTreeMap<ObjectRef, &AnyObject> =
         declared.iter().map(|object| (ObjectRef::of_any(object), object)).collect();
     let looked_at = |change: &&Change| change.writes() || change.applied.object.kind == Kind::Canary;
-    let others = changes.iter().filter(looked_at).map(|change| other(&change.applied.object));
+    let others = changes.iter().filter(looked_at).filter_map(|change| other(&change.applied.object));
     let others: Vec<ObjectRef> = others.filter(|name| !by_name.contains_key(name)).collect();
     stock.look_up(&others).await?;
     let changing: BTreeSet<ObjectRef> =
         changes.iter().filter(|change| change.writes()).map(|change| change.applied.object.clone()).collect();
     for change in changes {
         let name = change.applied.object.clone();
-        let partner = other(&name);
+        let Some(partner) = other(&name) else { continue };
         let Some(&object) = by_name.get(&name) else { continue };
         if name.kind == Kind::Canary && !by_name.contains_key(&partner) && stock.get(&partner).is_none() {
             stock.list().await?;
@@ -86,7 +86,7 @@ pub(super) async fn pairs(
         let Some(partner) = by_name.get(&partner).copied().or(found.as_ref()) else { continue };
         let warnings = match name.kind {
             Kind::Deployment => pair(object, partner)?,
-            Kind::Canary => pair(partner, object)?,
+            Kind::Canary | Kind::HydraJob => pair(partner, object)?,
         };
         change.applied.warnings.extend(warnings);
     }
@@ -154,11 +154,12 @@ async fn is_awaited(people: &People, applied: &Applied) -> Result<bool, PeopleEr
     Ok(status.is_none_or(|status| status.uid != *uid || status.observed_generation < generation))
 }
 
-/// The Canary of a Deployment, and the Deployment of a Canary.
-pub(super) fn other(name: &ObjectRef) -> ObjectRef {
+/// The Canary of a Deployment, and the Deployment of a Canary; none of what has no other half.
+pub(super) fn other(name: &ObjectRef) -> Option<ObjectRef> {
     let kind = match name.kind {
         Kind::Deployment => Kind::Canary,
         Kind::Canary => Kind::Deployment,
+        Kind::HydraJob => return None,
     };
-    ObjectRef::new(kind, name.key.clone())
+    Some(ObjectRef::new(kind, name.key.clone()))
 }

@@ -46,6 +46,7 @@ pub fn typed(stored: &Stored) -> Result<AnyObject, serde_json::Error> {
     Ok(match stored.kind {
         Kind::Deployment => AnyObject::Deployment(serde_json::from_value(value)?),
         Kind::Canary => AnyObject::Canary(serde_json::from_value(value)?),
+        Kind::HydraJob => AnyObject::HydraJob(serde_json::from_value(value)?),
     })
 }
 
@@ -54,6 +55,7 @@ pub fn stored(object: &AnyObject) -> Result<Stored, serde_json::Error> {
     let spec = match object {
         AnyObject::Deployment(object) => serde_json::to_value(&object.spec)?,
         AnyObject::Canary(object) => serde_json::to_value(&object.spec)?,
+        AnyObject::HydraJob(object) => serde_json::to_value(&object.spec)?,
     };
     Ok(Object::new(object.kind(), object.metadata().clone(), spec))
 }

@@ -10,6 +10,7 @@ use helium_crds::{
     keys::{SENTINEL, SpecKey},
     node::{Heartbeat, NodeRecord},
     revision::Revision,
+    status::HydraJobStatus,
 };
 use serde::de::DeserializeOwned;
 
@@ -84,7 +85,24 @@ impl People {
     pub fn parse_statuses(&self, pairs: &[KvPair]) -> BTreeMap<ObjectKey, DeploymentStatus> {
         let parsed = |pair: &KvPair| match tail(&pair.key)? {
             (Kind::Deployment, key) => Some((key, row(pair).ok()?.value)),
-            (Kind::Canary, _) => None,
+            (Kind::Canary | Kind::HydraJob, _) => None,
+        };
+        pairs.iter().filter_map(parsed).collect()
+    }
+
+    /// The status of every Deployment, and of every HydraJob.
+    pub async fn all_statuses(
+        &self,
+    ) -> Result<(BTreeMap<ObjectKey, DeploymentStatus>, BTreeMap<ObjectKey, HydraJobStatus>), PeopleError> {
+        let pairs = self.list(&format!("{}status/", self.keys().root())).await?;
+        Ok((self.parse_statuses(&pairs), self.parse_hydra_job_statuses(&pairs)))
+    }
+
+    /// The statuses of HydraJobs among the pairs of a listing of `status/`.
+    pub fn parse_hydra_job_statuses(&self, pairs: &[KvPair]) -> BTreeMap<ObjectKey, HydraJobStatus> {
+        let parsed = |pair: &KvPair| match tail(&pair.key)? {
+            (Kind::HydraJob, key) => Some((key, row(pair).ok()?.value)),
+            _ => None,
         };
         pairs.iter().filter_map(parsed).collect()
     }

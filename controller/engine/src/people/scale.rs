@@ -35,7 +35,7 @@ impl People {
         if let Some(twice) = objects.iter().find(|object| !seen.insert(*object)) {
             return Err(PeopleError::GivenTwice(twice.clone()));
         }
-        let canaries: Vec<ObjectRef> = objects.iter().map(checks::other).collect();
+        let canaries: Vec<ObjectRef> = objects.iter().filter_map(checks::other).collect();
         let canaries = Stock::of(self, &canaries).await?;
         let change = |place: usize, stored: &Stored| {
             let replicas = counts.get(place).map_or(0, |(_, replicas)| *replicas);
@@ -86,7 +86,7 @@ fn deployment(key: &ObjectKey) -> ObjectRef {
 
 /// What apply would say of the Deployment beside its Canary, if it has one.
 fn beside_canary(deployment: &Stored, canaries: &Stock<'_>) -> Result<Vec<String>, PeopleError> {
-    let canary = canaries.get(&checks::other(&ObjectRef::of(deployment)));
+    let canary = checks::other(&ObjectRef::of(deployment)).and_then(|canary| canaries.get(&canary));
     let canary = canary.and_then(|row| manifest::typed(&row.value).ok());
     match (manifest::typed(deployment), canary) {
         (Ok(deployment), Some(canary)) => checks::pair(&deployment, &canary),

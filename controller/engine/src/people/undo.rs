@@ -6,7 +6,9 @@ use helium_crds::{
     DeploymentStatus, Kind, ObjectKey, RevisionId,
     deployment::{CAUSE_ANNOTATION, STEPS_ANNOTATION},
     revision::{Revision, revision_id},
+    status::HydraJobStatus,
     template::Template,
+    version_from::VersionFrom,
 };
 use serde_json::{Value, json};
 
@@ -68,7 +70,8 @@ impl People {
         counts_are_not_held(&stored)?;
         let history = self.revisions(key).await?;
         let status = self.status(key).await?;
-        let present = template(&stored);
+        let present = present(&stored, status.as_ref());
+        let newest = self.newest_version(key, &stored, status.as_ref()).await?;
         let target = match number {
             Some(number) => history.iter().find(|revision| revision.number == number),
             None => before(&history, status.as_ref(), present.as_ref()),
@@ -85,7 +88,7 @@ impl People {
         let goes_to = revision_id(&Template { overrides, ..to.template.clone() });
         let change = |_: usize, stored: &Stored| {
             counts_are_not_held(stored)?;
-            let put_back = edited(stored, |spec| put_back(spec, &to))?;
+            let put_back = edited(stored, |spec| put_back(spec, &to, newest.as_deref()))?;
             Ok(put_back.map(|mut after| {
                 say_way(&mut after, way, &goes_to);
                 say_why(&mut after, reason);
@@ -96,6 +99,41 @@ impl People {
         let (before, after) = results.into_iter().next().ok_or(PeopleError::NotFound(object))?;
         Ok(Undone { to, before, after, values })
     }
+
+    /// The status of a HydraJob.
+    ///
+    /// # Errors
+    /// The store does not answer, or what it holds cannot be read.
+    pub async fn hydra_job_status(&self, job: &ObjectKey) -> Result<Option<HydraJobStatus>, PeopleError> {
+        Ok(self.value(&self.keys().status(Kind::HydraJob, job)).await?.map(|row| row.value))
+    }
+
+    /// The newest version of a Deployment that takes its version from a build, as far as is known.
+    async fn newest_version(
+        &self,
+        key: &ObjectKey,
+        stored: &Stored,
+        status: Option<&DeploymentStatus>,
+    ) -> Result<Option<String>, PeopleError> {
+        let Some(from) = version_from(stored) else { return Ok(None) };
+        let found = self.hydra_job_status(&ObjectKey::new(&key.namespace, &from.hydra_job)).await?;
+        let newest = found.and_then(|found| found.newest).map(|newest| newest.version);
+        Ok(newest.or_else(|| status.map(|status| status.current.version.clone())))
+    }
+}
+
+/// Where the version of a stored Deployment comes from, if not from its template.
+pub fn version_from(stored: &Stored) -> Option<VersionFrom> {
+    serde_json::from_value(stored.spec.get("versionFrom")?.clone()).ok()
+}
+
+/// The template of a stored Deployment, with the version that it has by now.
+fn present(stored: &Stored, status: Option<&DeploymentStatus>) -> Option<Template> {
+    let mut template = template(stored)?;
+    if let Some(status) = status.filter(|_| template.version.is_empty()) {
+        template.version.clone_from(&status.current.version);
+    }
+    Some(template)
 }
 
 /// There is nothing to go back to under this number; a template that has come back since is found under its new one.
@@ -122,8 +160,17 @@ fn differing(one: &Values, other: &Values) -> Vec<String> {
     names.into_iter().filter(|name| one.get(*name) != other.get(*name)).cloned().collect()
 }
 
-fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision) {
-    spec.insert("template".to_owned(), json!(revision.template.as_written()));
+/// Puts a template back. Where the version comes from a build, that of the revision is taken in place of the `newest`, until there is a newer one.
+fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision, newest: Option<&str>) {
+    let mut template = revision.template.as_written();
+    if let Some(Value::Object(from)) = spec.get_mut("versionFrom") {
+        let take = std::mem::take(&mut template.version);
+        match newest.filter(|newest| *newest != take) {
+            Some(newest) => drop(from.insert("instead".to_owned(), json!({ "of": newest, "take": take }))),
+            None => drop(from.remove("instead")),
+        }
+    }
+    spec.insert("template".to_owned(), json!(template));
 }
 
 /// Says of this one revision whether the rollout to it takes the steps.

@@ -5,6 +5,7 @@
 mod agent;
 mod announced;
 mod blindness;
+mod builds;
 mod crashes;
 mod first_light;
 mod leaders;

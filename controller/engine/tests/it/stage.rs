@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use consul_client::{Client, Read, Transport};
 use consul_embedded::{Config, Server, seeded_entropy};
-use helium_analysis::{Secrets, Sources};
+use helium_analysis::{Builds, Secrets, Sources};
 use helium_crds::{
     DeploymentStatus, ObjectKey, Phase, Source,
     instance::{Assignment, Instance},
@@ -107,6 +107,11 @@ impl Stage {
     pub(crate) fn controller_announcing(&self, name: &str, announce: Arc<dyn Announce>) -> Controller {
         let config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
         Self::run(self.engine(name, self.client.clone(), config).announcing(announce))
+    }
+
+    pub(crate) fn controller_following(&self, name: &str, builds: Arc<dyn Builds>) -> Controller {
+        let config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
+        Self::run(self.engine(name, self.client.clone(), config).following(builds))
     }
 
     fn start(&self, name: &str, client: Client, config: EngineConfig) -> Controller {

@@ -62,6 +62,9 @@ impl Snapshot {
                 objects.insert(key, !deployment);
             }
         }
+        for change in &changes {
+            reading.version_of(change).await?;
+        }
         reading.places(&objects.keys().cloned().collect()).await?;
         let nodes = people.nodes().await?;
         Ok(Some(Self { now: people.ports().now(), changes, objects, records: reading.records, nodes }))
@@ -78,15 +81,27 @@ impl Reading<'_> {
     /// Reads everything of one Deployment but its places. Gives whether there is one.
     async fn object(&mut self, key: &ObjectKey) -> Result<bool, PreviewError> {
         let keys = self.people.keys().clone();
-        for kind in Kind::ALL {
+        for kind in Kind::OF_A_ROLLOUT {
             self.one(&keys.spec(kind, key)).await?;
             self.one(&keys.control(kind, key)).await?;
         }
         self.one(&keys.status(Kind::Deployment, key)).await?;
+        let stored = self.records.get(&Keys::default().spec(Kind::Deployment, key));
+        if let Some(stored) = stored.and_then(|stored| AnyObject::from_json(stored).ok()) {
+            self.version_of(&stored).await?;
+        }
         self.all(&keys.instances(key)).await?;
         self.all(&keys.revisions(key)).await?;
         self.all(&keys.overrides(key)).await?;
         Ok(self.records.contains_key(&Keys::default().spec(Kind::Deployment, key)))
+    }
+
+    /// Reads what a Deployment takes its version from.
+    async fn version_of(&mut self, object: &AnyObject) -> Result<(), PreviewError> {
+        let AnyObject::Deployment(deployment) = object else { return Ok(()) };
+        let Some(from) = &deployment.spec.version_from else { return Ok(()) };
+        let job = ObjectKey::new(&deployment.metadata.namespace, &from.hydra_job);
+        self.one(&self.people.keys().clone().status(Kind::HydraJob, &job)).await
     }
 
     /// Reads which places are taken, by whomever, and what is reported of the instances of `objects`.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Code, Findings, Path, entries, items, read, template};
+use super::{Code, Findings, Path, entries, items, read, template, version_from};
 use crate::{
     Amount, Percent, deployment::Rolling, instance::Role, object::DEFAULT_NAMESPACE, period::Period, schedule,
     template::Check,
@@ -22,6 +22,7 @@ pub(super) fn check(object: &Value, findings: &mut Findings) {
     service(object, findings);
     tags_and_meta(spec, &at, findings);
     strategy(spec, &at, findings);
+    version_from::check(spec, &at, findings);
     template::check(spec.get("template"), &at.field("template"), findings);
     times(spec, &at, findings);
 }

@@ -9,6 +9,7 @@ mod jobs;
 mod metric;
 mod package;
 mod template;
+mod version_from;
 
 use std::fmt;
 
@@ -45,6 +46,7 @@ pub(crate) fn findings(kind: Kind, object: &Value) -> Vec<Finding> {
     match kind {
         Kind::Deployment => deployment::check(object, &mut findings),
         Kind::Canary => canary::check(object, &mut findings),
+        Kind::HydraJob => {}
     }
     findings.0
 }

@@ -1,15 +1,14 @@
-//! What Hydra's answers say, as functions of their bytes.
+//! Builds and evaluations, read from what Hydra answers.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
-use super::Error;
-use crate::record::Target;
+use crate::Error;
 
 /// A build, as far as it matters.
 #[derive(Debug, Deserialize)]
-pub(super) struct Build {
+pub struct Build {
     id: u64,
     #[serde(default)]
     job: String,
@@ -28,10 +27,21 @@ struct Output {
     path: Option<String>,
 }
 
+/// A build that has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The path of its output `out`, in the store.
+    pub path: String,
+    /// The number of the build.
+    pub build: u64,
+    /// The number of the evaluation that it is of, if that was asked for.
+    pub evaluation: Option<u64>,
+}
+
 /// An evaluation, as far as it matters.
 #[derive(Debug, Deserialize)]
-pub(super) struct Evaluation {
-    pub(super) id: u64,
+struct Evaluation {
+    id: u64,
 }
 
 /// Hydra says yes as `1` or as `true`, depending on its age.
@@ -48,18 +58,55 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     })
 }
 
-/// Reads an answer.
-pub(super) fn read<T: DeserializeOwned>(place: &str, bytes: &[u8]) -> Result<T, Error> {
+/// Reads an answer about one build.
+///
+/// # Errors
+/// [`Error::NotJson`].
+pub fn read_build(place: &str, bytes: &[u8]) -> Result<Build, Error> {
+    read(place, bytes)
+}
+
+/// Reads an answer about all builds of an evaluation.
+///
+/// # Errors
+/// [`Error::NotJson`].
+pub fn read_builds(place: &str, bytes: &[u8]) -> Result<Vec<Build>, Error> {
+    read(place, bytes)
+}
+
+/// The number of the evaluation that an answer is about.
+///
+/// # Errors
+/// [`Error::NotJson`].
+pub fn evaluation(place: &str, bytes: &[u8]) -> Result<u64, Error> {
+    read(place, bytes).map(|evaluation: Evaluation| evaluation.id)
+}
+
+fn read<T: DeserializeOwned>(place: &str, bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::NotJson { place: place.to_owned(), reason: error.to_string() })
 }
 
 impl Build {
-    fn succeeded(&self) -> bool {
+    /// Its number.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether it is finished, and has succeeded.
+    pub fn has_succeeded(&self) -> bool {
         self.finished && self.buildstatus == Some(0)
     }
 
-    /// What is to be taken of it.
-    pub(super) fn target(&self, place: &str) -> Result<Target, Error> {
+    /// Whether it is finished, and has not succeeded.
+    pub fn has_failed(&self) -> bool {
+        self.finished && !self.has_succeeded()
+    }
+
+    /// What is to be taken of it; `place` is where it was told.
+    ///
+    /// # Errors
+    /// It is not finished, has not succeeded, or has no output `out` in a store.
+    pub fn built(&self, place: &str) -> Result<Built, Error> {
         let build = self.id;
         if !self.finished {
             return Err(Error::Unfinished { build });
@@ -73,7 +120,7 @@ impl Build {
         let outputs = || self.buildoutputs.keys().cloned().collect();
         let path = path.ok_or_else(|| Error::NoOutput { build, outputs: outputs() })?;
         if is_store_path(&path) {
-            Ok(Target { path, build: Some(build), evaluation: None })
+            Ok(Built { path, build, evaluation: None })
         } else {
             Err(Error::NoPath { build, path })
         }
@@ -81,16 +128,19 @@ impl Build {
 }
 
 /// The build of `job` in an evaluation, if all of that has succeeded.
-pub(super) fn of_whole(place: &str, evaluation: u64, builds: Vec<Build>, job: &str) -> Result<Target, Error> {
+///
+/// # Errors
+/// Something in it has not succeeded, the job is not in it, or its build cannot be taken.
+pub fn of_whole(place: &str, evaluation: u64, builds: Vec<Build>, job: &str) -> Result<Built, Error> {
     let unfinished = builds.iter().filter(|build| !build.finished).count();
-    let failed = builds.iter().filter(|build| build.finished && !build.succeeded());
+    let failed = builds.iter().filter(|build| build.has_failed());
     let failed: Vec<String> = failed.map(|build| build.job.clone()).collect();
     if unfinished > 0 || !failed.is_empty() {
         return Err(Error::NotWhole { evaluation, unfinished, failed });
     }
     let build = builds.into_iter().find(|build| build.job == job);
     let build = build.ok_or_else(|| Error::NoJob { evaluation, job: job.to_owned() })?;
-    Ok(Target { evaluation: Some(evaluation), ..build.target(place)? })
+    Ok(Built { evaluation: Some(evaluation), ..build.built(place)? })
 }
 
 /// Whether a text is `/FOLDER/HASH-NAME` in Nix's form, whatever the folder. Nothing else is handed to a program.
@@ -115,8 +165,8 @@ mod tests {
 
     const PATH: &str = "/nix/store/1a61pa55kkzpya2ha9kc80cz510mr61b-web";
 
-    fn build(json: &str) -> Result<Target, Error> {
-        read("place", json.as_bytes()).and_then(|build: Build| build.target("place"))
+    fn build(json: &str) -> Result<Built, Error> {
+        read("place", json.as_bytes()).and_then(|build: Build| build.built("place"))
     }
 
     #[test]
@@ -126,7 +176,7 @@ mod tests {
                 r#"{{"id":7,"finished":{finished},"buildstatus":0,"buildoutputs":{{"out":{{"path":"{PATH}"}}}}}}"#
             );
             let target = build(&json).unwrap();
-            assert_eq!((target.path.as_str(), target.build), (PATH, Some(7)));
+            assert_eq!((target.path.as_str(), target.build), (PATH, 7));
         }
     }
 
@@ -163,7 +213,7 @@ mod tests {
             serde_json::from_value::<Build>(json).unwrap()
         };
         let taken = of_whole("p", 3, vec![one(1, "a", true, 0), one(2, "b", true, 0)], "b").unwrap();
-        assert_eq!((taken.build, taken.evaluation), (Some(2), Some(3)));
+        assert_eq!((taken.build, taken.evaluation), (2, Some(3)));
         let words = |builds, job| of_whole("p", 3, builds, job).unwrap_err().to_string();
         let builds = vec![one(1, "a", true, 1), one(2, "b", true, 0), one(3, "c", false, 0)];
         assert_eq!(words(builds, "b"), "evaluation 3 is not whole: 1 jobs are not finished, 1 have not succeeded (a)");

@@ -1,0 +1,299 @@
+//! The loop that asks Hydra while this controller leads, commits what is new, and has Deployments planned anew.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use consul_client::{Client, Read, TxnOp};
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use helium_analysis::Builds;
+use helium_crds::{
+    HydraJob, Kind, ObjectKey,
+    event::{Event, EventLog},
+    keys::Keys,
+    status::HydraJobStatus,
+};
+use helium_runtime::{
+    leader::{Fence, Leadership, Lease},
+    ports::Ports,
+    shutdown::Shutdown,
+};
+use jiff::Timestamp;
+use tokio::sync::watch::Receiver;
+
+use super::machine::{Outcome, judge, pause};
+use crate::{
+    commit::{CommitError, Committer, lock},
+    sources::{JobRow, Sources},
+};
+
+/// How often it is looked whether anything is due.
+const TICK: Duration = Duration::from_secs(1);
+/// So many servers are asked at the same time.
+const AT_ONCE: usize = 16;
+/// By how many percent a wait differs from what was asked for.
+const JITTER: u32 = 10;
+
+/// Has a Deployment looked at again.
+pub(crate) type Wake = Arc<dyn Fn(&ObjectKey) + Send + Sync>;
+
+/// What the follower works with.
+pub(crate) struct Follower {
+    pub(crate) client: Client,
+    pub(crate) keys: Keys,
+    pub(crate) ports: Ports,
+    pub(crate) sources: Sources,
+    pub(crate) committer: Arc<Committer>,
+    pub(crate) builds: Arc<dyn Builds>,
+    pub(crate) wake: Wake,
+}
+
+/// A look that has ended: whose, which generation of its spec it was for, and how.
+type Ended = (ObjectKey, HydraJob, Outcome);
+
+/// What is remembered of a job between two looks. All of it may be lost.
+struct Entry {
+    uid: String,
+    generation: u64,
+    /// The `ModifyIndex` of the spec.
+    index: u64,
+    stored: Stored,
+    /// Whether `stored` may be something else than what is in the store.
+    doubtful: bool,
+    /// On [`Ports::monotonic`].
+    due: Duration,
+    failures: u32,
+    under_way: bool,
+    last_success: Option<Timestamp>,
+}
+
+/// Status and events as they are in the store, each with its `ModifyIndex`; 0 for what is not there.
+#[derive(Default)]
+struct Stored {
+    status: Option<HydraJobStatus>,
+    status_index: u64,
+    events: EventLog,
+    events_index: u64,
+}
+
+impl Follower {
+    /// Runs until `shutdown`.
+    pub(crate) async fn run(self, leadership: Receiver<Leadership>, shutdown: Shutdown) {
+        let table: Mutex<BTreeMap<ObjectKey, Entry>> = Mutex::default();
+        let (mut session, mut next) = (None, self.ports.monotonic());
+        let mut asking: FuturesUnordered<BoxFuture<'_, Ended>> = FuturesUnordered::new();
+        loop {
+            let ended = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(ended) = asking.next(), if !asking.is_empty() => Some(ended),
+                () = self.ports.sleep_until(next) => None,
+            };
+            let lease = leadership.borrow().lease().cloned();
+            if session != lease.as_ref().map(|lease| lease.fence.session.clone()) {
+                session = lease.as_ref().map(|lease| lease.fence.session.clone());
+                lock(&table).clear();
+                asking.clear();
+            }
+            let Some(Lease { fence, .. }) = lease else {
+                next = self.ports.monotonic() + TICK;
+                continue;
+            };
+            match ended {
+                Some((object, job, outcome)) => self.enter(&table, &fence, &object, &job, &outcome).await,
+                None => {
+                    next = self.ports.monotonic() + TICK;
+                    for (object, job, known) in self.tick(&table, &fence, AT_ONCE.saturating_sub(asking.len())).await {
+                        let builds = &self.builds;
+                        asking.push(Box::pin(async move {
+                            let outcome = Outcome::Looked(builds.look(&job.spec, known.as_ref()).await);
+                            (object, job, outcome)
+                        }));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Does what is due, and gives whom to ask now, of `room` at most.
+    async fn tick(
+        &self,
+        table: &Mutex<BTreeMap<ObjectKey, Entry>>,
+        fence: &Fence,
+        room: usize,
+    ) -> Vec<(ObjectKey, HydraJob, Option<helium_crds::status::HydraBuild>)> {
+        let Ok(jobs) = self.sources.hydra_jobs() else { return Vec::new() };
+        lock(table).retain(|object, _| jobs.contains_key(object));
+        let mut ask = Vec::new();
+        for (object, row) in jobs {
+            if row.is_deleting() {
+                self.remove(fence, &object, &row).await;
+                lock(table).remove(&object);
+                continue;
+            }
+            let Ok(job) = row.job else { continue };
+            if !self.is_known(table, &object, &job, row.index).await {
+                continue;
+            }
+            if job.spec.suspend {
+                self.enter(table, fence, &object, &job, &Outcome::Suspended).await;
+                continue;
+            }
+            let mut table = lock(table);
+            let Some(entry) = table.get_mut(&object) else { continue };
+            if ask.len() < room && !entry.under_way && entry.due <= self.ports.monotonic() {
+                entry.under_way = true;
+                let known = entry.stored.status.as_ref().filter(|status| status.uid == job.metadata.uid);
+                ask.push((object, job, known.and_then(|status| status.newest.clone())));
+            }
+        }
+        ask
+    }
+
+    /// Whether what is stored of a job is at hand; it is read if the job is new here, or its spec has changed.
+    async fn is_known(
+        &self,
+        table: &Mutex<BTreeMap<ObjectKey, Entry>>,
+        object: &ObjectKey,
+        job: &HydraJob,
+        index: u64,
+    ) -> bool {
+        let (uid, generation) = (&job.metadata.uid, job.metadata.generation);
+        let same = |entry: &Entry| entry.uid == *uid && entry.generation == generation;
+        if let Some(entry) = lock(table).get_mut(object).filter(|entry| same(entry) && !entry.doubtful) {
+            entry.index = index;
+            return true;
+        }
+        let stored = match self.read(object).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::debug!(%object, %error, "the status of a HydraJob cannot be read");
+                return false;
+            }
+        };
+        let mut table = lock(table);
+        if let Some(entry) = table.get_mut(object).filter(|entry| same(entry)) {
+            (entry.index, entry.stored, entry.doubtful) = (index, stored, false);
+            return true;
+        }
+        let (uid, due) = (uid.clone(), self.ports.monotonic());
+        let (doubtful, failures, under_way, last_success) = (false, 0, false, None);
+        let entry = Entry { uid, generation, index, stored, doubtful, due, failures, under_way, last_success };
+        table.insert(object.clone(), entry);
+        true
+    }
+
+    /// Commits what an outcome comes to, if that is anything new.
+    async fn enter(
+        &self,
+        table: &Mutex<BTreeMap<ObjectKey, Entry>>,
+        fence: &Fence,
+        object: &ObjectKey,
+        job: &HydraJob,
+        outcome: &Outcome,
+    ) {
+        let Some(mut entry) = lock(table).remove(object) else { return };
+        if (&entry.uid, entry.generation) != (&job.metadata.uid, job.metadata.generation) {
+            // The spec has changed since it was asked for: what it says now was asked for anew, or will be.
+            lock(table).insert(object.clone(), entry);
+            return;
+        }
+        let (status, events) = judge(job, entry.stored.status.as_ref(), outcome, entry.last_success, self.ports.now());
+        entry.under_way = false;
+        if let Outcome::Looked(looked) = outcome {
+            entry.failures = if looked.is_ok() { 0 } else { entry.failures.saturating_add(1) };
+            entry.last_success = if looked.is_ok() { Some(self.ports.now()) } else { entry.last_success };
+            let pause = pause(job.spec.interval.as_duration(), entry.failures);
+            entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
+        }
+        if entry.stored.status.as_ref() == Some(&status) {
+            lock(table).insert(object.clone(), entry);
+            return;
+        }
+        match self.commit(fence, object, &entry, &status, &events).await {
+            Ok(stored) => {
+                entry.stored = stored;
+                for event in &events {
+                    tracing::info!(hydrajob = %object, reason = event.reason, "{}", event.message);
+                }
+                self.sources.taking_versions_of(object).iter().for_each(|deployment| (self.wake)(deployment));
+            }
+            Err(error) => {
+                tracing::debug!(%object, %error, "the status of a HydraJob was not committed");
+                // Whatever became of it, it is read again, and then Hydra is asked again.
+                entry.doubtful = true;
+                entry.failures = entry.failures.saturating_add(1);
+                let pause = pause(job.spec.interval.as_duration(), entry.failures);
+                entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
+            }
+        }
+        lock(table).insert(object.clone(), entry);
+    }
+
+    async fn read(&self, object: &ObjectKey) -> Result<Stored, consul_client::Error> {
+        let get = async |key: String| self.client.kv_get(&key, &Read::consistent()).await.map(|read| read.value);
+        let status = get(self.keys.status(Kind::HydraJob, object)).await?;
+        let events = get(self.keys.events(Kind::HydraJob, object)).await?;
+        // What cannot be read is written anew: the newest build is asked for again.
+        Ok(Stored {
+            status: status.as_ref().and_then(|pair| serde_json::from_slice(&pair.value).ok()),
+            status_index: status.map_or(0, |pair| pair.modify_index),
+            events: events.as_ref().and_then(|pair| serde_json::from_slice(&pair.value).ok()).unwrap_or_default(),
+            events_index: events.map_or(0, |pair| pair.modify_index),
+        })
+    }
+
+    /// Writes status and events under the fence, if the spec is the one that was looked at.
+    async fn commit(
+        &self,
+        fence: &Fence,
+        object: &ObjectKey,
+        Entry { index, stored, .. }: &Entry,
+        status: &HydraJobStatus,
+        events: &[Event],
+    ) -> Result<Stored, CommitError> {
+        let spec = self.keys.spec(Kind::HydraJob, object);
+        let mut log = stored.events.clone();
+        log.extend(events.iter().cloned());
+        let key = self.keys.status(Kind::HydraJob, object);
+        let mut ops = vec![
+            fence.op(),
+            TxnOp::CheckIndex { key: spec, index: *index },
+            TxnOp::cas(&key, encode(status), stored.status_index),
+        ];
+        let events_key = self.keys.events(Kind::HydraJob, object);
+        if !events.is_empty() {
+            ops.push(TxnOp::cas(&events_key, encode(&log), stored.events_index));
+        }
+        let results = self.committer.write(ops).await?;
+        let index = |key: &str, before| {
+            results.pairs.iter().find(|pair| pair.key == key).map_or(before, |pair| pair.modify_index)
+        };
+        Ok(Stored {
+            status: Some(status.clone()),
+            status_index: index(&key, stored.status_index),
+            events_index: index(&events_key, stored.events_index),
+            events: log,
+        })
+    }
+
+    /// Removes a HydraJob that is marked for deletion, and all that is kept about it. Whoever has its version from it keeps that.
+    async fn remove(&self, fence: &Fence, object: &ObjectKey, row: &JobRow) {
+        let kind = Kind::HydraJob;
+        let spec = self.keys.spec(kind, object);
+        let all = [self.keys.control(kind, object), self.keys.status(kind, object), self.keys.events(kind, object)];
+        let mut ops = vec![fence.op(), TxnOp::CheckIndex { key: spec.clone(), index: row.index }];
+        ops.extend([spec].into_iter().chain(all).map(|key| TxnOp::Delete { key }));
+        match self.committer.write(ops).await {
+            Ok(_) => tracing::info!(hydrajob = %object, "removed"),
+            Err(error) => tracing::debug!(%object, %error, "a HydraJob was not removed yet"),
+        }
+    }
+}
+
+fn encode<T: serde::Serialize>(value: &T) -> Bytes {
+    serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
+}

@@ -1,0 +1,142 @@
+//! Tables of what looks at Hydra come to.
+
+use helium_crds::{HydraJobSpec, Kind, Metadata, Object};
+use helium_hydra::Built;
+use serde_json::json;
+
+use super::*;
+
+const URL: &str = "https://h/job/p/main/web";
+
+fn job() -> HydraJob {
+    let spec: HydraJobSpec = serde_json::from_value(json!({ "url": URL })).unwrap();
+    let mut metadata = Metadata::named("default", "web");
+    (metadata.uid, metadata.generation) = ("u1".to_owned(), 1);
+    Object::new(Kind::HydraJob, metadata, spec)
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn built(build: u64) -> Built {
+    Built { path: format!("/nix/store/{build:032}-web"), build, evaluation: None }
+}
+
+fn found(build: u64) -> Outcome {
+    Outcome::Looked(Ok(Look::Found(built(build))))
+}
+
+fn missed(reason: &'static str, message: &str, unreachable: bool) -> Outcome {
+    Outcome::Looked(Err(Missed { reason, message: message.to_owned(), unreachable }))
+}
+
+/// Judges outcomes one after the other, a second apart; gives the last status and the reasons of all events.
+fn after(outcomes: &[Outcome]) -> (HydraJobStatus, Vec<String>) {
+    let (mut status, mut told) = (None, Vec::new());
+    for (second, outcome) in (1..).zip(outcomes) {
+        let (next, events) = judge(&job(), status.as_ref(), outcome, None, at(second));
+        told.extend(events.into_iter().map(|event| event.reason));
+        status = Some(next);
+    }
+    (status.unwrap(), told)
+}
+
+fn newest(status: &HydraJobStatus) -> Option<u64> {
+    status.newest.as_ref().map(|newest| newest.build)
+}
+
+fn holds(status: &HydraJobStatus, kind: HydraConditionKind) -> Option<bool> {
+    status.condition(kind).map(|condition| condition.status)
+}
+
+#[test]
+fn each_history_comes_to_its_build_and_tells_each_change_once() {
+    let same = || Outcome::Looked(Ok(Look::Same));
+    let gone = || Outcome::Looked(Ok(Look::Gone(built(1))));
+    let away = || missed("Unreachable", "refused", true);
+    let not_whole = || missed("NotWhole", "evaluation 3 is not whole", false);
+    let (ready, reachable) = (HydraConditionKind::Ready, HydraConditionKind::Reachable);
+    for (outcomes, build, is_ready, is_reachable, told) in [
+        (vec![found(1)], Some(1), Some(true), Some(true), vec!["BuildFound"]),
+        (vec![found(1), same(), same()], Some(1), Some(true), Some(true), vec!["BuildFound"]),
+        (vec![found(1), found(2)], Some(2), Some(true), Some(true), vec!["BuildFound", "BuildFound"]),
+        (vec![found(1), found(1)], Some(1), Some(true), Some(true), vec!["BuildFound"]),
+        (vec![found(2), gone()], Some(1), Some(true), Some(true), vec!["BuildFound", "BuildGone"]),
+        (vec![away(), away()], None, Some(false), Some(false), vec!["Unreachable"]),
+        (vec![found(1), away(), away()], Some(1), Some(true), Some(false), vec!["BuildFound", "Unreachable"]),
+        (
+            vec![found(1), away(), same()],
+            Some(1),
+            Some(true),
+            Some(true),
+            vec!["BuildFound", "Unreachable", "HydraAnswers"],
+        ),
+        (vec![found(1), not_whole(), not_whole()], Some(1), Some(true), Some(true), vec!["BuildFound", "NotWhole"]),
+        (
+            vec![found(1), not_whole(), found(2)],
+            Some(2),
+            Some(true),
+            Some(true),
+            vec!["BuildFound", "NotWhole", "BuildFound"],
+        ),
+        (vec![not_whole()], None, Some(false), Some(true), vec!["NotWhole"]),
+        (vec![Outcome::Suspended], None, Some(false), None, vec![]),
+    ] {
+        let (status, events) = after(&outcomes);
+        assert_eq!(events, told, "{outcomes:?}");
+        assert_eq!(
+            (newest(&status), holds(&status, ready), holds(&status, reachable)),
+            (build, is_ready, is_reachable),
+            "{outcomes:?}"
+        );
+    }
+}
+
+#[test]
+fn the_same_again_changes_nothing() {
+    let away = || missed("Unreachable", "refused", true);
+    for outcomes in
+        [vec![found(1), Outcome::Looked(Ok(Look::Same))], vec![found(1), away(), away()], vec![away(), away()]]
+    {
+        let (status, _) = after(&outcomes);
+        let last = outcomes.last().unwrap();
+        assert_eq!(judge(&job(), Some(&status), last, Some(at(99)), at(100)), (status, vec![]), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn what_went_wrong_is_told_with_when_it_began_and_when_hydra_answered_last() {
+    let (known, _) = after(&[found(1)]);
+    let (first, _) = judge(&job(), Some(&known), &missed("Unreachable", "refused", true), Some(at(50)), at(60));
+    let (second, _) = judge(&job(), Some(&first), &missed("Unreachable", "silent", true), Some(at(50)), at(70));
+    let error = second.error.unwrap();
+    assert_eq!((error.since, error.message.as_str(), second.last_success), (at(60), "silent", Some(at(50))));
+}
+
+#[test]
+fn a_build_whose_name_can_be_no_version_is_told_and_not_taken() {
+    let unfit = Look::Found(Built { path: format!("/nix/store/{:032}-a=b", 2), build: 2, evaluation: None });
+    let (status, told) = after(&[found(1), Outcome::Looked(Ok(unfit))]);
+    assert_eq!((newest(&status), told), (Some(1), vec!["BuildFound".to_owned(), "UnfitName".to_owned()]));
+    assert!(
+        status.error.unwrap().message.contains("build 2: ")
+            && status.conditions[0].message.starts_with("build 1 is kept")
+    );
+}
+
+#[test]
+fn what_another_object_of_the_name_has_found_does_not_count() {
+    let (mut status, _) = after(&[found(1)]);
+    status.uid = "u0".to_owned();
+    let (status, _) = judge(&job(), Some(&status), &missed("Nothing", "404", false), None, at(5));
+    assert_eq!((status.newest, status.uid.as_str()), (None, "u1"));
+}
+
+#[test]
+fn a_look_that_failed_is_tried_again_soon_and_then_less_often() {
+    let minutes = Duration::from_mins(5);
+    let waits: Vec<u64> = (0..9).map(|failures| pause(minutes, failures).as_secs()).collect();
+    assert_eq!(waits, [300, 5, 10, 20, 40, 80, 160, 300, 300]);
+    assert_eq!(pause(Duration::from_secs(1), u32::MAX), Duration::from_secs(1));
+}
