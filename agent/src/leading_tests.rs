@@ -19,7 +19,8 @@ fn told(folder: &std::path::Path) -> Told {
     let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
     let leads = watch::channel(false).0;
     let instance = testing::assignment("hello-0");
-    Told { dir, env, stop_within: Duration::from_secs(5), leads, instance, pid: 7 }
+    let telemetry = Telemetry::new(Ports::seeded(1, testing::instant(0)));
+    Told { dir, env, stop_within: Duration::from_secs(5), leads, instance, pid: 7, telemetry }
 }
 
 fn said(folder: &std::path::Path) -> Vec<String> {

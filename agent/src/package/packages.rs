@@ -21,7 +21,7 @@ use helium_runtime::ports::Ports;
 use super::{preparation::limit_of, store_paths::StorePaths};
 use crate::{
     hooks::{Hook, HookRun},
-    instance::work::Trouble,
+    instance::work::{Part, Trouble},
     telemetry::Telemetry,
 };
 
@@ -119,7 +119,8 @@ impl Packages {
         let active = self.store_paths.activate(store.service(), &path).await;
         active.map_err(|error| {
             let words = format!("the version was not activated: {error}");
-            Trouble { words, details: None, may_heal: error.may_heal() }
+            let trouble = if error.may_heal() { Trouble::may_heal(words) } else { Trouble::lasting(words) };
+            trouble.of(Part::Package)
         })
     }
 

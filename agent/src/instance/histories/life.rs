@@ -229,6 +229,7 @@ impl Mine {
             work: &self.work,
             stale: self.record.assignment.template.package.is_some() && self.stale.is_some_and(|at| at <= world.now),
             consul_after: self.consul_after,
+            away_since: None,
             halt,
             now: world.now,
         });
@@ -281,7 +282,8 @@ impl Mine {
                 self.save(world, Event::Left)?;
                 self.left = true;
             }
-            Step::Rest(_) | Step::Forget => {}
+            // Nothing is in maintenance here.
+            Step::Rest(_) | Step::Forget | Step::Maintain(_) => {}
         }
         Ok(())
     }
