@@ -51,7 +51,8 @@ async fn an_instance_with_jobs_is_gated_told_reported_adopted_and_stopped() {
     world.healthy(&wanted.id).await;
     let runs = world.reported(&wanted.id, "it runs", |report| !report.jobs.contains_key("main")).await;
     assert_eq!(runs.jobs["migrate"].phase, JobPhase::Done);
-    let key = |value: &'static str| async { world.client.kv_put("flags/a", value, &Put::default()).await.unwrap() };
+    let client = &world.client;
+    let key = |value: &'static str| async move { client.kv_put("flags/a", value, &Put::default()).await.unwrap() };
     key("1").await;
     until("told", || async { (changes() == 1).then_some(()) }).await;
     let runs = world.reported(&wanted.id, "it ran", |report| report.jobs["flags"].phase == JobPhase::Running).await;
