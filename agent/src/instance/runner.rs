@@ -559,7 +559,8 @@ impl Runner {
     /// Says what is to be reported. Of an adopted instance nothing is said before Consul was asked: its report is in the store,
     /// and half of one would be written for nothing.
     fn publish(&mut self, assigned: &AssignedCell) {
-        if !self.standing.asked() && self.record.process.is_some() {
+        let is_known = self.standing.asked() && !self.jobs.is_expected(&self.shared);
+        if !is_known && self.record.process.is_some() {
             return;
         }
         let Standing { address, failing, refusal, .. } = &self.standing;

@@ -35,6 +35,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(40), Duration::from_s
 const TELL_AGAIN: Duration = Duration::from_secs(20);
 /// How soon it is told again what Consul did not take: the check may not be registered yet.
 const TELL_SOON: Duration = Duration::from_millis(250);
+/// How long the first word of a supervisor is waited for with a report. The next look at Consul's agent, seconds later, does not wait any more.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one call to Consul may take.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 
@@ -45,6 +47,8 @@ pub(crate) struct Line {
     of: Option<u32>,
     _tasks: JoinSet<()>,
     states: Option<watch::Receiver<Option<States>>>,
+    /// When it was begun, by the monotonic clock.
+    since: Duration,
     healthy: Option<watch::Sender<Option<bool>>>,
     registered: Arc<Notify>,
 }
@@ -95,12 +99,25 @@ impl Line {
         let check = check_id(&record.assignment.id, JOBS_CHECK);
         let registered = Arc::new(Notify::new());
         tasks.spawn(tell(Arc::clone(shared), check, template.clone(), seen.clone(), Arc::clone(&registered)));
-        *self = Self { of: Some(pid), _tasks: tasks, states: Some(seen), healthy: Some(healthy), registered };
+        *self = Self {
+            of: Some(pid),
+            _tasks: tasks,
+            states: Some(seen),
+            since: shared.ports.monotonic(),
+            healthy: Some(healthy),
+            registered,
+        };
     }
 
     /// The service was registered: its checks begin critical.
     pub(crate) fn registered(&self) {
         self.registered.notify_one();
+    }
+
+    /// Whether the supervisor is about to say how its jobs are: a report without them would be written for nothing.
+    pub(crate) fn is_expected(&self, shared: &Shared) -> bool {
+        let silent = self.states.as_ref().is_some_and(|states| states.borrow().is_none());
+        silent && shared.ports.monotonic() < self.since + PATIENCE
     }
 
     /// What is known of the jobs.

@@ -5,7 +5,7 @@
 //! from outside, so that no burst of events holds them up.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io,
     path::{Path, PathBuf},
     pin::pin,
@@ -195,12 +195,13 @@ impl Runner {
         let (lines, writer) = lines::writer(options.output);
         let outputs = TaskTracker::new();
         let ours = [Signal::TERM, Signal::INT, Signal::HUP, Signal::USR2];
-        let taken = ours.iter().chain(&options.forward).map(|signal| signal.as_raw());
+        // Each once: a signal that is heard twice would be passed on twice.
+        let taken: BTreeSet<i32> = ours.iter().chain(&options.forward).map(|signal| signal.as_raw()).collect();
         let handle = Handle { inbox: to_inbox, jobs: see_jobs, events: events.downgrade(), checks: checks.downgrade() };
         let runner = Self {
             supervisor,
             notes: options.notes,
-            signals: taken.filter(|_| options.signals).collect(),
+            signals: taken.into_iter().filter(|_| options.signals).collect(),
             forward: options.forward,
             inbox,
             reports,
