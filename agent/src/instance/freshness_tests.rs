@@ -65,7 +65,7 @@ impl World {
         let (mut made, began) = (Vec::new(), self.ports.monotonic());
         let (mut change_at, end) = (0, until + 60_000);
         loop {
-            let now = u64::try_from((self.ports.monotonic() - began).as_millis()).unwrap();
+            let now = u64::try_from(self.ports.monotonic().saturating_sub(began).as_millis()).unwrap();
             if now >= end {
                 return made;
             }
@@ -74,7 +74,7 @@ impl World {
                 change_at = now + every;
             }
             if self.turn() {
-                made.push((self.ports.monotonic() - began).as_millis());
+                made.push(self.ports.monotonic().saturating_sub(began).as_millis());
             }
             let next = Duration::from_millis(if now < until { change_at - now } else { end - now });
             let due = self.freshness.due().map(|due| due.duration_since(self.ports.now()));

@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use helium_cgroups::{Controller, Limits, Made};
-use helium_crds::resources::Resources;
+use helium_crds::{
+    resources::Resources,
+    size::{Bytes, Cores},
+};
 use helium_processes::{Gated, Limit, Resource};
 
 use super::Runner;
@@ -18,8 +21,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// What the group of an instance limits.
 fn of_group(resources: &Resources) -> Limits {
     Limits {
-        memory: resources.memory.map(|memory| memory.count()),
-        cpu: resources.cpu.map(|cpu| cpu.millis()),
+        memory: resources.memory.map(Bytes::count),
+        cpu: resources.cpu.map(Cores::millis),
         processes: resources.processes,
     }
 }

@@ -6,9 +6,9 @@ use helium_e2e::{eventually, process};
 
 use crate::fleet::{Fleet, ROLLOUT};
 
-/// A Deployment of one shell script within these limits.
+/// A Deployment of one shell script within these limits. A fleet knows its instances by their argument `--version`.
 fn limited(script: &str, resources: &str) -> String {
-    let command = serde_json::json!(["sh", "-c", script]);
+    let command = serde_json::json!(["sh", "-c", script, "--version", "1"]);
     format!(
         "apiVersion: helium.dev/v1
 kind: Deployment
@@ -65,8 +65,9 @@ fn an_instance_runs_within_its_limits_over_a_restart_of_its_agent_and_another_li
 #[test]
 fn who_dies_for_lack_of_memory_is_told_as_such_and_goes_back_to_what_ran_before() {
     let fleet = Fleet::of(1);
-    fleet.apply(&limited("sleep 600", "memory: 64Mi")).ok();
+    fleet.apply(&limited("sleep 600 & wait", "memory: 64Mi")).ok();
     let before = fleet.pids();
+    assert_eq!(before.len(), 1);
     if !holds(&fleet) {
         return;
     }
