@@ -284,3 +284,27 @@ fn is_file_elsewhere(package: &Path, link: &Path) -> bool {
     let (Ok(package), Ok(target)) = (package.canonicalize(), link.canonicalize()) else { return false };
     target.is_file() && !target.starts_with(package)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_to_a_template_elsewhere_is_one_and_within_the_package_it_is_found_where_it_leads() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (package, other) = (scratch.path().join("package"), scratch.path().join("other"));
+        for folder in [&package, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("own.conf.tera"), "").unwrap();
+        }
+        symlink(other.join("own.conf.tera"), package.join("linked.conf.tera")).unwrap();
+        symlink("own.conf.tera", package.join("again.conf.tera")).unwrap();
+        symlink("/nowhere", package.join("broken.conf.tera")).unwrap();
+        symlink(&other, package.join("folder.tera")).unwrap();
+        let found = templates(&package, Path::new("/view")).unwrap();
+        let targets: Vec<PathBuf> = found.into_iter().map(|template| template.target).collect();
+        assert_eq!(targets, [PathBuf::from("/view/linked.conf"), PathBuf::from("/view/own.conf")]);
+    }
+}
