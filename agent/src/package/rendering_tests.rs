@@ -81,3 +81,20 @@ async fn files_that_a_check_refuses_leave_no_mark_that_somebody_is_to_be_told() 
     world.rendering("good", "true").apply().await.unwrap();
     assert!(world.path("state").join(UNTOLD).exists());
 }
+
+#[test]
+fn a_link_to_a_template_elsewhere_is_one_and_within_the_package_it_is_found_where_it_leads() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (package, other) = (scratch.path().join("package"), scratch.path().join("other"));
+    for folder in [&package, &other] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("own.conf.tera"), "").unwrap();
+    }
+    std::os::unix::fs::symlink(other.join("own.conf.tera"), package.join("linked.conf.tera")).unwrap();
+    std::os::unix::fs::symlink("own.conf.tera", package.join("again.conf.tera")).unwrap();
+    std::os::unix::fs::symlink("/nowhere", package.join("broken.conf.tera")).unwrap();
+    std::os::unix::fs::symlink(&other, package.join("folder.tera")).unwrap();
+    let found = templates(&package, Path::new("/view")).unwrap();
+    let targets: Vec<PathBuf> = found.into_iter().map(|template| template.target).collect();
+    assert_eq!(targets, [PathBuf::from("/view/linked.conf"), PathBuf::from("/view/own.conf")]);
+}

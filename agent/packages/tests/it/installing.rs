@@ -230,8 +230,8 @@ async fn a_path_of_nix_is_a_link_to_it_and_its_version_is_that_path_for_good() {
         assert!(staged.is_dir());
         Ok(())
     };
-    let installed = installer.install(&of("1", &path("one")), gate).await.unwrap();
-    assert_eq!(fs::read_link(&installed.folder).unwrap(), path("one"));
+    let first = installer.install(&of("1", &path("one")), gate).await.unwrap();
+    assert_eq!(fs::read_link(&first.folder).unwrap(), path("one"));
     assert_eq!((store.content(&name("1")), store.store_path(&name("1")).unwrap()), (path("one"), Some(path("one"))));
     let before = *asked.lock().unwrap();
     assert!(installer.install(&of("1", &path("one")), gate).await.unwrap().was_there);
