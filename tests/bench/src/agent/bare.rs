@@ -56,7 +56,7 @@ pub(super) fn measure(desk: &Desk) -> Outcome<Bare> {
         desk.write("bare")?;
         Ok(desk.since(begun))
     })?;
-    let disk = half(|| {
+    let synced = half(|| {
         let begun = desk.now();
         let mut plain = fs::File::create(desk.path("synced"))?;
         plain.write_all(&fs::read(&file)?)?;
@@ -67,7 +67,15 @@ pub(super) fn measure(desk: &Desk) -> Outcome<Bare> {
     desk.shows(&file, "bare")?;
     let seen = files::rounds(desk, &file, "bare");
     following.abort();
-    Ok(Bare { once, seen: seen?, disk, write, shell: shell(desk)?, stop: stop(desk)?, critical: critical(desk)? })
+    Ok(Bare {
+        once,
+        seen: seen?,
+        disk: synced,
+        write,
+        shell: shell(desk)?,
+        stop: stop(desk)?,
+        critical: critical(desk)?,
+    })
 }
 
 fn half(mut round: impl FnMut() -> Outcome<Duration>) -> Outcome<Duration> {

@@ -75,37 +75,37 @@ fn files_into(table: &mut Table, bare: &bare::Bare, ours: &Files, peer: &Result<
     let write = ("a bare client that reads all keys and writes a plain file", bare);
     table.title(&format!("Files of {KEYS} keys: helium render"));
     table.add(
-        Row::new("first render, each key named, p50", MILLIS, 60.0, ms(ours.first))
+        &Row::new("first render, each key named, p50", MILLIS, 60.0, ms(ours.first))
             .beside("one read of the keys, and a file", ms(bare.once))
             .peer(of(|files| ms(files.first))),
     );
     table.add(
-        Row::new("first render, by prefix, p50", MILLIS, 60.0, ms(ours.first_by_prefix))
+        &Row::new("first render, by prefix, p50", MILLIS, 60.0, ms(ours.first_by_prefix))
             .beside("sh -c exit", ms(bare.shell))
             .peer(of(|files| ms(files.first_by_prefix))),
     );
     table.add(
-        Row::new("key written, file visible, p50", MILLIS, 2.0, ms(ours.seen.half))
+        &Row::new("key written, file visible, p50", MILLIS, 2.0, ms(ours.seen.half))
             .beside(write.0, ms(write.1.seen.half))
             .peer(of(|files| ms(files.seen.half))),
     );
     table.add(
-        Row::new("key written, file visible, p99", MILLIS, 20.0, ms(ours.seen.most))
+        &Row::new("key written, file visible, p99", MILLIS, 20.0, ms(ours.seen.most))
             .beside(write.0, ms(write.1.seen.most))
             .peer(of(|files| ms(files.seen.most))),
     );
     table.add(
-        Row::new("renders of 200 writes, --wait 100ms", "", 2.0, ours.renders)
+        &Row::new("renders of 200 writes, --wait 100ms", "", 2.0, ours.renders)
             .beside("writes", 200.0)
             .peer(of(|files| files.renders)),
     );
-    table.add(Row::new("connections to Consul", "", 10.0, ours.sockets).peer(of(|files| files.sockets)));
+    table.add(&Row::new("connections to Consul", "", 10.0, ours.sockets).peer(of(|files| files.sockets)));
     table.add(
-        Row::new("memory, resident", MEGABYTES, 8.0, ours.memory.resident).peer(of(|files| files.memory.resident)),
+        &Row::new("memory, resident", MEGABYTES, 8.0, ours.memory.resident).peer(of(|files| files.memory.resident)),
     );
     table.note(&format!("of it {}", ours.memory));
     table.add(
-        Row::new("asked to end, ended, p50", MILLIS, 50.0, ms(ours.stop))
+        &Row::new("asked to end, ended, p50", MILLIS, 50.0, ms(ours.stop))
             .beside("a shell that is", ms(bare.stop))
             .peer(of(|files| ms(files.stop))),
     );
@@ -120,22 +120,22 @@ fn services_into(table: &mut Table, bare: &bare::Bare, ours: &Services, peer: &R
     let of = |figure: fn(&Services) -> f64| peer.as_ref().map(figure).map_err(String::clone);
     table.title("One service: helium agent --containerpilot");
     table.add(
-        Row::new("check failed, critical in Consul, worst", MILLIS, 100.0, ms(ours.critical))
+        &Row::new("check failed, critical in Consul, worst", MILLIS, 100.0, ms(ours.critical))
             .beside("one call that says so", ms(bare.critical))
             .peer(of(|services| ms(services.critical))),
     );
     table.add(
-        Row::new("asked to end, app and all ended, p50", MILLIS, 50.0, ms(ours.stop))
+        &Row::new("asked to end, app and all ended, p50", MILLIS, 50.0, ms(ours.stop))
             .beside("a shell that is", ms(bare.stop))
             .peer(of(|services| ms(services.stop))),
     );
     table.add(
-        Row::new("deregistered by hand, back, worst", SECONDS, 30.0, ours.back.as_secs_f64())
+        &Row::new("deregistered by hand, back, worst", SECONDS, 30.0, ours.back.as_secs_f64())
             .peer(of(|services| services.back.as_secs_f64())),
     );
-    table.add(Row::new("zombies that stay", "", 0.0, ours.zombies).peer(of(|services| services.zombies)));
+    table.add(&Row::new("zombies that stay", "", 0.0, ours.zombies).peer(of(|services| services.zombies)));
     table.add(
-        Row::new("memory, resident, both processes", MEGABYTES, 8.0, ours.memory.resident)
+        &Row::new("memory, resident, both processes", MEGABYTES, 8.0, ours.memory.resident)
             .peer(of(|services| services.memory.resident)),
     );
     table.note(&format!("of it {}", ours.memory));
@@ -143,15 +143,15 @@ fn services_into(table: &mut Table, bare: &bare::Bare, ours: &Services, peer: &R
 
 fn node_into(table: &mut Table, ours: &Node) {
     table.title(&format!("One instance with {KEYS} keys in its template: helium agent"));
-    table.add(Row::new("memory, resident", MEGABYTES, 8.0, ours.memory.resident));
+    table.add(&Row::new("memory, resident", MEGABYTES, 8.0, ours.memory.resident));
     table.note(&format!("of it {}", ours.memory));
-    table.add(Row::new("deregistered by hand, back, worst", SECONDS, 30.0, ours.back.as_secs_f64()));
-    table.add(Row::new("connections to Consul", "", 10.0, ours.sockets));
+    table.add(&Row::new("deregistered by hand, back, worst", SECONDS, 30.0, ours.back.as_secs_f64()));
+    table.add(&Row::new("connections to Consul", "", 10.0, ours.sockets));
 }
 
 fn outage_into(table: &mut Table, ours: &Outage, away: Duration) {
     table.title(&format!("Consul is away for {} s", away.as_secs()));
-    table.add(Row::new("processes that ended or were started anew", "", 0.0, ours.ended));
-    table.add(Row::new("files that changed", "", 0.0, ours.changed));
-    table.add(Row::new("Consul answers, a change of then is in the file", SECONDS, 30.0, ours.heard.as_secs_f64()));
+    table.add(&Row::new("processes that ended or were started anew", "", 0.0, ours.ended));
+    table.add(&Row::new("files that changed", "", 0.0, ours.changed));
+    table.add(&Row::new("Consul answers, a change of then is in the file", SECONDS, 30.0, ours.heard.as_secs_f64()));
 }

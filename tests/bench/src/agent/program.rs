@@ -44,15 +44,16 @@ impl Program {
         }
     }
 
-    /// A line for each of `count` keys, in the language of this program.
+    /// A line for each of the keys, in the language of this program.
     pub(super) fn template(&self, shape: Shape, keys: impl Iterator<Item = String>, folder: &str) -> String {
         let folder = folder.trim_end_matches('/');
+        let lines = |line: &dyn Fn(String) -> String| keys.map(line).collect::<Vec<_>>().concat();
         match (self, shape) {
-            (Program::Helium, Shape::Names) => keys.map(|key| format!("{{{{ key(path=\"{key}\") }}}}\n")).collect(),
+            (Program::Helium, Shape::Names) => lines(&|key| format!("{{{{ key(path=\"{key}\") }}}}\n")),
             (Program::Helium, Shape::Prefix) => {
                 format!("{{% for name, value in keys(prefix=\"{folder}\") %}}{{{{ value }}}}\n{{% endfor %}}")
             }
-            (_, Shape::Names) => keys.map(|key| format!("{{{{ key \"{key}\" }}}}\n")).collect(),
+            (_, Shape::Names) => lines(&|key| format!("{{{{ key \"{key}\" }}}}\n")),
             (_, Shape::Prefix) => format!("{{{{ range ls \"{folder}\" }}}}{{{{ .Value }}}}\n{{{{ end }}}}"),
         }
     }

@@ -57,7 +57,7 @@ impl Table {
         self.0.push(format!("\n{title}"));
     }
 
-    pub(super) fn add(&mut self, row: Row) {
+    pub(super) fn add(&mut self, row: &Row) {
         self.0.push(row.text());
     }
 
