@@ -183,10 +183,11 @@ impl Gate {
         match decide(view, me, &self.limits) {
             Decision::Held(hold) => Ok(Step::In(hold)),
             Decision::Refuse { bad, queue } => {
-                if let Some(queue) = queue {
-                    self.write(&queue, index, None).await?;
+                match queue {
+                    // All who wait leave at once, and one after the other.
+                    Some(queue) if !self.write(&queue, index, None).await? => Ok(Step::Again),
+                    _ => Err(UpgradeError::Bad(bad)),
                 }
-                Err(UpgradeError::Bad(bad))
             }
             // Whether it was written shows when it is read again.
             Decision::Enter { queue } => {
@@ -230,12 +231,14 @@ impl Gate {
     /// want to upgrade any more. In vain it is cleaned up by those who wait, once its session has ended.
     pub async fn leave(&self) {
         let left = async {
-            let seen = store::queue(&self.client, &self.keys, &Read::consistent()).await?;
-            let without = super::decide::without(&seen.queue, &self.who);
-            if without != seen.queue {
-                self.write(&without, seen.index, None).await?;
+            loop {
+                let seen = store::queue(&self.client, &self.keys, &Read::consistent()).await?;
+                let without = super::decide::without(&seen.queue, &self.who);
+                if without == seen.queue || self.write(&without, seen.index, None).await? {
+                    return Ok::<_, UpgradeError>(());
+                }
+                tokio::time::sleep(self.ports.up_to(self.limits.retry / 4)).await;
             }
-            Ok::<_, UpgradeError>(())
         };
         if let Err(error) = left.await {
             debug!(%error, "could not leave the line");

@@ -137,6 +137,36 @@ async fn a_bad_version_stops_the_fleet_at_the_first_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_leaves_the_line_is_out_of_it_although_another_leaves_at_the_same_instant() {
+    let world = World::new().await;
+    let holder = enter(&one_at_a_time(&world, "n0"), "2").await;
+    let (first, other) = (one_at_a_time(&world, "n1"), one_at_a_time(&world, "n2"));
+    for gate in [&first, &other] {
+        line_up(&world, gate, "2").await.abort();
+    }
+    // Between the look of the one and its write the other leaves.
+    let once = AtomicUsize::new(0);
+    let tricky = Tricky {
+        inner: world.server.transport(),
+        trick: Box::new(move |path| {
+            let between = (path == "/v1/txn" && once.fetch_add(1, Ordering::SeqCst) == 0).then(|| other.clone());
+            async move {
+                if let Some(other) = between {
+                    other.leave().await;
+                }
+                None
+            }
+            .boxed()
+        }),
+    };
+    let keys = Keys::helium("default", "shop");
+    let client = Client::over(Arc::new(tricky), None);
+    Gate::new(client, world.ports.clone(), keys, Limits::default(), "n1").leave().await;
+    assert_eq!(waiting(&world).await, Vec::<String>::new());
+    holder.healthy().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_over_its_time_is_told_and_passed_and_its_failure_is_heard_nevertheless() {
     let world = World::new().await;
     let short = Limits { hold: S(600), ..Limits::default() };

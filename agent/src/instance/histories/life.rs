@@ -56,6 +56,13 @@ struct Mine {
     left: bool,
 }
 
+/// What an agent sees of an assignment.
+enum View {
+    Unknown,
+    Missing,
+    Present(Box<Assignment>),
+}
+
 impl Life {
     /// A turn of every instance, and then time passes.
     pub(super) fn turn(&mut self, world: &mut World) -> Result<(), Stop> {
@@ -131,6 +138,7 @@ impl Life {
             world.effect(&id, "admit")?;
             world.disk.insert(id.clone(), record.clone());
             world.past.remove(&id);
+            world.note_order(&id);
             self.mine.insert(id, Mine::new(record, Registered::Absent, world.now));
         }
         Ok(())
@@ -204,20 +212,23 @@ impl Mine {
         self.record.assignment.id.clone()
     }
 
-    fn decide(&self, world: &mut World, halt: bool) -> Step {
-        let id = self.id();
-        let present = world.store.get(&id).cloned();
-        if let Some(wanted) = present.as_ref().filter(|_| world.trusted) {
-            world.past.entry(id.clone()).or_default().ordered = Some(wanted.desired);
+    /// What is assigned, as far as the agent can see.
+    fn view(&self, world: &World) -> View {
+        let stop = || View::Present(Box::new(Assignment { desired: Desired::Stop, ..self.record.assignment.clone() }));
+        match (world.store.get(&self.record.assignment.id), world.trusted, world.defect) {
+            (None, true, Some(Defect::MissingIsStop)) | (_, false, Some(Defect::BlindIsMissingAndStop)) => stop(),
+            (_, false, _) => View::Unknown,
+            (None, true, _) => View::Missing,
+            (Some(wanted), true, _) => View::Present(Box::new(wanted.clone())),
         }
-        let stop = Assignment { desired: Desired::Stop, ..self.record.assignment.clone() };
-        let assigned = match (&present, world.trusted, world.defect) {
-            (None, true, Some(Defect::MissingIsStop)) | (_, false, Some(Defect::BlindIsMissingAndStop)) => {
-                Assigned::Present(&stop)
-            }
-            (_, false, _) => Assigned::Unknown,
-            (None, true, _) => Assigned::Missing,
-            (Some(wanted), true, _) => Assigned::Present(wanted),
+    }
+
+    fn decide(&self, world: &World, halt: bool) -> Step {
+        let view = self.view(world);
+        let assigned = match &view {
+            View::Unknown => Assigned::Unknown,
+            View::Missing => Assigned::Missing,
+            View::Present(wanted) => Assigned::Present(wanted),
         };
         let alive = self.record.process.as_ref().is_none_or(|identity| world.is_alive(identity));
         let passes = world.defect == Some(Defect::StopPassesConsul) && self.record.stopping.is_some();
@@ -244,31 +255,29 @@ impl Mine {
         let id = self.id();
         match step {
             Step::Accept => {
-                if let Some(wanted) = world.store.get(&id).cloned() {
-                    self.save(world, Event::Accepted(Box::new(wanted)))?;
-                } else {
-                    let stop = Assignment { desired: Desired::Stop, ..self.record.assignment.clone() };
-                    self.save(world, Event::Accepted(Box::new(stop)))?;
+                let View::Present(wanted) = self.view(world) else { return Ok(()) };
+                if self.saved(world, &Event::Accepted(wanted))? && world.trusted {
+                    world.note_order(&id);
                 }
             }
-            Step::NoteEnd(exit) => self.save(world, Event::Ended(exit))?,
+            Step::NoteEnd(exit) => self.save(world, &Event::Ended(exit))?,
             Step::Begin(work) => self.begin_work(world, work),
-            Step::NoteProgress(phase) => self.save(world, Event::Progress(phase))?,
+            Step::NoteProgress(phase) => self.save(world, &Event::Progress(phase))?,
             Step::NoteWork => self.note_work(world)?,
             Step::CancelWork => (self.work, self.work_ends) = (Working::Nothing, None),
             Step::Launch => self.launch(world)?,
-            Step::NoteRunning => self.save(world, Event::Running)?,
-            Step::NoteStable => self.save(world, Event::Stable)?,
+            Step::NoteRunning => self.save(world, &Event::Running)?,
+            Step::NoteStable => self.save(world, &Event::Stable)?,
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(world, step)?,
             Step::BeginStop => {
-                self.save(world, Event::StopBegun)?;
+                self.save(world, &Event::StopBegun)?;
                 if world.defect == Some(Defect::StoppedAtOnce) {
                     self.called_stopped(world)?;
                 }
             }
-            Step::NoteOut => self.save(world, Event::Out)?,
-            Step::NoteClosing => self.save(world, Event::Closing)?,
-            Step::CancelStop => self.save(world, Event::StopCancelled)?,
+            Step::NoteOut => self.save(world, &Event::Out)?,
+            Step::NoteClosing => self.save(world, &Event::Closing)?,
+            Step::CancelStop => self.save(world, &Event::StopCancelled)?,
             Step::Signal => self.signal(world, halt)?,
             Step::Kill => {
                 rules::before_the_kill(world, &self.record, halt).map_err(Stop::Broken)?;
@@ -279,7 +288,7 @@ impl Mine {
             Step::NoteStopped => self.called_stopped(world)?,
             Step::Leave => {
                 rules::before_it_is_called_stopped(world, &id).map_err(Stop::Broken)?;
-                self.save(world, Event::Left)?;
+                self.save(world, &Event::Left)?;
                 self.left = true;
             }
             // Nothing is in maintenance here.
@@ -290,15 +299,15 @@ impl Mine {
 
     fn called_stopped(&mut self, world: &mut World) -> Result<(), Stop> {
         rules::before_it_is_called_stopped(world, &self.record.assignment.id).map_err(Stop::Broken)?;
-        self.save(world, Event::Stopped)
+        self.save(world, &Event::Stopped)
     }
 
     /// Writes the record; if there is no room nothing has changed, and it is tried again.
-    fn save(&mut self, world: &mut World, event: Event) -> Result<(), Stop> {
+    fn save(&mut self, world: &mut World, event: &Event) -> Result<(), Stop> {
         self.saved(world, event).map(drop)
     }
 
-    fn saved(&mut self, world: &mut World, event: Event) -> Result<bool, Stop> {
+    fn saved(&mut self, world: &mut World, event: &Event) -> Result<bool, Stop> {
         let id = self.id();
         let mut next = apply(&self.record, event.clone(), world.now, world.draw.next());
         match world.defect {
@@ -313,7 +322,7 @@ impl Mine {
         let words = format!("{event:?}");
         world.effect(&id, words.split(['(', ' ']).next().unwrap_or_default())?;
         world.disk.insert(id.clone(), next.clone());
-        world.past.entry(id).or_default().noted(&event, &next, world.now);
+        world.past.entry(id).or_default().noted(event, &next, world.now);
         self.record = next;
         Ok(true)
     }
@@ -323,7 +332,7 @@ impl Mine {
         let id = self.id();
         let excused = self.consul_after.is_some_and(|after| after > world.now);
         if world.faults && world.draw.percent(10) {
-            return self.save(world, Event::LaunchFailed("no such program".to_owned()));
+            return self.save(world, &Event::LaunchFailed("no such program".to_owned()));
         }
         let decided = world.now;
         let pid = u32::try_from(world.processes.len()).unwrap() + 100;
@@ -331,7 +340,7 @@ impl Mine {
         let (state, seen, ends_at) = (State::AtGate, None, None);
         world.processes.push(Process { instance: id.clone(), identity: identity.clone(), state, seen, ends_at });
         let noted_later = world.defect == Some(Defect::GateBeforeNote);
-        let passes = noted_later || self.saved(world, Event::Launched(identity.clone()))?;
+        let passes = noted_later || self.saved(world, &Event::Launched(identity.clone()))?;
         if !passes {
             if let Some(process) = world.process_mut(&identity) {
                 process.state = State::Ended;
@@ -348,7 +357,7 @@ impl Mine {
             (process.state, process.seen, process.ends_at) = (State::Runs, seen, ends_at);
         }
         if noted_later {
-            self.save(world, Event::Launched(identity))?;
+            self.save(world, &Event::Launched(identity))?;
         }
         Ok(())
     }
@@ -369,7 +378,7 @@ impl Mine {
             let at = world.now + world.draw.millis(3000);
             self.end_process(world, at);
         }
-        self.save(world, Event::Signalled)
+        self.save(world, &Event::Signalled)
     }
 
     /// After a failure nothing is known: a call may have arrived all the same.
@@ -519,7 +528,7 @@ impl Mine {
         if outcome.is_err() && matches!(work, Work::Prepare | Work::Refresh) {
             self.stale = Some(world.now + SignedDuration::from_secs(5));
         }
-        if self.saved(world, Event::Worked(work, outcome))? {
+        if self.saved(world, &Event::Worked(work, outcome))? {
             self.work = Working::Nothing;
         }
         Ok(())

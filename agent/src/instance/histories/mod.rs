@@ -39,7 +39,7 @@ enum Death {
 }
 
 /// What a history shows: how many effects it had, or which rule was broken and what was done until then.
-fn history(seed: u64, defect: Option<Defect>, death: Option<(usize, Death)>) -> Result<usize, (Broken, World)> {
+fn history(seed: u64, defect: Option<Defect>, death: Option<(usize, Death)>) -> Result<usize, Box<(Broken, World)>> {
     let mut world = World::new(seed, defect, death.map(|(at, _)| at));
     let node = death.is_some_and(|(_, death)| death == Death::Node);
     let mut life = Life::default();
@@ -53,7 +53,7 @@ fn history(seed: u64, defect: Option<Defect>, death: Option<(usize, Death)>) -> 
         match turn {
             Ok(()) if at_end => return Ok(world.fuse.spent()),
             Ok(()) => {}
-            Err(Stop::Broken(broken)) => return Err((broken, world)),
+            Err(Stop::Broken(broken)) => return Err(Box::new((broken, world))),
             Err(Stop::Killed { with_node }) => {
                 world.after_death(with_node || (node && world.fuse.is_blown()));
                 life = Life::default();
@@ -65,7 +65,8 @@ fn history(seed: u64, defect: Option<Defect>, death: Option<(usize, Death)>) -> 
 
 #[track_caller]
 fn holds(seed: u64, death: Option<(usize, Death)>) -> usize {
-    history(seed, None, death).unwrap_or_else(|(broken, world)| {
+    history(seed, None, death).unwrap_or_else(|found| {
+        let (broken, world) = *found;
         let from = world.log.len().saturating_sub(80);
         panic!("seed {seed}, {death:?}: {broken:?}: {:#?}", &world.log[from..])
     })
@@ -110,7 +111,7 @@ fn a_seed_gives_the_same_history_each_time() {
 #[test]
 fn every_rule_catches_its_defects() {
     for (defect, rules) in defects::ALL {
-        let finds = |seed, death| history(seed, Some(*defect), death).is_err_and(|(broken, _)| rules.contains(&broken));
+        let finds = |seed, death| history(seed, Some(*defect), death).is_err_and(|found| rules.contains(&found.0));
         let found = (0..300).any(|seed| finds(seed, None));
         let mut deaths = (1000..1003).flat_map(|seed| (0..150).map(move |at| (seed, Some((at, Death::Agent)))));
         assert!(found || deaths.any(|(seed, death)| finds(seed, death)), "nobody finds {defect:?}");

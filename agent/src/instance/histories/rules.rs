@@ -52,7 +52,7 @@ pub(super) enum Broken {
 /// What the rules remember of an instance.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past {
-    /// The last order that an agent could believe.
+    /// The last order that an agent could believe and has noted.
     pub(super) ordered: Option<Desired>,
     /// When what has failed was noted, and how often in a row.
     failed: Option<(Timestamp, u32)>,

@@ -123,7 +123,7 @@ impl World {
             past: BTreeMap::new(),
             log: Vec::new(),
         };
-        for number in 0..1 + world.draw.below(4) {
+        for number in 0..=world.draw.below(4) {
             let mut wanted = assignment(&format!("hello-{number}"));
             if world.draw.percent(70) {
                 wanted.template.package =
@@ -158,6 +158,13 @@ impl World {
     pub(super) fn past(&self, id: &InstanceId) -> &Past {
         static NONE: std::sync::LazyLock<Past> = std::sync::LazyLock::new(Past::default);
         self.past.get(id).unwrap_or(&NONE)
+    }
+
+    /// An agent has noted what the store holds now.
+    pub(super) fn note_order(&mut self, id: &InstanceId) {
+        if let Some(wanted) = self.store.get(id) {
+            self.past.entry(id.clone()).or_default().ordered = Some(wanted.desired);
+        }
     }
 
     /// How many processes of an instance execute something.
