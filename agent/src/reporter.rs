@@ -107,7 +107,7 @@ impl Reporter {
         loop {
             let read_due = self.read_soon.swap(false, Ordering::SeqCst) || self.ports.monotonic() >= read_at;
             let outcome = if read_due { self.read().await } else { self.write().await };
-            self.telemetry.heard("reports", outcome.as_ref().map(|()| ()).map_err(ToString::to_string));
+            self.telemetry.heard("reports", outcome.as_ref().copied().map_err(ToString::to_string));
             match outcome {
                 Ok(()) if read_due => {
                     failures = 0;

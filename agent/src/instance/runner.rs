@@ -351,7 +351,7 @@ impl Runner {
                 };
                 match work.hook() {
                     Some(hook) => {
-                        self.work.begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry))
+                        self.work.begin_hook(work, hook_of(&self.dir, hook, env).counted_by(&self.shared.telemetry));
                     }
                     None => self.work.begin_preparation(work, |progress| Preparation {
                         shared: Arc::clone(&self.shared),

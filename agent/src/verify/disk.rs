@@ -77,7 +77,7 @@ pub(super) fn packages(root: &Path, only: Option<&Name>) -> Vec<Finding> {
                 let named = changes.iter().take(NAMED).map(|(name, change)| format!("{name} {change}"));
                 let mut words = named.collect::<Vec<_>>().join(", ");
                 if changes.len() > NAMED {
-                    words += &format!(", and {} more", changes.len() - NAMED);
+                    words = format!("{words}, and {} more", changes.len() - NAMED);
                 }
                 Finding::new(State::Failed, "packages", place, format!("{words} (in {})", one.folder.display()))
             }

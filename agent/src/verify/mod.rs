@@ -40,6 +40,7 @@ pub struct Finding {
 }
 
 impl Finding {
+    #[allow(clippy::needless_pass_by_value, reason = "most places are made for this alone")]
     fn new(state: State, area: &'static str, place: impl ToString, words: impl Into<String>) -> Self {
         Self { state, area, place: place.to_string(), words: words.into() }
     }

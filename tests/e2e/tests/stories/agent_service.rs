@@ -2,10 +2,11 @@
 
 use std::{fs, os::unix::net::UnixDatagram, time::Duration};
 
-use helium_e2e::{Http, eventually, holds_for, ports, process};
+use helium_e2e::{Helium, Http, eventually, holds_for, ports, process};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{
+    containerpilot::{STAYS, Scene, app},
     fleet::{Fleet, ROLLOUT},
     specs::deployment,
 };
@@ -19,14 +20,14 @@ struct Manager {
 }
 
 impl Manager {
-    /// Has what the fleet starts from now on tell this one.
-    fn of(fleet: &mut Fleet, watchdog: Option<Duration>) -> Self {
-        let path = fleet.helium.folder().join("notify");
+    /// Has what a person starts from now on tell this one.
+    fn of(helium: &mut Helium, watchdog: Option<Duration>) -> Self {
+        let path = helium.folder().join("notify");
         let heard = UnixDatagram::bind(&path).unwrap();
         heard.set_nonblocking(true).unwrap();
-        fleet.helium.set_variable("NOTIFY_SOCKET", path.to_str().unwrap());
+        helium.set_variable("NOTIFY_SOCKET", path.to_str().unwrap());
         if let Some(within) = watchdog {
-            fleet.helium.set_variable("WATCHDOG_USEC", &within.as_micros().to_string());
+            helium.set_variable("WATCHDOG_USEC", &within.as_micros().to_string());
         }
         Self { heard, said: Vec::new() }
     }
@@ -58,7 +59,7 @@ fn hang_up(pid: u32) {
 #[test]
 fn systemd_is_told_of_an_agent_that_it_is_ready_what_it_does_and_that_it_ends() {
     let mut fleet = Fleet::of(0);
-    let mut manager = Manager::of(&mut fleet, Some(Duration::from_secs(4)));
+    let mut manager = Manager::of(&mut fleet.helium, Some(Duration::from_secs(4)));
     fleet.start_agent(1);
     manager.await_words("READY=1");
     fleet.apply(&deployment("web", "1", 2, "")).ok();
@@ -96,11 +97,25 @@ fn systemd_is_told_of_an_agent_that_it_is_ready_what_it_does_and_that_it_ends() 
 #[test]
 fn a_controller_tells_systemd_too() {
     let mut fleet = Fleet::empty(helium_e2e::Consul::start());
-    let mut manager = Manager::of(&mut fleet, None);
+    let mut manager = Manager::of(&mut fleet.helium, None);
     fleet.start_controller();
     manager.await_words("READY=1");
     manager.await_words("STATUS=ready");
     assert_eq!(fleet.controllers[0].daemon.terminate(SOON), 0);
+    manager.await_words("STOPPING=1");
+}
+
+#[test]
+fn what_runs_a_file_of_containerpilot_tells_systemd_too_and_its_jobs_do_not_see_the_socket() {
+    let mut scene = Scene::new();
+    let mut manager = Manager::of(&mut scene.helium, None);
+    let mut pilot = scene.run(&format!("jobs: [{}]", app(STAYS, "")));
+    manager.await_words("READY=1");
+    assert_eq!(process::variable(scene.pid("app.pid"), "NOTIFY_SOCKET"), None);
+    scene.ask(&["--reload"]).ok();
+    manager.await_words("RELOADING=1\nMONOTONIC_USEC=");
+    eventually("it is ready again", SOON, || (manager.count("READY=1") == 2).then_some(()));
+    pilot.terminate(SOON);
     manager.await_words("STOPPING=1");
 }
 
