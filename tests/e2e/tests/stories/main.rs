@@ -5,6 +5,7 @@ mod fleet;
 mod picture;
 mod specs;
 
+mod built;
 mod containerpilot;
 mod containerpilot_control;
 mod counts;
