@@ -151,6 +151,38 @@ fn exactly_one_of_a_group_is_given() {
 }
 
 #[test]
+fn a_version_comes_from_one_place() {
+    let from = "replicas: 3\n  versionFrom: {hydraJob: web}";
+    golden("version-of-two-places", &with(SOUND, "replicas: 3", from));
+    let pinned = SOUND.replace("    version: \"1.0.0\"\n", "").replace("replicas: 3", from);
+    let objects = parse(&Source::new("hello.yaml", pinned)).unwrap();
+    let AnyObject::Deployment(deployment) = &objects[0].object else { panic!("{objects:#?}") };
+    assert_eq!(deployment.spec.template.version, "");
+    let stored: serde_json::Value = serde_json::from_slice(&objects[0].object.to_json().unwrap()).unwrap();
+    assert_eq!(stored["spec"]["template"].get("version"), None, "it is stored as it was written");
+    assert!(AnyObject::from_json(&objects[0].object.to_json().unwrap()).is_ok());
+}
+
+#[test]
+fn the_address_of_a_job_is_one() {
+    let job = |url: &str| {
+        format!("apiVersion: helium.dev/v1\nkind: HydraJob\nmetadata: {{name: web}}\nspec: {{url: \"{url}\"}}\n")
+    };
+    for sound in ["https://h/job/p/j/web", "http://h:3000/hydra/job/shop/main/web.x86_64-linux"] {
+        assert!(parse(&Source::new("job.yaml", job(sound))).is_ok(), "{sound}");
+    }
+    for broken in [
+        "hydra",
+        "https://h/job/p/j",
+        "https://me:pw@h/job/p/j/web",
+        "https://h/job/p/j/web?x",
+        "https://h/job/p/j/web/latest",
+    ] {
+        assert_eq!(codes(&wrong(&job(broken))), [Code::BadText], "{broken}");
+    }
+}
+
+#[test]
 fn syntax_errors_say_what_lies_behind() {
     golden("syntax-tab", &with(SOUND, "  replicas: 3", "\treplicas: 3"));
     golden("syntax-colon", &with(SOUND, "name: hello", "name: hello: world"));

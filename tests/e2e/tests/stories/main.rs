@@ -5,8 +5,9 @@ mod fleet;
 mod picture;
 mod specs;
 
-mod changes;
 mod agent_service;
+mod built;
+mod changes;
 mod containerpilot;
 mod containerpilot_control;
 mod counts;

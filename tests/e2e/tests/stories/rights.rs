@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A person with every right, and the rules of each part of Helium as `helium acl policy` prints them.
-struct Admin {
+pub(crate) struct Admin {
     helium: Helium,
 }
 
@@ -28,7 +28,7 @@ impl Admin {
 
 /// A fleet whose controllers and agent each have only what `helium acl policy` prints for them, and a person with a deployer's rights.
 #[track_caller]
-fn guarded(controllers: usize) -> (Fleet, Admin) {
+pub(crate) fn guarded(controllers: usize) -> (Fleet, Admin) {
     let consul = Consul::with(Options { default_deny: true, ..Options::default() });
     let mut fleet = Fleet::empty(consul);
     let admin = Admin { helium: std::mem::replace(&mut fleet.helium, Helium::nowhere()) };
