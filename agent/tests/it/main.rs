@@ -4,10 +4,10 @@
 #![allow(clippy::print_stdout, reason = "what is left out on a machine is said")]
 
 mod consul;
-mod limits;
-mod packaged;
 mod jobs;
+mod limits;
 mod maintenance;
+mod packaged;
 mod processes;
 mod roles;
 mod stories;
