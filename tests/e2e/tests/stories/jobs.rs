@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 use helium_e2e::{eventually, holds_for, process};
 
 use crate::{
-    fleet::{Fleet, ROLLOUT},
+    fleet::{Fleet, ROLLOUT, is_sentinel},
     specs::canary,
 };
 
@@ -96,7 +96,7 @@ fn record(fleet: &Fleet) -> serde_json::Value {
 
 fn report(fleet: &Fleet) -> serde_json::Value {
     let keys = fleet.consul.keys("helium/v1/report/");
-    let own = |key: &&String| !key.ends_with(".keep") && key.contains(&fleet.node(1));
+    let own = |key: &&String| !is_sentinel(key) && key.contains(&fleet.node(1));
     keys.iter().find(own).map(|key| fleet.consul.value(key)).unwrap_or_default()
 }
 
@@ -231,7 +231,7 @@ fn a_stop_is_in_order_and_within_its_grace() {
         journal.0.display()
     );
     fleet.apply(&yaml.replace(&command, &main)).ok();
-    eventually("all run", ROLLOUT, || (pids(&fleet, "needs-main").len() >= 1).then_some(()));
+    eventually("all run", ROLLOUT, || (!pids(&fleet, "needs-main").is_empty()).then_some(()));
     fleet.helium.run_for(ROLLOUT, &["delete", "deployment", "shop", "--wait"]).ok();
     assert_eq!(journal.lines(), ["needs-main ends", "before", "main ends", "after"]);
     for job in ["main", "deaf", "needs-main"] {
