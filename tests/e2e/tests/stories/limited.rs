@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use helium_e2e::{eventually, process};
 
-use crate::fleet::{Fleet, ROLLOUT};
+use crate::fleet::{Fleet, ROLLOUT, is_sentinel};
 
 /// A Deployment of one shell script within these limits. A fleet knows its instances by their argument `--version`.
 fn limited(script: &str, resources: &str) -> String {
@@ -40,6 +40,15 @@ fn holds(fleet: &Fleet) -> bool {
     holds
 }
 
+/// Deletes the Deployment, so that an agent which is killed at the end of a story leaves no group on this machine.
+fn delete(fleet: &Fleet) {
+    fleet.helium.run_for(ROLLOUT, &["delete", "deployment", "small"]).ok();
+    eventually("all are gone", ROLLOUT, || {
+        let keys = fleet.consul.keys("helium/v1/assign/");
+        keys.iter().all(|key| is_sentinel(key)).then_some(())
+    });
+}
+
 #[test]
 fn an_instance_runs_within_its_limits_over_a_restart_of_its_agent_and_another_limit_is_a_rollout() {
     let mut fleet = Fleet::of(1);
@@ -60,6 +69,7 @@ fn an_instance_runs_within_its_limits_over_a_restart_of_its_agent_and_another_li
     });
     eventually("the first has ended", ROLLOUT, || (groups(before.pid).is_empty()).then_some(()));
     assert!(process::variable(after.pid, "HELIUM_INSTANCE").is_some());
+    delete(&fleet);
 }
 
 #[test]
@@ -69,7 +79,7 @@ fn who_dies_for_lack_of_memory_is_told_as_such_and_goes_back_to_what_ran_before(
     let before = fleet.pids();
     assert_eq!(before.len(), 1);
     if !holds(&fleet) {
-        return;
+        return delete(&fleet);
     }
     let hog = "x=0123456789; i=0; while [ $i -lt 22 ]; do x=$x$x; i=$((i+1)); done; sleep 600";
     fleet.apply_only(&limited(hog, "memory: 8Mi"));
@@ -81,6 +91,7 @@ fn who_dies_for_lack_of_memory_is_told_as_such_and_goes_back_to_what_ran_before(
     eventually("it went back", ROLLOUT, || {
         (fleet.pids() == before && fleet.status("small")["rollout"]["stage"] != "progressing").then_some(())
     });
+    delete(&fleet);
 }
 
 #[test]
