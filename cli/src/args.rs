@@ -113,7 +113,7 @@ pub(crate) enum Command {
     /// Run a controller; of several, one leads
     Controller(controller::ControllerArgs),
     /// Run the agent of this machine
-    Agent(agent::AgentArgs),
+    Agent(Box<agent::AgentArgs>),
     /// Keep an HAProxy in step with the catalog
     Haproxy(haproxy::HaproxyArgs),
     /// Let a Nix profile follow a job of Hydra

@@ -165,7 +165,7 @@ async fn dispatch(command: Command, session: &Session, console: &mut Console) ->
         Command::Wait(args) => wait::run(args, session, console).await,
         Command::Dev(args) => dev::run(args, session, console).await,
         Command::Controller(args) => controller::run(args, session, console).await,
-        Command::Agent(args) => agent::run(args, session, console).await,
+        Command::Agent(args) => Box::pin(agent::run(*args, session, console)).await,
         Command::Haproxy(args) => haproxy::run(args, session, console).await,
         Command::Hail(args) => Box::pin(hail::run(args, session, console)).await,
         Command::Render(args) => render::run(*args, session, console).await,
