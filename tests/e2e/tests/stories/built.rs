@@ -20,7 +20,7 @@ fn documents(url: &str) -> String {
         "apiVersion: helium.dev/v1\nkind: HydraJob\nmetadata: {{name: web}}\nspec:\n  url: {url}\n  interval: 1s\n  \
          auth: {{basic: {{username: helium, password: {{kv: hydra}}}}}}\n---\n"
     );
-    let web = r#"apiVersion: helium.dev/v1
+    let web = r"apiVersion: helium.dev/v1
 kind: Deployment
 metadata: {name: web}
 spec:
@@ -37,7 +37,7 @@ spec:
   strategy: {rolling: {maxSurge: 1, maxUnavailable: 0}}
   minHealthyTime: 1s
   progressDeadline: 30s
-"#;
+";
     format!("{job}{web}{}", canary("web", "[{setWeight: 50%}, {soak: 2s}]"))
 }
 
