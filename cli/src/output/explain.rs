@@ -120,13 +120,15 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
             ),
             None => format!("cannot see {instance} on {node} at the moment"),
         },
-        WaitingOn::Build { hydra_job, why } => {
-            let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-            format!("waits for the first build of hydrajob/{hydra_job}{why}")
-        }
+        WaitingOn::Build { hydra_job, why } => first_build(hydra_job, why.as_deref()),
         WaitingOn::Fix { .. } => return None,
         WaitingOn::Spec { problem } => format!("waits for the spec to change: {problem}"),
     })
+}
+
+fn first_build(hydra_job: &str, why: Option<&str>) -> String {
+    let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+    format!("waits for the first build of hydrajob/{hydra_job}{why}")
 }
 
 /// The version that takes over again, while it does.

@@ -92,16 +92,18 @@ impl Asker<'_> {
         if told.number.is_some() && told.number == known {
             return Ok(Look::Same);
         }
-        let build = helium_hydra::read_build(&told.place, &self.body(&told).await?)?;
-        let built = build.built(&told.place);
-        match known {
-            Some(known) if known == build.id() => Ok(Look::Same),
-            Some(known) if known > build.id() => match self.is_lost(self.job.build(known), Build::has_failed).await? {
-                true => Ok(Look::Gone(built?)),
-                false => Ok(Look::Same),
-            },
-            _ => Ok(Look::Found(built?)),
+        let latest = helium_hydra::read_build(&told.place, &self.body(&told).await?)?;
+        let older = known.filter(|known| *known > latest.id());
+        if known == Some(latest.id()) {
+            return Ok(Look::Same);
         }
+        if let Some(known) = older
+            && !self.is_lost(self.job.build(known), Build::has_failed).await?
+        {
+            return Ok(Look::Same);
+        }
+        let built = latest.built(&told.place)?;
+        Ok(if older.is_some() { Look::Gone(built) } else { Look::Found(built) })
     }
 
     async fn of_whole(&self, known: Option<u64>) -> Result<Look, Missed> {

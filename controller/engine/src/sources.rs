@@ -186,14 +186,14 @@ impl Sources {
         for source in self.specs.values() {
             let snapshot = Arc::clone(&source.views.borrow().snapshot);
             let deployments = snapshot.rows.values().filter_map(|row| match row.get() {
-                Some(SpecRow::Deployment(deployment)) => Some(deployment),
+                Some(SpecRow::Deployment(deployment)) => Some(deployment.as_ref()),
                 _ => None,
             });
-            let takes = |deployment: &&Box<Deployment>| {
+            let takes = |deployment: &&Deployment| {
                 let from = deployment.spec.version_from.as_ref();
                 deployment.metadata.namespace == job.namespace && from.is_some_and(|from| from.hydra_job == job.name)
             };
-            found.extend(deployments.filter(takes).map(|deployment| deployment.key()));
+            found.extend(deployments.filter(takes).map(Deployment::key));
         }
         found.sort();
         found

@@ -69,7 +69,7 @@ fn says(request: &Request<Bytes>, has: &Has) -> Response<Bytes> {
         ["eval", id, "builds"] => {
             let of = id.parse().ok().and_then(|id: u64| has.evaluations.get(&id)).cloned().unwrap_or_default();
             let builds = has.builds.iter().filter(|(id, _)| of.contains(id)).map(|(id, status)| build(*id, *status));
-            answer(200, &serde_json::Value::from_iter(builds).to_string())
+            answer(200, &builds.collect::<serde_json::Value>().to_string())
         }
         _ => nothing(),
     }

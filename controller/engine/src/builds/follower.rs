@@ -102,18 +102,17 @@ impl Follower {
                 next = self.ports.monotonic() + TICK;
                 continue;
             };
-            match ended {
-                Some((object, job, outcome)) => self.enter(&table, &fence, &object, &job, &outcome).await,
-                None => {
-                    next = self.ports.monotonic() + TICK;
-                    for (object, job, known) in self.tick(&table, &fence, AT_ONCE.saturating_sub(asking.len())).await {
-                        let builds = &self.builds;
-                        asking.push(Box::pin(async move {
-                            let outcome = Outcome::Looked(builds.look(&job.spec, known.as_ref()).await);
-                            (object, job, outcome)
-                        }));
-                    }
-                }
+            if let Some((object, job, outcome)) = ended {
+                self.enter(&table, &fence, &object, &job, &outcome).await;
+                continue;
+            }
+            next = self.ports.monotonic() + TICK;
+            for (object, job, known) in self.tick(&table, &fence, AT_ONCE.saturating_sub(asking.len())).await {
+                let builds = &self.builds;
+                asking.push(Box::pin(async move {
+                    let outcome = Outcome::Looked(builds.look(&job.spec, known.as_ref()).await);
+                    (object, job, outcome)
+                }));
             }
         }
     }

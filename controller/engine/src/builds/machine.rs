@@ -67,15 +67,14 @@ struct FoundBuild {
 
 /// What is to be taken of a look; none if that is what there is.
 fn build_of(job: &HydraJob, look: Look, now: Timestamp) -> Result<Option<FoundBuild>, Missed> {
-    let (built, lost) = match look {
+    let (found, lost) = match look {
         Look::Same => return Ok(None),
-        Look::Found(built) => (built, false),
-        Look::Gone(built) => (built, true),
+        Look::Found(found) => (found, false),
+        Look::Gone(found) => (found, true),
     };
-    let unfit =
-        |words| Missed { reason: "UnfitName", message: format!("build {}: {words}", built.build), unreachable: false };
-    let version = version_of(&built.path).map_err(unfit)?.to_owned();
-    let (build, evaluation, path) = (built.build, built.evaluation, built.path.clone());
+    let (path, build, evaluation) = (found.path, found.build, found.evaluation);
+    let unfit = |words| Missed { reason: "UnfitName", message: format!("build {build}: {words}"), unreachable: false };
+    let version = version_of(&path).map_err(unfit)?.to_owned();
     let build = HydraBuild { build, evaluation, path, version, job: job.spec.url.clone(), found_at: now };
     Ok(Some(FoundBuild { build, lost }))
 }

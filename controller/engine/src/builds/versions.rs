@@ -46,7 +46,7 @@ impl Versions {
         let current = status.filter(|status| status.uid == *uid).map(|status| status.current.version.as_str());
         let newest = found.as_ref().and_then(|found| found.newest.as_ref()).map(|newest| newest.version.as_str());
         if let Some(version) = version(&from, newest, current) {
-            deployment.spec.template.version = version.to_owned();
+            version.clone_into(&mut deployment.spec.template.version);
             return Ok(None);
         }
         let error = found.and_then(|found| found.error);

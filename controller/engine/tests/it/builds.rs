@@ -73,11 +73,11 @@ impl Builds for Hydra {
         let known = known.map(|known| known.build);
         async move {
             let build = says?;
-            let built = Built { path: format!("/nix/store/{}", version(build)), build, evaluation: None };
+            let found = Built { path: format!("/nix/store/{}", version(build)), build, evaluation: None };
             Ok(match known {
                 Some(known) if known == build => Look::Same,
-                Some(known) if known > build => Look::Gone(built),
-                _ => Look::Found(built),
+                Some(known) if known > build => Look::Gone(found),
+                _ => Look::Found(found),
             })
         }
         .boxed()

@@ -20,7 +20,7 @@ fn documents(url: &str) -> String {
         "apiVersion: helium.dev/v1\nkind: HydraJob\nmetadata: {{name: web}}\nspec:\n  url: {url}\n  interval: 1s\n  \
          auth: {{basic: {{username: helium, password: {{kv: hydra}}}}}}\n---\n"
     );
-    let web = r#"apiVersion: helium.dev/v1
+    let web = r"apiVersion: helium.dev/v1
 kind: Deployment
 metadata: {name: web}
 spec:
@@ -37,7 +37,7 @@ spec:
   strategy: {rolling: {maxSurge: 1, maxUnavailable: 0}}
   minHealthyTime: 1s
   progressDeadline: 30s
-"#;
+";
     format!("{job}{web}{}", canary("web", "[{setWeight: 50%}, {soak: 2s}]"))
 }
 
@@ -56,8 +56,8 @@ fn a_new_build_is_rolled_out_a_broken_one_goes_back_for_good_and_hydra_may_be_aw
     let hydra = Hydra::on(port, LOGIN);
     let (fleet, _admin) = guarded(1);
     fleet.apply_only(&documents(&hydra.job()));
-    eventually("it waits for a login", TOLD, || {
-        fleet.helium.run(&["explain", "hydrajob/web"]).says("Hydra wants a login").then_some(())
+    eventually("it waits for its password", TOLD, || {
+        fleet.helium.run(&["explain", "hydrajob/web"]).says("which holds the secret, is not there").then_some(())
     });
     fleet.consul.http().put("/v1/kv/helium/v1/secret/hydra", "pw");
     eventually("it waits for the first build", TOLD, || {
@@ -92,7 +92,7 @@ fn a_new_build_is_rolled_out_a_broken_one_goes_back_for_good_and_hydra_may_be_aw
     let fourth = hydra.builds(4, "web-4.0");
     serves(&fleet, &fourth);
     assert!(state().contains(&fourth) && state().contains("Ready"));
-    fleet.helium.run(&["rollout", "undo", "web"]).ok();
+    fleet.helium.run(&["rollout", "undo", "web", "--to-revision", "2"]).ok();
     serves(&fleet, &second);
     fleet.helium.run(&["delete", "hydrajob/web", "--wait"]).ok();
     fleet.helium.run(&["explain", "deployment/web"]).ok().expect("is not there: the version that it has is kept");
