@@ -9,7 +9,7 @@ use super::Name;
 pub enum Error {
     /// A name cannot be that of a folder.
     #[error(
-        "`{name}` is no name of a service or a version: letters, digits and `._+-`, at most 128, a letter or digit first, and not `current`"
+        "`{name}` is no name of a service or a version: letters, digits and `._+-`, at most 244, a letter or digit first, and not `current`"
     )]
     Name {
         /// The name.

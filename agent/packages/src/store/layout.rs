@@ -32,7 +32,8 @@ pub struct Name(String);
 
 /// The name of the link.
 const CURRENT: &str = "current";
-const LONGEST: usize = 128;
+/// As long as the last part of a path in the Nix store may be, which may be a version. With the few characters that are put behind it this is a file name still.
+const LONGEST: usize = 244;
 
 impl FromStr for Name {
     type Err = Error;

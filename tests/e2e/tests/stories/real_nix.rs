@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use helium_e2e::{Consul, Http, eventually, process};
+use helium_e2e::{Consul, Http, Hydra, eventually, ports, process};
 
 use crate::{
     fleet::{Fleet, ROLLOUT},
@@ -161,6 +161,28 @@ fn a_store_path_is_rolled_out_and_one_whose_activation_fails_leaves_the_last_goo
     let is_there = |path: &PathBuf| path.exists();
     assert!(is_there(&one) && is_there(&two), "what is installed here is kept from Nix's collector");
     assert_eq!(pages(&fleet), ["hello from 1-red"; 2]);
+}
+
+#[test]
+fn a_build_of_hydra_is_fetched_and_activated_as_the_version_that_it_is() {
+    let (fleet, nix) = fleet();
+    let hydra = Hydra::on(ports::free(), "");
+    let job = format!(
+        "apiVersion: helium.dev/v1\nkind: HydraJob\nmetadata: {{name: web}}\nspec: {{url: {}, interval: 1s}}\n---\n",
+        hydra.job()
+    );
+    let hello = deployment("", &nix.folder.join("store/${VERSION}")).replace("    version: \"\"\n", "");
+    fleet.apply_only(&(job + &hello.replace("spec:\n", "spec:\n  versionFrom: {hydraJob: web}\n")));
+    for (build, version) in [(1, "1"), (2, "2")] {
+        let path = nix.path(version, "");
+        let base = path.file_name().unwrap().to_string_lossy().into_owned();
+        hydra.built(build, &base);
+        eventually("the build serves", ROLLOUT, || {
+            (pages(&fleet) == [format!("hello from {base}-red"), format!("hello from {base}-red")]).then_some(())
+        });
+        assert_eq!(profile(&fleet), path);
+    }
+    assert_eq!(said(&fleet), ["1", "2"]);
 }
 
 #[test]
