@@ -219,9 +219,9 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
     if let Working::Done(..) = facts.work {
         return Step::NoteWork;
     }
-    let stop = facts.halt || record.assignment.desired == Desired::Stop || facts.is_cut_off();
+    let is_to_stop = facts.halt || record.assignment.desired == Desired::Stop || facts.is_cut_off();
     let signalled = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
-    if stop || (signalled && record.process.is_some()) {
+    if is_to_stop || (signalled && record.process.is_some()) {
         return decide_stop(facts);
     }
     match decide_run(facts) {

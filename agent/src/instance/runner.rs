@@ -7,21 +7,15 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::{
-    ids::InstanceId,
-    instance::{Assignment, check_id},
-    job::JOBS_CHECK,
-    maintenance::Maintenance,
-};
-use helium_processes::{Gated, Signal, Supervised, gate};
+use helium_crds::{ids::InstanceId, instance::check_id, job::JOBS_CHECK, maintenance::Maintenance};
+use helium_processes::Supervised;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::{
     apply::apply,
     freshness::Freshness,
-    machine::{Assigned, Event, Facts, KILL_AGAIN, Process, Step, decide},
-    numbers,
+    machine::{Assigned, Event, Facts, Process, Step, decide},
     record::{InstanceDir, Record},
     report::{Extras, report},
     standing::Standing,
@@ -30,18 +24,15 @@ use super::{
     work::{Trouble, Work},
 };
 mod limiting;
+mod process;
 
 use crate::{
     checks::{Around, PackageCheck, Scripts},
     config::StopMode,
-    driver::{
-        environment::{self, Resolved},
-        signal::system_signal,
-        user,
-    },
+    driver::environment::{self, Resolved},
     hooks::{Hook, end_left},
-    jobs::{line::Line, plan, sweep::sweep},
-    leading::{LEADER_FILE, Leading},
+    jobs::{line::Line, sweep::sweep},
+    leading::Leading,
     package::{
         lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
@@ -53,8 +44,6 @@ use crate::{
 
 /// The wait after the disk refused a record.
 const DISK_RETRY: Duration = Duration::from_secs(1);
-/// How often ports are chosen anew when another instance of this agent was faster.
-const PORT_TRIES: usize = 8;
 
 /// How a runner ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,43 +277,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Chooses ports, starts the process at its gate, writes it down, and lets it through.
-    async fn launch(&mut self) {
-        let gated = match self.prepare().await {
-            Ok(gated) => gated,
-            Err(words) => {
-                tracing::warn!(instance = %self.id, words, "cannot be started");
-                self.end_group().await;
-                self.note(Event::LaunchFailed(words)).await;
-                return;
-            }
-        };
-        let identity = gated.identity().clone();
-        let pid = identity.pid;
-        if self.note(Event::Launched(identity)).await {
-            self.process = Some(gated.open().await);
-            self.standing.failing.clear();
-            tracing::info!(instance = %self.id, pid, "started");
-        }
-    }
-
-    async fn prepare(&mut self) -> Result<Gated, String> {
-        self.dir.create().map_err(|error| format!("{}: {error}", self.dir.path().display()))?;
-        self.choose_ports().await?;
-        // A process that starts leads nothing yet, whatever the one before it was told.
-        let _ = std::fs::remove_file(self.dir.work().join(LEADER_FILE));
-        let resolved = self.resolve()?;
-        let planned = plan::write(&self.shared.config, &self.record, &self.dir, &resolved)?;
-        let command = planned.unwrap_or_else(|| resolved.command.clone());
-        if let Some(ids) = resolved.command.user {
-            user::give(&self.dir.work(), ids).map_err(|error| format!("{}: {error}", self.dir.work().display()))?;
-        }
-        let made = self.make_group().await?;
-        let gated = gate::start(&command, &self.dir.log()).map_err(|error| error.to_string())?;
-        self.limit(&gated, made);
-        Ok(gated)
-    }
-
     fn resolve(&self) -> Result<Resolved, String> {
         let Shared { config, inherited, .. } = &*self.shared;
         environment::resolve(config, &self.record.assignment, &self.record.ports, inherited, &self.dir)
@@ -490,52 +442,6 @@ impl Runner {
                 tracing::warn!(instance = %id, version, words = trouble.words, "a version cannot be made the active one");
             }
         });
-    }
-
-    async fn choose_ports(&mut self) -> Result<(), String> {
-        for _ in 0..PORT_TRIES {
-            let given = numbers::give(
-                &self.record.assignment.template.ports,
-                &self.record.ports,
-                &self.shared.table.ports_of_others(&self.id),
-                &self.shared.config.port_range,
-                numbers::is_free,
-                || self.shared.ports.entropy.next_u64(),
-            )
-            .map_err(|error| error.to_string())?;
-            if !self.shared.table.reserve(&self.id, &given) {
-                continue;
-            }
-            if given != self.record.ports {
-                let next = Record { ports: given, ..self.record.clone() };
-                self.save(next).await.map_err(|error| format!("the local record cannot be written: {error}"))?;
-            }
-            return Ok(());
-        }
-        Err("the ports of this node are in heavy demand".to_owned())
-    }
-
-    /// Sends the stop signal, then notes it: an agent that is killed in between sends it again, which is better than never.
-    async fn signal(&mut self) {
-        let Assignment { template, stop_signal, .. } = &self.record.assignment;
-        // A supervisor knows the signal of its main process, and itself hears this one.
-        let signal = if template.is_supervised() { Signal::TERM } else { system_signal(*stop_signal) };
-        if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(signal)
-        {
-            tracing::error!(instance = %self.id, %error, "cannot be signalled");
-        }
-        self.note(Event::Signalled).await;
-    }
-
-    async fn kill(&mut self) {
-        tracing::warn!(instance = %self.id, "did not stop within its grace period; killed");
-        if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(Signal::KILL)
-        {
-            tracing::error!(instance = %self.id, %error, "cannot be killed");
-        }
-        self.wait(Some(self.shared.now() + KILL_AGAIN)).await;
     }
 
     async fn forget(&mut self) -> bool {

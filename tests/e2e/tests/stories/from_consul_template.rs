@@ -8,7 +8,7 @@ use helium_e2e::{Consul, Helium};
 #[track_caller]
 fn block(guide: &str, language: &str) -> String {
     let fence = format!("```{language}\n");
-    let (_, rest) = guide.split_once(&fence).unwrap_or_else(|| panic!("the guide has no block of {language}"));
+    let (_, rest) = guide.split_once(&fence).expect(&fence);
     rest.split_once("```").unwrap().0.to_owned()
 }
 

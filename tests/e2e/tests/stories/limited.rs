@@ -35,7 +35,7 @@ fn holds(fleet: &Fleet) -> bool {
     let described = fleet.helium.run(&["describe", "deployment", "small"]).ok();
     let holds = !described.says("does not hold");
     if !holds {
-        eprintln!("left out on this machine: {described}");
+        println!("left out on this machine: {described}");
     }
     holds
 }

@@ -33,7 +33,7 @@ fn a_change_of_values_is_tried_on_the_canary_while_the_others_keep_theirs_and_so
     let fleet = Fleet::of(1);
     fleet.consul.http().put(KEY, "one");
     let text = front(&fleet, "{{ motto }}", CHECKED).replace("replicas: 1", "replicas: 2");
-    fleet.apply(&(text.clone() + &canary("front", "[{setWeight: 50%}, {pause: {}}]"))).ok();
+    fleet.apply(&(text + &canary("front", "[{setWeight: 50%}, {pause: {}}]"))).ok();
     are(&fleet, &["one", "one"]).unwrap();
 
     fleet.consul.http().put(KEY, "two");
