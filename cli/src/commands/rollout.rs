@@ -193,7 +193,9 @@ async fn undo(args: UndoArgs, session: &Session, console: &mut Console) -> Outco
     let undone = people.undo_by(&key, args.to_revision, way, args.reason.as_deref()).await?;
     let version = |spec: &Value| {
         // Where the version comes from a build, what is gone away from is what the newest one gives.
-        let label = spec.pointer("/template/version").or_else(|| undone.after.spec.pointer("/versionFrom/instead/of"));
+        let label = spec.pointer("/template/version");
+        let label = label.or_else(|| undone.after.spec.pointer("/versionFrom/instead/of"));
+        let label = label.or_else(|| undone.before.spec.pointer("/versionFrom/instead/take"));
         label.and_then(Value::as_str).unwrap_or("?").to_owned()
     };
     if undone.before.spec == undone.after.spec {

@@ -121,6 +121,7 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
             None => format!("cannot see {instance} on {node} at the moment"),
         },
         WaitingOn::Build { hydra_job, why } => first_build(hydra_job, why.as_deref()),
+        WaitingOn::Values { problem } => format!("keeps the values of its revision: {problem}"),
         WaitingOn::Fix { .. } => return None,
         WaitingOn::Spec { problem } => format!("waits for the spec to change: {problem}"),
     })

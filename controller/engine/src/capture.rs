@@ -145,6 +145,7 @@ impl Eyes<'_> {
         };
         if let Some(waiting) = self.versions.enter(&mut deployment, status.as_ref()).await? {
             if !deployment.is_deleting() {
+                not_lost(&deployment, status.as_ref(), &held)?;
                 let capture = UnversionedCapture { deployment, waiting, status, guards, held };
                 return Ok(Captured::Unversioned(Box::new(capture)));
             }
@@ -154,47 +155,42 @@ impl Eyes<'_> {
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let current = status.as_ref().filter(|status| status.uid == deployment.metadata.uid);
         let present = current.and_then(|status| revisions.get(&status.current.revision));
-        let (deployment, look_again) = match self.with_overrides(object, deployment, present).await? {
+        let problem = match self.take_overrides(object, &mut deployment, present).await {
             Ok(taken) => taken,
-            Err(spec) => return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held }))),
+            Err(OverridesError::Unseen(unseen)) => return Err(Blind::of(unseen)),
+            Err(OverridesError::Unfit(problem)) => {
+                not_lost(&deployment, status.as_ref(), &held)?;
+                let spec = InvalidSpec::of(&deployment, problem);
+                return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
+            }
         };
+        let (look_again, problem) = problem;
         let found = Found { deployment, specs: &specs, status, revisions, leading_since };
         let mut capture = self.world(object, found, guards, held, fresh).await?;
-        capture.look_again = look_again;
+        (capture.look_again, capture.world.values_problem) = (look_again, problem);
         Ok(Captured::World(Box::new(capture)))
     }
 
-    /// The Deployment with the values in Consul that its revision takes, if it takes any, and when to look at them again; or what is wrong with
-    /// them. One that is being taken down stays as it is.
-    async fn with_overrides(
+    /// Enters the values in Consul that the revision of a Deployment takes, if it takes any. Gives when to look at them again, and why others that
+    /// are there are not taken. One that is being taken down stays as it is.
+    async fn take_overrides(
         &self,
         object: &ObjectKey,
-        mut deployment: Deployment,
+        deployment: &mut Deployment,
         present: Option<&Revision>,
-    ) -> Result<Result<(Deployment, Option<Duration>), InvalidSpec>, Blind> {
+    ) -> Result<(Option<Duration>, Option<String>), OverridesError> {
         deployment.spec.template.overrides.clear();
         if deployment.is_deleting() {
             let same = present.filter(|revision| revision.template.as_written() == deployment.spec.template);
             deployment.spec.template.overrides = same.map(|same| same.template.overrides.clone()).unwrap_or_default();
-            return Ok(Ok((deployment, None)));
+            return Ok((None, None));
         }
         if !deployment.spec.template.takes_overrides() {
-            return Ok(Ok((deployment, None)));
+            return Ok((None, None));
         }
-        match self.sources.overrides.of(object, &deployment, present, self.ports.monotonic()).await {
-            Ok(taken) => {
-                deployment.spec.template.overrides = taken.values;
-                Ok(Ok((deployment, taken.look_again)))
-            }
-            Err(OverridesError::Unseen(unseen)) => Err(Blind::of(unseen)),
-            Err(OverridesError::Unfit(problem)) => Ok(Err(InvalidSpec {
-                uid: deployment.metadata.uid,
-                generation: deployment.metadata.generation,
-                version: deployment.spec.template.version,
-                deletion_requested_at: None,
-                problem,
-            })),
-        }
+        let taken = self.sources.overrides.of(object, deployment, present, self.ports.monotonic()).await?;
+        deployment.spec.template.overrides = taken.values;
+        Ok((taken.look_again, taken.problem))
     }
 
     /// Brings the places on the nodes up to date in a capture, which others have taken since; all else in it stays as it was seen.
@@ -237,6 +233,7 @@ impl Eyes<'_> {
             lost_after: SignedDuration::try_from(self.config.lost_after).unwrap_or(SignedDuration::MAX),
             deployment,
             canary: canary.and_then(|canary| canary.as_ref().ok()).cloned(),
+            values_problem: None,
             canary_problem: canary.and_then(|canary| canary.as_ref().err()).map(canary_problem),
             requests: specs.requests.requests.clone(),
             unreadable_requests: specs.requests.unreadable.clone(),
@@ -309,6 +306,19 @@ struct Found<'a> {
     status: Option<DeploymentStatus>,
     revisions: BTreeMap<RevisionId, Revision>,
     leading_since: Timestamp,
+}
+
+/// Nothing is written of an object whose status is missing although instances of it are there: what is written would make a first deploy of it.
+fn not_lost(deployment: &Deployment, status: Option<&DeploymentStatus>, held: &Held) -> Result<(), Blind> {
+    let uid = &deployment.metadata.uid;
+    if status.is_some_and(|status| status.uid == *uid) {
+        return Ok(());
+    }
+    let instances: BTreeMap<InstanceId, Instance> = decode_all(held.instances.iter(), "instance")?;
+    let assignments = held.assignments.iter().map(|(id, placed)| (id, &placed.raw));
+    let assignments: BTreeMap<InstanceId, Assignment> = decode_all(assignments, "assignment")?;
+    let runs = instances.values().any(|one| one.uid == *uid) || assignments.values().any(|one| one.uid == *uid);
+    if runs { Err(Blind("the status is missing although instances are there".to_owned())) } else { Ok(()) }
 }
 
 fn guards(spec: u64, canary: Option<&(Result<Canary, InvalidSpec>, u64)>, asked_in: &[(String, u64)]) -> Guards {

@@ -6,6 +6,11 @@
 //! [`EMPTIED`]. Until then the values of the present revision hold. A template that changes takes what is there at once: it is a new
 //! revision anyway.
 //!
+//! What cannot be seen, or can be no part of a revision, changes nothing for a template that has a revision: its values go on to hold, so that
+//! all that keeps what runs safe goes on, and people are told. Only a template that has none yet cannot be followed without its values.
+//!
+//! How long values have rested is in memory alone. It may be lost: a change of them then begins its rest anew.
+//!
 //! The watch is begun by the first Deployment that asks: most stores hold no such values, and a long poll is not free.
 
 use std::{
@@ -58,6 +63,8 @@ pub struct Taken {
     pub values: Values,
     /// When to look again, because others are there that have not rested yet.
     pub look_again: Option<Duration>,
+    /// Why those that are there now are not taken, if that is for something that does not pass by itself.
+    pub problem: Option<String>,
 }
 
 /// Why a Deployment cannot have the values that are there.
@@ -103,23 +110,37 @@ impl Overrides {
         present: Option<&Revision>,
         now: Duration,
     ) -> Result<Taken, OverridesError> {
-        let (snapshot, _) = self.begin().await.trusted()?;
-        let unchanged_for = self.unchanged_for(object, &snapshot, now);
         let written = deployment.spec.template.as_written();
         let present = present.filter(|revision| revision.template.as_written() == written);
-        let taken =
-            take(self.values(object, &snapshot), present.map(|revision| &revision.template.overrides), unchanged_for)?;
-        fits(deployment, &taken.values, &self.keys.overrides(object))?;
-        Ok(taken)
+        let present = present.map(|revision| &revision.template.overrides);
+        let (snapshot, _) = match (self.begin().await.trusted(), present) {
+            (Ok(seen), _) => seen,
+            (Err(unseen), None) => return Err(unseen.into()),
+            (Err(unseen), Some(present)) => return Ok(Taken::kept(present, unseen.to_string())),
+        };
+        let unchanged_for = self.unchanged_for(object, &snapshot, now);
+        let seen = self.values(object, &snapshot);
+        let seen = seen.and_then(|values| fits(deployment, values, &self.keys.overrides(object)));
+        take(seen, present, unchanged_for)
     }
 
-    /// Begins the watch, if it has not, and waits for its first reading, for a while.
+    /// Forgets how long the values of a Deployment have rested.
+    pub(crate) fn forget(&self, object: &ObjectKey) {
+        lock(&self.resting).remove(object);
+    }
+
+    /// Begins the watch, if it has not. Whoever begins it waits for its first reading, for a while; all others are woken by that.
     async fn begin(&self) -> &Source<Vec<u8>> {
+        let mut is_first = false;
         let source = self.begun.get_or_init(|| {
+            is_first = true;
             let source = (self.start)();
             self.views.send_replace(Some(source.views.clone()));
             source
         });
+        if !is_first {
+            return source;
+        }
         let mut views = source.views.clone();
         let is_read = |view: &View<_>| !matches!(view.trust, Trust::Blind { reason: BlindReason::NotRead, .. });
         let _ = tokio::time::timeout(FIRST_READING, views.wait_for(is_read)).await;
@@ -153,38 +174,49 @@ impl Overrides {
     }
 }
 
-/// Which values a revision takes: what is seen, or for a while still those of the present revision. Values that cannot be read are an error
-/// only once they have rested.
+impl Taken {
+    fn at_once(values: Values) -> Self {
+        Self { values, look_again: None, problem: None }
+    }
+
+    fn kept(present: &Values, problem: String) -> Self {
+        Self { values: present.clone(), look_again: None, problem: Some(problem) }
+    }
+}
+
+/// Which values a revision takes: what is seen, or for a while still those of the present revision. Values that are unfit are told of once they
+/// have rested.
 fn take(
     seen: Result<Values, String>,
     present: Option<&Values>,
     unchanged_for: Duration,
 ) -> Result<Taken, OverridesError> {
-    let at_once =
-        |seen: Result<Values, String>| Ok(Taken { values: seen.map_err(OverridesError::Unfit)?, look_again: None });
-    let Some(present) = present else { return at_once(seen) };
+    let Some(present) = present else { return seen.map(Taken::at_once).map_err(OverridesError::Unfit) };
     let rest = match &seen {
-        Ok(seen) if seen == present => return at_once(Ok(seen.clone())),
+        Ok(seen) if seen == present => return Ok(Taken::at_once(seen.clone())),
         Ok(seen) if seen.is_empty() => EMPTIED,
         _ => REST,
     };
-    match rest.checked_sub(unchanged_for).filter(|left| !left.is_zero()) {
-        Some(left) => Ok(Taken { values: present.clone(), look_again: Some(left) }),
-        None => at_once(seen),
+    match (rest.checked_sub(unchanged_for).filter(|left| !left.is_zero()), seen) {
+        (Some(left), _) => Ok(Taken { values: present.clone(), look_again: Some(left), problem: None }),
+        (None, Ok(seen)) => Ok(Taken::at_once(seen)),
+        (None, Err(problem)) => Ok(Taken::kept(present, problem)),
     }
 }
 
-/// The template is written with each instance, so it and the values share the room that a Deployment has.
-fn fits(deployment: &Deployment, values: &Values, prefix: &str) -> Result<(), OverridesError> {
-    let count = |values: &Values| values.iter().map(|(name, text)| name.len() + text.len() + 8).sum::<usize>();
-    let own = serde_json::to_vec(&deployment.spec.template).map_or(0, |bytes| bytes.len());
-    let (most, found) = (limits::most_bytes(Kind::Deployment), count(values));
-    if own + found <= most {
-        return Ok(());
+/// The template is written with each instance, so it and the values share the room that a Deployment has, as JSON.
+fn fits(deployment: &Deployment, values: Values, prefix: &str) -> Result<Values, String> {
+    let size = |deployment: &Deployment| serde_json::to_vec(deployment).map_or(usize::MAX, |bytes| bytes.len());
+    let mut whole = deployment.clone();
+    whole.spec.template.overrides.clone_from(&values);
+    let (most, found) = (limits::most_bytes(Kind::Deployment), size(&whole));
+    if found <= most {
+        return Ok(values);
     }
-    Err(OverridesError::Unfit(format!(
-        "the values below {prefix} have {found} bytes and the template {own}; the most is {most} together. With `configUpdate: live` they are no part of the revision"
-    )))
+    let own = size(deployment);
+    Err(format!(
+        "with the values below {prefix} it has {found} bytes, {own} without them; the most is {most}. With `configUpdate: live` they are no part of the revision"
+    ))
 }
 
 impl fmt::Debug for Overrides {

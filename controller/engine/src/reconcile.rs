@@ -334,6 +334,7 @@ impl Reconciler {
     fn forget(&self, object: &ObjectKey) {
         self.health.settle(object, &BTreeSet::new(), None);
         self.measuring.forget(object);
+        self.sources.overrides.forget(object);
         self.metrics.rollouts.forget(object);
         lock(&self.phases).remove(object);
         lock(&self.without_place).remove(object);

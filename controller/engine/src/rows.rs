@@ -78,6 +78,17 @@ fn within_limits(mut heard: Heard) -> Heard {
 }
 
 impl InvalidSpec {
+    /// A Deployment that can be read and yet not be followed.
+    pub(crate) fn of(deployment: &Deployment, problem: String) -> Self {
+        Self {
+            uid: deployment.metadata.uid.clone(),
+            generation: deployment.metadata.generation,
+            version: deployment.spec.template.version.clone(),
+            deletion_requested_at: None,
+            problem: limits::cut(&problem, limits::LONGEST_PROBLEM),
+        }
+    }
+
     /// What can be told of bytes that are no valid object.
     fn salvage(bytes: &[u8], problem: &str) -> Self {
         let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();

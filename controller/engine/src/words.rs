@@ -3,6 +3,7 @@
 use helium_crds::{
     Deployment, DeploymentStatus, RevisionId,
     event::{Event, Severity},
+    revision::revision_id,
     status::{Reason, VersionRef, WaitingOn},
 };
 use jiff::Timestamp;
@@ -48,6 +49,7 @@ pub(crate) fn unversioned(
     let spec = InvalidSpec { uid: metadata.uid.clone(), ..InvalidSpec::default() };
     let mut status = before.filter(|status| status.uid == metadata.uid).unwrap_or_else(|| unknown(&spec));
     status.observed_generation = metadata.generation;
+    status.written = Some(revision_id(&deployment.spec.template.as_written()));
     status.reason = Reason::NoVersion;
     status.phase = Reason::NoVersion.phase();
     status.wanted = deployment.spec.wanted();

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use helium_crds::{RevisionId, deployment::STEPS_ANNOTATION, revision::Revision};
+use helium_crds::{RevisionId, deployment::STEPS_ANNOTATION, revision::Revision, template::Template};
 
 use crate::{draft::Draft, plan::Action};
 
@@ -62,6 +62,16 @@ pub(crate) fn changed_values(draft: &Draft<'_>) -> Option<String> {
         (changed.iter().take(NAMED_VALUES).copied().collect::<Vec<_>>(), changed.len().saturating_sub(NAMED_VALUES));
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
     Some(format!("values changed in Consul: {}{more}", some.join(", ")))
+}
+
+/// In words, whose build the present version is, where nothing but the version differs from the stable revision and no person chose it.
+pub(crate) fn new_build(draft: &Draft<'_>) -> Option<String> {
+    let from = draft.spec().version_from.as_ref()?;
+    let stable = &draft.world.revisions.get(draft.stable()?)?.template;
+    let target = &draft.spec().template;
+    let is_chosen = from.instead.as_ref().is_some_and(|instead| instead.take == target.version);
+    let but_the_version = Template { version: target.version.clone(), ..stable.clone() };
+    (!is_chosen && but_the_version == *target).then(|| format!("a build of hydrajob/{}", from.hydra_job))
 }
 
 /// Whether the rollout to the present template takes no steps: because a person said so for this very revision, or because it goes

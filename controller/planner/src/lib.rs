@@ -42,7 +42,7 @@ use std::{
 };
 
 use helium_crds::{
-    DeploymentStatus, Phase, RevisionId,
+    Deployment, DeploymentStatus, Phase, RevisionId,
     revision::revision_id,
     status::{Reason, VersionRef, WaitingOn},
 };
@@ -111,14 +111,26 @@ fn draft_plan(world: &World, fleet: &Trusted<Fleet>) -> Plan {
         relies_on_health: false,
     };
     draft.status.current = draft.target.clone();
-    let template = &world.deployment.spec.template;
-    draft.status.written = (!template.overrides.is_empty()).then(|| revision_id(&template.as_written()));
+    draft.status.written = written(&world.deployment).filter(|written| *written != draft.target.revision);
     let mut actions: Vec<Action> = history::record(&mut draft, came_back).into_iter().collect();
     let (wanted, reason) = decide(&mut draft, &actions);
     history::note_served(&mut draft);
     let (moves, reason) = carry_out(&mut draft, wanted.as_ref(), reason);
     actions.extend(moves);
     finish(draft, actions, wanted, reason)
+}
+
+/// The id of the template as it stands in the spec, where its revision has more than that: values of Consul's, or the version of a build.
+fn written(deployment: &Deployment) -> Option<RevisionId> {
+    let (template, is_built) = (&deployment.spec.template, deployment.spec.version_from.is_some());
+    if template.overrides.is_empty() && !is_built {
+        return None;
+    }
+    let mut written = template.as_written();
+    if is_built {
+        written.version.clear();
+    }
+    Some(revision_id(&written))
 }
 
 fn take_census(world: &World, fleet: &Trusted<Fleet>) -> Trusted<Census> {
@@ -197,6 +209,9 @@ fn finish(mut draft: Draft<'_>, actions: Vec<Action>, wanted: Option<Wanted>, re
     }
     let by_hand = draft.spec().versions.is_some();
     phase::conditions(&mut draft, by_hand);
+    if let Some(problem) = draft.world.values_problem.clone() {
+        draft.wait_for(WaitingOn::Values { problem });
+    }
     draft.status.waiting_on = std::mem::take(&mut draft.waiting);
     analysis::ask(&mut draft);
     gate::ask(&mut draft);

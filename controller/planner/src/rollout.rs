@@ -77,7 +77,8 @@ fn begin(draft: &mut Draft<'_>, kind: RolloutKind) {
     let steps: Vec<Step> = canary.map(|canary| canary.all_steps().into_owned()).unwrap_or_default();
     let course = course(draft, kind);
     let said = || draft.world.deployment.metadata.annotations.get(CAUSE_ANNOTATION).cloned();
-    let cause = history::changed_values(draft).or_else(said).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let told = history::changed_values(draft).or_else(|| history::new_build(draft));
+    let cause = told.or_else(said).map(|cause| format!(": {cause}")).unwrap_or_default();
     let is_switch = canary.is_some_and(|canary| canary.blue_green.is_some());
     let kind_in_words = if is_switch { "switch" } else { kind_in_words(kind) };
     draft.tell("RolloutStarted", format!("{kind_in_words}{course}{cause}"));

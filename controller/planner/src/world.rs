@@ -27,6 +27,8 @@ pub struct World {
     pub canary: Option<Canary>,
     /// What is wrong with the Canary of the same name, if there is one that cannot be followed; `canary` is none then.
     pub canary_problem: Option<String>,
+    /// Why values in Consul are not taken into the revision, where those of the present one go on to hold.
+    pub values_problem: Option<String>,
     /// People's requests, oldest first, those included that the status has answered already.
     pub requests: Vec<ControlRequest>,
     /// Those of them that cannot be read.

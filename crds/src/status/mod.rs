@@ -48,7 +48,7 @@ pub struct DeploymentStatus {
     pub stable: Option<VersionRef>,
     /// The version of the present template.
     pub current: VersionRef,
-    /// The id of the template as people wrote it, where the present revision has values of Consul's besides.
+    /// The id of the template as it stands in the spec, where the present revision has more than that: values of Consul's, or the version of a build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub written: Option<RevisionId>,
     /// The rollout that is under way, or that was aborted and waits for a fix.

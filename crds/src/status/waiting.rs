@@ -159,6 +159,11 @@ pub enum WaitingOn {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
+    /// Values in Consul that cannot be a part of a revision, or cannot be seen; those of the present one go on to hold.
+    Values {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// Another Deployment or a person has to change the spec.
     Spec {
         /// What is wrong with it.

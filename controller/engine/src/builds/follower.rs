@@ -126,7 +126,7 @@ impl Follower {
     ) -> Vec<(ObjectKey, HydraJob, Option<helium_crds::status::HydraBuild>)> {
         let Ok(jobs) = self.sources.hydra_jobs() else { return Vec::new() };
         lock(table).retain(|object, _| jobs.contains_key(object));
-        let mut ask = Vec::new();
+        let mut due = Vec::new();
         for (object, row) in jobs {
             if row.is_deleting() {
                 self.remove(fence, &object, &row).await;
@@ -143,13 +143,23 @@ impl Follower {
             }
             let mut table = lock(table);
             let Some(entry) = table.get_mut(&object) else { continue };
-            if ask.len() < room && !entry.under_way && entry.due <= self.ports.monotonic() {
-                entry.under_way = true;
+            if !entry.under_way && entry.due <= self.ports.monotonic() {
                 let known = entry.stored.status.as_ref().filter(|status| status.uid == job.metadata.uid);
-                ask.push((object, job, known.and_then(|status| status.newest.clone())));
+                due.push((entry.due, object, job, known.and_then(|status| status.newest.clone())));
             }
         }
-        ask
+        // Who has waited longest goes first, so that servers that never answer keep no other out for good.
+        due.sort_by_key(|(since, ..)| *since);
+        due.truncate(room);
+        let mut table = lock(table);
+        due.into_iter()
+            .map(|(_, object, job, newest)| {
+                if let Some(entry) = table.get_mut(&object) {
+                    entry.under_way = true;
+                }
+                (object, job, newest)
+            })
+            .collect()
     }
 
     /// Whether what is stored of a job is at hand; it is read if the job is new here, or its spec has changed.
@@ -162,7 +172,9 @@ impl Follower {
     ) -> bool {
         let (uid, generation) = (&job.metadata.uid, job.metadata.generation);
         let same = |entry: &Entry| entry.uid == *uid && entry.generation == generation;
-        if let Some(entry) = lock(table).get_mut(object).filter(|entry| same(entry) && !entry.doubtful) {
+        let now = self.ports.monotonic();
+        let is_at_hand = |entry: &Entry| same(entry) && (!entry.doubtful || entry.due > now || entry.under_way);
+        if let Some(entry) = lock(table).get_mut(object).filter(|entry| is_at_hand(entry)) {
             entry.index = index;
             return true;
         }
@@ -175,7 +187,11 @@ impl Follower {
         };
         let mut table = lock(table);
         if let Some(entry) = table.get_mut(object).filter(|entry| same(entry)) {
+            let is_other = entry.stored.status != stored.status;
             (entry.index, entry.stored, entry.doubtful) = (index, stored, false);
+            if is_other {
+                self.wake_those_of(object);
+            }
             return true;
         }
         let (uid, due) = (uid.clone(), self.ports.monotonic());
@@ -203,7 +219,11 @@ impl Follower {
         let (status, events) = judge(job, entry.stored.status.as_ref(), outcome, entry.last_success, self.ports.now());
         entry.under_way = false;
         if let Outcome::Looked(looked) = outcome {
-            entry.failures = if looked.is_ok() { 0 } else { entry.failures.saturating_add(1) };
+            // Who answers, and has nothing to take, is asked again at its interval.
+            let is_away = looked.as_ref().is_err_and(|missed| missed.unreachable);
+            entry.failures = if is_away { entry.failures.saturating_add(1) } else { 0 };
+            // What is in the store is read again before each look: it may have been restored, or deleted.
+            entry.doubtful = true;
             entry.last_success = if looked.is_ok() { Some(self.ports.now()) } else { entry.last_success };
             let pause = pause(job.spec.interval.as_duration(), entry.failures);
             entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
@@ -218,18 +238,24 @@ impl Follower {
                 for event in &events {
                     tracing::info!(hydrajob = %object, reason = event.reason, "{}", event.message);
                 }
-                self.sources.taking_versions_of(object).iter().for_each(|deployment| (self.wake)(deployment));
+                self.wake_those_of(object);
             }
             Err(error) => {
                 tracing::debug!(%object, %error, "the status of a HydraJob was not committed");
                 // Whatever became of it, it is read again, and then Hydra is asked again.
                 entry.doubtful = true;
+                self.wake_those_of(object);
                 entry.failures = entry.failures.saturating_add(1);
                 let pause = pause(job.spec.interval.as_duration(), entry.failures);
                 entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
             }
         }
         lock(table).insert(object.clone(), entry);
+    }
+
+    /// The Deployments that take their version from a job are looked at again.
+    fn wake_those_of(&self, object: &ObjectKey) {
+        self.sources.taking_versions_of(object).iter().for_each(|deployment| (self.wake)(deployment));
     }
 
     async fn read(&self, object: &ObjectKey) -> Result<Stored, consul_client::Error> {

@@ -41,9 +41,17 @@ impl Versions {
     ) -> Result<Option<WaitingOn>, Blind> {
         let Some(from) = deployment.spec.version_from.clone() else { return Ok(None) };
         let job = job_of(&deployment.metadata.namespace, &from);
-        let found = self.status(&job).await?;
         let uid = &deployment.metadata.uid;
         let current = status.filter(|status| status.uid == *uid).map(|status| status.current.version.as_str());
+        let current = current.filter(|current| !current.is_empty());
+        let found = match self.status(&job).await {
+            Ok(found) => found,
+            Err(blind) if current.is_none() && !deployment.is_deleting() => return Err(blind),
+            Err(blind) => {
+                tracing::warn!(deployment = %deployment.metadata.name, why = blind.0, "the version that it has is kept");
+                None
+            }
+        };
         let newest = found.as_ref().and_then(|found| found.newest.as_ref()).map(|newest| newest.version.as_str());
         if let Some(version) = version(&from, newest, current) {
             version.clone_into(&mut deployment.spec.template.version);

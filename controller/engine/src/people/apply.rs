@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use helium_crds::{AnyObject, Kind, Metadata, deployment::CAUSE_ANNOTATION, limits};
 
+use serde_json::Value;
+
 use super::{
     People, PeopleError, Row, checks,
     commit::{Write, batches},
@@ -118,6 +120,7 @@ impl People {
         if stored.is_deleting() {
             return Err(PeopleError::Deleting(object));
         }
+        keep_what_was_undone(&stored, &mut after);
         // What an older Helium wrote may lack defaults that are written out today; that alone is no change.
         let canonical = manifest::typed(&stored).and_then(|old| manifest::stored(&old));
         let same_spec = canonical.as_ref().is_ok_and(|canonical| canonical.spec == after.spec);
@@ -180,6 +183,17 @@ impl People {
 const OWN_ANNOTATIONS: &str = "helium.dev/";
 
 /// The annotations of an object after an apply. Why it was changed last is over when it is changed again.
+/// A build that was gone back from is not taken again because the same file is applied again, which cannot know of it.
+fn keep_what_was_undone(stored: &Stored, after: &mut Stored) {
+    let Some(before) = stored.spec.get("versionFrom") else { return };
+    if let (Some(Value::Object(from)), Some(instead)) = (after.spec.get_mut("versionFrom"), before.get("instead"))
+        && from.get("hydraJob") == before.get("hydraJob")
+        && !from.contains_key("instead")
+    {
+        from.insert("instead".to_owned(), instead.clone());
+    }
+}
+
 fn annotations(stored: &Metadata, declared: &Metadata, same_spec: bool) -> BTreeMap<String, String> {
     let own = stored.annotations.iter().filter(|(name, _)| name.starts_with(OWN_ANNOTATIONS));
     let kept = own.filter(|(name, _)| same_spec || *name != CAUSE_ANNOTATION);

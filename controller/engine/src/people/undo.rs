@@ -74,7 +74,7 @@ impl People {
         let newest = self.newest_version(key, &stored, status.as_ref()).await?;
         let target = match number {
             Some(number) => history.iter().find(|revision| revision.number == number),
-            None => before(&history, status.as_ref(), present.as_ref()),
+            None => before(&history, status.as_ref(), template(&stored).as_ref()),
         };
         let Some(to) = target.cloned() else {
             return Err(no_revision(object, number, &history));

@@ -68,7 +68,8 @@ fn known(history: &[Revision], template: Option<&Template>) -> Vec<Known> {
         .iter()
         .map(|revision| Known { label: revision.template.version.clone(), id: revision.id.clone() })
         .collect();
-    if let Some(template) = template {
+    // One that takes its version from a build is in the history once it has one.
+    if let Some(template) = template.filter(|template| !template.version.is_empty()) {
         let id = revision_id(template);
         // With values of Consul's its revisions have other ids.
         let is_kept = |revision: &Revision| revision.id == id || revision.template.as_written() == *template;

@@ -116,6 +116,7 @@ impl Model {
                 deployment: Object::new(Kind::Deployment, metadata, spec),
                 canary: None,
                 canary_problem: None,
+                values_problem: None,
                 requests: Vec::new(),
                 unreadable_requests: Vec::new(),
                 status: None,

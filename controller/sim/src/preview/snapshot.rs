@@ -55,7 +55,8 @@ impl Snapshot {
         }
         let mut reading = Reading { people, records: BTreeMap::new() };
         let mut objects = BTreeMap::new();
-        for object in &changes {
+        // What becomes of a Deployment is foreseen where it or its Canary changes.
+        for object in changes.iter().filter(|object| Kind::OF_A_ROLLOUT.contains(&object.kind())) {
             let key = object.key();
             let deployment = reading.object(&key).await?;
             if deployment || object.kind() == Kind::Deployment {

@@ -92,7 +92,10 @@ fn a_new_build_is_rolled_out_a_broken_one_goes_back_for_good_and_hydra_may_be_aw
     let fourth = hydra.builds(4, "web-4.0");
     serves(&fleet, &fourth);
     assert!(state().contains(&fourth) && state().contains("Ready"));
-    fleet.helium.run(&["rollout", "undo", "web", "--to-revision", "2"]).ok();
+    fleet.helium.run_for(ROLLOUT, &["rollout", "undo", "web", "--to-revision", "2", "--wait"]).ok().expect("-> ");
+    serves(&fleet, &second);
+    // The same file again knows nothing of that, and takes nothing back.
+    fleet.apply(&documents(&hydra.job())).ok();
     serves(&fleet, &second);
     fleet.helium.run(&["delete", "hydrajob/web", "--wait"]).ok();
     fleet.helium.run(&["explain", "deployment/web"]).ok().expect("is not there: the version that it has is kept");

@@ -79,6 +79,23 @@ fn values_that_are_all_gone_change_nothing_for_a_while_and_applying_waits_for_wh
         let same = fleet.pids() == pids && pages(&fleet) == ["one"];
         if same { Ok(()) } else { Err(format!("{:?}", pages(&fleet))) }
     });
+    // What cannot be seen keeps nobody from what keeps an instance running, and is told.
+    fleet.consul.http().put(KEY, "one");
+    fleet.consul.http().delete("/v1/kv/helium/v1/config/.keep");
+    eventually("it is told", ROLLOUT, || {
+        fleet
+            .helium
+            .run(&["explain", "deployment/front"])
+            .ok()
+            .says("keeps the values of its revision: config")
+            .then_some(())
+    });
+    fleet.helium.run(&["scale", "front=2"]).ok();
+    eventually("another has the values of the revision", ROLLOUT, || are(&fleet, &["one", "one"]));
+    fleet.consul.http().put("/v1/kv/helium/v1/config/.keep", "");
+    fleet.helium.run(&["scale", "front=1"]).ok();
+    eventually("there is one again", ROLLOUT, || are(&fleet, &["one"]));
+
     fleet.consul.http().put(KEY, "two");
     // A new template takes what is there at once, and what is waited for is just that.
     fleet.apply(&text.replace("version: \"1\"", "version: \"2\"")).ok();
