@@ -160,7 +160,7 @@ impl Eyes<'_> {
             Err(OverridesError::Unseen(unseen)) => return Err(Blind::of(unseen)),
             Err(OverridesError::Unfit(problem)) => {
                 not_lost(&deployment, status.as_ref(), &held)?;
-                let spec = InvalidSpec::of(&deployment, problem);
+                let spec = InvalidSpec::of(&deployment, &problem);
                 return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
             }
         };

@@ -79,13 +79,13 @@ fn within_limits(mut heard: Heard) -> Heard {
 
 impl InvalidSpec {
     /// A Deployment that can be read and yet not be followed.
-    pub(crate) fn of(deployment: &Deployment, problem: String) -> Self {
+    pub(crate) fn of(deployment: &Deployment, problem: &str) -> Self {
         Self {
             uid: deployment.metadata.uid.clone(),
             generation: deployment.metadata.generation,
             version: deployment.spec.template.version.clone(),
             deletion_requested_at: None,
-            problem: limits::cut(&problem, limits::LONGEST_PROBLEM),
+            problem: limits::cut(problem, limits::LONGEST_PROBLEM),
         }
     }
 
