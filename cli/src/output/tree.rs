@@ -129,11 +129,10 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
             (said.map_or(phase.clone(), |said| format!("{phase}: {said}")), Some(Tone::Busy))
         }
     };
-    let state: Vec<String> = [state].into_iter().chain(report.iter().flat_map(Report::words_of_jobs)).collect();
-    let state = state.join("; ");
-    let standby = if instance.role.is_standby() { ", on standby" } else { "" };
-    let unheld: String = report.iter().flat_map(unheld).map(|words| format!("; {words}")).collect();
-    Line { text: format!("{}  {}  {state}{standby}{unheld}", instance.id, instance.node), tone }
+    let state = if instance.role.is_standby() { format!("{state}, on standby") } else { state };
+    let more = report.iter().flat_map(Report::words_of_jobs).chain(report.iter().flat_map(unheld));
+    let state: Vec<String> = [state].into_iter().chain(more).collect();
+    Line { text: format!("{}  {}  {}", instance.id, instance.node, state.join("; ")), tone }
 }
 
 /// The limits that do not hold for an instance: ``its limit `memory` does not hold: ...``.
