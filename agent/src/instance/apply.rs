@@ -49,13 +49,14 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         Event::Worked(work, outcome) => note_work(&mut next, work, outcome, now, random),
         Event::Running => enter(&mut next, InstancePhase::Running, None, now),
         Event::Stable => next.failures = 0,
+        Event::CutOff => next.cut_off = true,
         Event::StopBegun => next.stopping = Some(Stopping::begun(now)),
         Event::Out => next.stopping = next.stopping.map(|begun| Stopping { out: Some(now), ..begun }),
         Event::Closing => next.stopping = next.stopping.map(|begun| Stopping { closing: Some(now), ..begun }),
-        Event::StopCancelled => next.stopping = None,
+        Event::StopCancelled => (next.stopping, next.cut_off) = (None, false),
         Event::Signalled => next.stopping = next.stopping.map(|begun| Stopping { signalled: Some(now), ..begun }),
         Event::Stopped => {
-            next.stopping = None;
+            (next.stopping, next.cut_off) = (None, false);
             next.next_start = None;
             enter(&mut next, InstancePhase::Stopped, None, now);
         }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     apply::apply,
     freshness::Freshness,
-    machine::{Assigned, Event, Facts, Process, Step, decide},
+    machine::{Assigned, Contact, Event, Facts, Process, Step, decide},
     record::{InstanceDir, Record},
     report::{Extras, report},
     standing::Standing,
@@ -73,7 +73,7 @@ pub(crate) struct Runner {
     maintenance: watch::Receiver<Maintenance>,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
-    away: watch::Receiver<Option<Timestamp>>,
+    contact: watch::Receiver<Contact>,
 }
 
 impl Runner {
@@ -89,7 +89,7 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        let away = shared.away_since.subscribe();
+        let contact = shared.contact.subscribe();
         let template = &record.assignment.template;
         let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());
         let maintenance = shared.maintenance.subscribe();
@@ -110,7 +110,7 @@ impl Runner {
             maintenance,
             cells,
             stop,
-            away,
+            contact,
         }
     }
 
@@ -139,7 +139,7 @@ impl Runner {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
-            self.away.mark_unchanged();
+            self.contact.mark_unchanged();
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
@@ -195,7 +195,7 @@ impl Runner {
             work: self.work.working(),
             stale: self.record.assignment.template.package.is_some() && self.freshness.is_stale(self.shared.now()),
             consul_after: self.standing.after,
-            away_since: *self.away.borrow(),
+            contact: *self.contact.borrow(),
             halt,
             now: self.shared.now(),
         })
@@ -240,6 +240,10 @@ impl Runner {
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Maintain(maintained) => self.standing.maintain(&self.shared, &self.record, maintained).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
+            Step::NoteCutOff => {
+                tracing::warn!(instance = %self.id, "Consul has been away for too long; it stops");
+                self.note(Event::CutOff).await;
+            }
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::NoteClosing => drop(self.note(Event::Closing).await),
             Step::NoteOut => drop(self.note(Event::Out).await),
@@ -509,7 +513,7 @@ impl Runner {
         tokio::select! {
             biased;
             _ = self.stop.changed() => {}
-            _ = self.away.changed() => {}
+            _ = self.contact.changed() => {}
             () = ended => {}
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}

@@ -24,6 +24,9 @@ pub(super) fn decide_stop(facts: &Facts<'_>) -> Step {
     if let Some(step) = cancel_unless(facts, &[Work::Drain, Work::PreStop, Work::PostStop]) {
         return step;
     }
+    if facts.is_cut_off() && !record.cut_off && record.assignment.desired == Desired::Run {
+        return Step::NoteCutOff;
+    }
     let Some(stopping) = record.stopping else {
         return if stopped { after_stop(facts) } else { Step::BeginStop };
     };

@@ -240,7 +240,7 @@ impl Mine {
             work: &self.work,
             stale: self.record.assignment.template.package.is_some() && self.stale.is_some_and(|at| at <= world.now),
             consul_after: self.consul_after,
-            away_since: None,
+            contact: machine::Contact::Answers,
             halt,
             now: world.now,
         });
@@ -269,6 +269,7 @@ impl Mine {
             Step::NoteRunning => self.save(world, &Event::Running)?,
             Step::NoteStable => self.save(world, &Event::Stable)?,
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(world, step)?,
+            Step::NoteCutOff => self.save(world, &Event::CutOff)?,
             Step::BeginStop => {
                 self.save(world, &Event::StopBegun)?;
                 if world.defect == Some(Defect::StoppedAtOnce) {
