@@ -163,6 +163,20 @@ fn what_was_stopped_without_consul_stays_so_over_every_restart_of_the_agent_unti
 }
 
 #[test]
+fn an_instance_that_was_only_cut_off_is_not_forgotten_where_its_assignment_is_missing() {
+    let mut world = World::new();
+    world.edit(|wanted| wanted.stop_after_disconnect = Some(Period::from_secs(60)));
+    assert!(world.run(false).is_ok());
+    let assigned = world.assigned.take();
+    (world.consul_up, world.consul) = (false, None);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.forgotten, world.disk.is_some()), (0, false, true));
+    (world.consul_up, world.assigned) = (true, assigned);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
+}
+
+#[test]
 fn an_agent_that_was_killed_in_a_stop_without_consul_lets_the_instance_run_if_consul_is_back() {
     let mut world = World::new();
     world.edit(|wanted| wanted.stop_after_disconnect = Some(Period::from_secs(60)));

@@ -102,7 +102,8 @@ fn after_stop(facts: &Facts<'_>) -> Step {
     match (known, waits, facts.assigned) {
         (true, None, _) => Step::Deregister,
         (true, waits, _) => Step::Rest(waits),
-        (false, _, Assigned::Missing) => Step::Forget,
-        (false, _, Assigned::Unknown | Assigned::Present(_)) => Step::Rest(None),
+        // One that is to run, and may not without Consul, has only not been seen.
+        (false, _, Assigned::Missing) if facts.record.phase == InstancePhase::Stopped => Step::Forget,
+        (false, ..) => Step::Rest(None),
     }
 }
