@@ -133,6 +133,12 @@ fn an_instance_that_may_not_run_without_consul_stops_after_its_time_and_starts_a
         world.fuse = None;
         assert!(world.run(false).is_ok());
         assert_eq!(world.alive(), usize::from(may.is_none()));
+        let (phase, words) = (world.phase(), world.disk.as_ref().unwrap().message.clone());
+        let shown = match may {
+            Some(_) => (InstancePhase::Starting, Some("stopped while Consul is away".to_owned())),
+            None => (InstancePhase::Running, None),
+        };
+        assert_eq!((phase, words), shown);
         assert!(may.is_none_or(|_| world.clock - began >= 60), "{}", world.clock - began);
         world.consul_up = true;
         assert!(world.run(false).is_ok());
@@ -160,6 +166,17 @@ fn what_was_stopped_without_consul_stays_so_over_every_restart_of_the_agent_unti
         assert!(world.run(false).is_ok());
         assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
     }
+}
+
+#[test]
+fn an_instance_that_waited_for_its_start_when_it_was_cut_off_says_that_it_does_not_any_more() {
+    let mut record = Record::admit(assignment("hello-0"), instant(0));
+    record.message = Some("ended by itself: exit status 1".to_owned());
+    let cut_off = apply(&record, Event::CutOff, instant(5), 0);
+    assert_eq!(cut_off.message.as_deref(), Some("stopped while Consul is away"));
+    assert_eq!(apply(&cut_off, Event::StopCancelled, instant(9), 0).message, None);
+    let failed = Record { phase: InstancePhase::Failed, ..record };
+    assert_eq!(apply(&failed, Event::CutOff, instant(5), 0).phase, InstancePhase::Failed);
 }
 
 #[test]
