@@ -225,6 +225,7 @@ impl Runner {
                 }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
+                    self.standing.process_ended(self.shared.round());
                     if self.record.stopping.is_none() {
                         self.shared.telemetry.metrics().restarts.inc();
                     }
