@@ -146,7 +146,7 @@ impl Runner {
             self.follow_maintenance();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
-            self.jobs.follow(&self.shared, &self.dir, &self.record, self.standing.passes);
+            self.jobs.follow(&self.shared, &self.dir, &self.record, &self.standing);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -236,7 +236,9 @@ impl Runner {
             Step::NoteStable => drop(self.note(Event::Stable).await),
             Step::Register(checks) => {
                 self.standing.register(&self.shared, &self.record, checks).await;
-                self.jobs.registered();
+                if self.standing.is_known() {
+                    self.jobs.registered();
+                }
             }
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Maintain(maintained) => self.standing.maintain(&self.shared, &self.record, maintained).await,
