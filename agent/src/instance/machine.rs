@@ -78,9 +78,10 @@ pub(crate) enum Registered {
 }
 
 /// Whether Consul answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Contact {
     /// Nobody knows: this agent has only just begun to ask.
+    #[default]
     Unknown,
     /// It does.
     Answers,
