@@ -14,7 +14,7 @@ use helium_crds::{
 };
 use helium_runtime::{
     ports::Ports,
-    pulse::BEAT,
+    pulse::{BEAT, Pulse},
     shutdown::Shutdown,
     snapshot::{BlindReason, Decode, InvalidRow, Trust, View},
     watcher::{WatchConfig, watch_prefix},
@@ -329,12 +329,50 @@ impl<'a> Crew<'a> {
         self.take_assignments();
     }
 
-    /// Ends all tasks.
+    /// Ends all tasks. However long that takes, the loop turns meanwhile.
     async fn stop(&mut self, mode: StopMode) {
         if mode == StopMode::StopInstances && !self.tasks.is_empty() {
             tracing::info!(instances = self.tasks.len(), "stopping");
         }
         self.stop.send_replace(Some(mode));
-        while self.tasks.join_next().await.is_some() {}
+        let handle = AgentHandle::new(Arc::clone(self.shared));
+        join_all(&mut self.tasks, handle.pulse()).await;
+    }
+}
+
+/// Waits until all tasks have ended.
+async fn join_all<T: 'static>(tasks: &mut JoinSet<T>, pulse: &Pulse) {
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            joined = tasks.join_next() => if joined.is_none() { return },
+            _ = beats.tick() => pulse.beat(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_waits_for_its_instances_to_stop_is_alive_meanwhile() {
+        let pulse = Pulse::new(Ports::seeded(1, crate::testing::instant(0)));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tokio::time::sleep(Duration::from_secs(60)));
+        let seen = pulse.clone();
+        let oldest = tokio::spawn(async move {
+            let mut oldest = Duration::ZERO;
+            for _ in 0..59 {
+                tokio::time::sleep(Duration::from_millis(990)).await;
+                oldest = oldest.max(seen.age());
+            }
+            oldest
+        });
+        join_all(&mut tasks, &pulse).await;
+        let oldest = oldest.await.unwrap();
+        assert!(oldest <= BEAT, "{oldest:?}");
     }
 }

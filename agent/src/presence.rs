@@ -17,7 +17,7 @@ use helium_runtime::backoff::wait_after;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{data::DataDir, shared::Shared, telemetry::HEARTBEAT};
+use crate::{data::DataDir, instance::machine::Contact, shared::Shared, telemetry::HEARTBEAT};
 
 /// How often the node record is compared with the store.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -89,14 +89,18 @@ impl Presence<'_> {
     }
 
     fn answered(&self) {
-        self.shared.away_since.send_if_modified(|since| since.take().is_some());
+        self.shared
+            .contact
+            .send_if_modified(|contact| std::mem::replace(contact, Contact::Answers) != Contact::Answers);
     }
 
     fn not_answered(&self) {
         let now = self.shared.now();
-        self.shared.away_since.send_if_modified(|since| {
-            let is_news = since.is_none();
-            since.get_or_insert(now);
+        self.shared.contact.send_if_modified(|contact| {
+            let is_news = !matches!(contact, Contact::AwaySince(_));
+            if is_news {
+                *contact = Contact::AwaySince(now);
+            }
             is_news
         });
     }

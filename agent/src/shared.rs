@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::AgentConfig,
-    instance::table::Table,
+    instance::{machine::Contact, table::Table},
     maintenance::MaintenanceState,
     package::{lookups::Lookups, packages::Packages},
     reporter::Reporter,
@@ -39,8 +39,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Telemetry,
     /// Asks the observer for a round soon.
     pub(crate) look: Notify,
-    /// Since when Consul has not answered; none while it does. Time in which the agent did not run does not count.
-    pub(crate) away_since: watch::Sender<Option<Timestamp>>,
+    /// Whether Consul answers. Time in which the agent did not run does not count.
+    pub(crate) contact: watch::Sender<Contact>,
     /// Asks for the node record to be compared with the store soon.
     pub(crate) look_at_node: Notify,
     /// The variables that are passed on from the agent's own environment.
@@ -86,7 +86,7 @@ impl Shared {
             cgroups: helium_cgroups::Root::here(),
             telemetry,
             look: Notify::new(),
-            away_since: watch::Sender::new(None),
+            contact: watch::Sender::new(Contact::Unknown),
             look_at_node: Notify::new(),
             inherited,
             left_alone,

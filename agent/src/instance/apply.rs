@@ -49,13 +49,24 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         Event::Worked(work, outcome) => note_work(&mut next, work, outcome, now, random),
         Event::Running => enter(&mut next, InstancePhase::Running, None, now),
         Event::Stable => next.failures = 0,
+        Event::CutOff => {
+            next.cut_off = true;
+            if next.process.is_none() {
+                rest_without_consul(&mut next, now);
+            }
+        }
         Event::StopBegun => next.stopping = Some(Stopping::begun(now)),
         Event::Out => next.stopping = next.stopping.map(|begun| Stopping { out: Some(now), ..begun }),
         Event::Closing => next.stopping = next.stopping.map(|begun| Stopping { closing: Some(now), ..begun }),
-        Event::StopCancelled => next.stopping = None,
+        Event::StopCancelled => {
+            next.stopping = None;
+            if std::mem::take(&mut next.cut_off) && next.process.is_none() && next.phase == InstancePhase::Starting {
+                next.message = None;
+            }
+        }
         Event::Signalled => next.stopping = next.stopping.map(|begun| Stopping { signalled: Some(now), ..begun }),
         Event::Stopped => {
-            next.stopping = None;
+            (next.stopping, next.cut_off) = (None, false);
             next.next_start = None;
             enter(&mut next, InstancePhase::Stopped, None, now);
         }
@@ -99,6 +110,9 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
     next.post_stop_at = next.hooks.contains(&Hook::PostStop).then_some(now);
     if next.stopping.is_some() {
         next.started_at = None;
+        if next.cut_off && next.assignment.desired == Desired::Run {
+            rest_without_consul(next, now);
+        }
         return;
     }
     let up = now.duration_since(next.started_at.take().unwrap_or(now));
@@ -112,6 +126,13 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
         enter(next, InstancePhase::Failed, Some(words), now);
     } else {
         enter(next, InstancePhase::Starting, Some(format!("ended by itself: {how}")), now);
+    }
+}
+
+/// It runs no more, and will again. What has failed goes on to be called so.
+fn rest_without_consul(next: &mut Record, now: Timestamp) {
+    if next.phase != InstancePhase::Failed {
+        enter(next, InstancePhase::Starting, Some("stopped while Consul is away".to_owned()), now);
     }
 }
 

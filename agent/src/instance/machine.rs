@@ -15,7 +15,7 @@
 //! - a stop takes the instance out of Consul first, and lets `drain` pass before the signal (see [`super::stopping`]);
 //! - a missing assignment changes nothing, but for an instance that has stopped: that one is forgotten;
 //! - while Consul is away all runs on, but for an instance that says for how long (`stopAfterDisconnect`): that one stops after it, and starts again
-//!   when Consul is back.
+//!   when Consul is back. That it stopped for that is in the record: the next agent does not start it either before Consul has answered.
 
 use helium_crds::instance::{Assignment, Desired, InstancePhase};
 use jiff::{SignedDuration, Timestamp};
@@ -77,6 +77,18 @@ pub(crate) enum Registered {
     Anew,
 }
 
+/// Whether Consul answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// Nobody knows: this agent has only just begun to ask.
+    #[default]
+    Unknown,
+    /// It does.
+    Answers,
+    /// It has not, since this instant.
+    AwaySince(Timestamp),
+}
+
 /// How a service is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Checks {
@@ -99,8 +111,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) stale: bool,
     /// The last call to Consul failed; the next is not to be made before this instant.
     pub(crate) consul_after: Option<Timestamp>,
-    /// Since when Consul has not answered.
-    pub(crate) away_since: Option<Timestamp>,
+    pub(crate) contact: Contact,
     /// The agent is stopping, and its instances with it.
     pub(crate) halt: bool,
     pub(crate) now: Timestamp,
@@ -109,13 +120,20 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     /// When Consul will have been away for longer than the instance may run without it.
     fn cut_off_at(&self) -> Option<Timestamp> {
-        let after = self.record.assignment.stop_after_disconnect?;
-        self.away_since?.checked_add(after.as_signed()).ok()
+        let Contact::AwaySince(since) = self.contact else { return None };
+        since.checked_add(self.record.assignment.stop_after_disconnect?.as_signed()).ok()
     }
 
-    /// Whether it has been.
+    /// Whether it has been, in this life of the agent or in one before, and has not answered since.
     pub(super) fn is_cut_off(&self) -> bool {
-        self.cut_off_at().is_some_and(|at| at <= self.now)
+        let noted = self.record.cut_off && self.contact != Contact::Answers;
+        noted || self.cut_off_at().is_some_and(|at| at <= self.now)
+    }
+
+    /// Whether an earlier agent had begun to stop a process that runs yet, and it is not known whether Consul is back: a moment decides.
+    fn may_be_back(&self) -> bool {
+        let signalled = self.record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
+        self.record.cut_off && self.contact == Contact::Unknown && self.record.process.is_some() && !signalled
     }
 }
 
@@ -150,6 +168,8 @@ pub(crate) enum Step {
     Maintain(bool),
     /// Take the service out of Consul.
     Deregister,
+    /// Note that Consul has been away for longer than the instance may run without it.
+    NoteCutOff,
     /// Note that a stop has begun.
     BeginStop,
     /// Note that it is out of Consul.
@@ -189,6 +209,8 @@ pub(crate) enum Event {
     Running,
     /// Its past is forgiven.
     Stable,
+    /// Consul has been away for too long.
+    CutOff,
     /// A stop has begun.
     StopBegun,
     /// It is out of Consul.
@@ -219,7 +241,11 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
     if let Working::Done(..) = facts.work {
         return Step::NoteWork;
     }
-    let is_to_stop = facts.halt || record.assignment.desired == Desired::Stop || facts.is_cut_off();
+    let is_ordered = facts.halt || record.assignment.desired == Desired::Stop;
+    if !is_ordered && facts.may_be_back() {
+        return Step::Rest(None);
+    }
+    let is_to_stop = is_ordered || facts.is_cut_off();
     let signalled = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
     if is_to_stop || (signalled && record.process.is_some()) {
         return decide_stop(facts);
@@ -233,7 +259,7 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
 fn decide_run(facts: &Facts<'_>) -> Step {
     let record = facts.record;
     let consul_waits = facts.consul_after.filter(|after| *after > facts.now);
-    if record.stopping.is_some() {
+    if record.stopping.is_some() || record.cut_off {
         return Step::CancelStop;
     }
     if record.process.is_none() {

@@ -120,25 +120,92 @@ fn an_instance_that_is_wanted_again_while_it_drains_is_registered_again_and_neve
 
 #[test]
 fn an_instance_that_may_not_run_without_consul_stops_after_its_time_and_starts_again_when_consul_is_back() {
-    for (kills, may) in [(false, None), (false, Some(60)), (true, Some(60))] {
+    // No fuse: the agent is killed nowhere in the middle of the stop.
+    let fuses = std::iter::once(None).chain((0..5).map(Some));
+    for (fuse, may) in fuses.map(|fuse| (fuse, Some(60))).chain([(None, None)]) {
         let mut world = World::new();
         world.edit(|wanted| wanted.stop_after_disconnect = may.map(Period::from_secs));
         assert!(world.run(false).is_ok());
-        (world.consul_up, world.away_since) = (false, Some(world.now()));
+        world.consul_up = false;
         let began = world.clock;
-        // One that is killed in the middle of the stop goes on with it.
-        world.fuse = kills.then_some(2);
-        let killed = world.run(false).is_err();
-        assert_eq!(killed, kills);
+        world.fuse = fuse;
+        assert_eq!(world.run(false).is_err(), fuse.is_some(), "{fuse:?}: {:#?}", world.log);
         world.fuse = None;
         assert!(world.run(false).is_ok());
         assert_eq!(world.alive(), usize::from(may.is_none()));
+        let (phase, words) = (world.phase(), world.disk.as_ref().unwrap().message.clone());
+        let shown = match may {
+            Some(_) => (InstancePhase::Starting, Some("stopped while Consul is away".to_owned())),
+            None => (InstancePhase::Running, None),
+        };
+        assert_eq!((phase, words), shown);
         assert!(may.is_none_or(|_| world.clock - began >= 60), "{}", world.clock - began);
-        (world.consul_up, world.away_since) = (true, None);
+        world.consul_up = true;
         assert!(world.run(false).is_ok());
         assert_eq!((world.alive(), world.processes.len()), (1, if may.is_none() { 1 } else { 2 }));
         assert!(world.consul.is_some());
+        assert!(!world.disk.as_ref().unwrap().cut_off);
     }
+}
+
+#[test]
+fn what_was_stopped_without_consul_stays_so_over_every_restart_of_the_agent_until_consul_answers() {
+    for with_instances in [false, true] {
+        let mut world = World::new();
+        world.edit(|wanted| wanted.stop_after_disconnect = Some(Period::from_secs(60)));
+        assert!(world.run(false).is_ok());
+        world.consul_up = false;
+        assert!(world.run(false).is_ok());
+        assert_eq!(world.alive(), 0);
+        world.log.clear();
+        for _ in 0..3 {
+            assert!(world.run(with_instances).is_ok());
+        }
+        assert_eq!((world.alive(), world.effects()), (0, vec![]), "with its instances: {with_instances}");
+        world.consul_up = true;
+        assert!(world.run(false).is_ok());
+        assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
+    }
+}
+
+#[test]
+fn an_instance_that_waited_for_its_start_when_it_was_cut_off_says_that_it_does_not_any_more() {
+    let mut record = Record::admit(assignment("hello-0"), instant(0));
+    record.message = Some("ended by itself: exit status 1".to_owned());
+    let cut_off = apply(&record, Event::CutOff, instant(5), 0);
+    assert_eq!(cut_off.message.as_deref(), Some("stopped while Consul is away"));
+    assert_eq!(apply(&cut_off, Event::StopCancelled, instant(9), 0).message, None);
+    let failed = Record { phase: InstancePhase::Failed, ..record };
+    assert_eq!(apply(&failed, Event::CutOff, instant(5), 0).phase, InstancePhase::Failed);
+}
+
+#[test]
+fn an_instance_that_was_only_cut_off_is_not_forgotten_where_its_assignment_is_missing() {
+    let mut world = World::new();
+    world.edit(|wanted| wanted.stop_after_disconnect = Some(Period::from_secs(60)));
+    assert!(world.run(false).is_ok());
+    let assigned = world.assigned.take();
+    (world.consul_up, world.consul) = (false, None);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.forgotten, world.disk.is_some()), (0, false, true));
+    (world.consul_up, world.assigned) = (true, assigned);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.phase()), (1, InstancePhase::Running));
+}
+
+#[test]
+fn an_agent_that_was_killed_in_a_stop_without_consul_lets_the_instance_run_if_consul_is_back() {
+    let mut world = World::new();
+    world.edit(|wanted| wanted.stop_after_disconnect = Some(Period::from_secs(60)));
+    assert!(world.run(false).is_ok());
+    world.consul_up = false;
+    // It notes why, and that the stop has begun.
+    world.fuse = Some(2);
+    assert!(world.run(false).is_err());
+    assert!(world.disk.as_ref().unwrap().stopping.is_some());
+    (world.fuse, world.consul_up) = (None, true);
+    assert!(world.run(false).is_ok());
+    assert_eq!((world.alive(), world.processes.len(), world.consul.is_some()), (1, 1, true));
 }
 
 #[test]
@@ -149,8 +216,13 @@ fn with_consul_away_nobody_can_notice_and_no_drain_is_waited_for() {
     record.process = Some(ProcessIdentity { pid: 100, start: "boot/100".to_owned() });
     let since = world.now();
     record.stopping = Some(Stopping::begun(since));
-    let agent =
-        Agent { record, registered: Registered::Same, consul_after: Some(instant(100)), work: Working::Nothing };
+    let agent = Agent {
+        record,
+        registered: Registered::Same,
+        contact: Contact::Answers,
+        consul_after: Some(instant(100)),
+        work: Working::Nothing,
+    };
     let assigned = world.assigned.clone().unwrap();
     let at = |now| decide(&facts(&agent, Assigned::Present(&assigned), now));
     assert_eq!(at(since), Step::Rest(Some(since + DRAIN_LIMIT)));

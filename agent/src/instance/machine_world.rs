@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     apply::{after_restart, apply},
-    machine::{Assigned, Checks, Event, Facts, Process, Registered, Step, decide},
+    machine::{Assigned, Checks, Contact, Event, Facts, Process, Registered, Step, decide},
     record::Record,
     work::{Prepared, Trouble, Work, Working},
 };
@@ -31,7 +31,6 @@ pub(super) struct World {
     /// The tags it is registered with, if it is, and whether it is on standby.
     pub(super) consul: Option<(Vec<String>, bool)>,
     pub(super) consul_up: bool,
-    pub(super) away_since: Option<Timestamp>,
     pub(super) stubborn: bool,
     /// The hooks of its package, if it has one.
     pub(super) hooks: BTreeSet<Hook>,
@@ -57,6 +56,7 @@ pub(super) struct Killed;
 pub(super) struct Agent {
     pub(super) record: Record,
     pub(super) registered: Registered,
+    pub(super) contact: Contact,
     pub(super) consul_after: Option<Timestamp>,
     pub(super) work: Working,
 }
@@ -108,7 +108,7 @@ impl World {
             self.disk = Some(record.clone());
             registered = Registered::Absent;
         }
-        Ok(Some(Agent { record, registered, consul_after: None, work: Working::Nothing }))
+        Ok(Some(Agent { record, registered, contact: Contact::Unknown, consul_after: None, work: Working::Nothing }))
     }
 
     pub(super) fn save(&mut self, agent: &mut Agent, event: Event) -> Result<(), Killed> {
@@ -119,8 +119,13 @@ impl World {
         Ok(())
     }
 
-    /// A round of the observer: what Consul really has.
+    /// A round of the observer: what Consul really has, if it answers.
     pub(super) fn poll(&self, agent: &mut Agent) {
+        agent.contact = match agent.contact {
+            _ if self.consul_up => Contact::Answers,
+            Contact::AwaySince(since) => Contact::AwaySince(since),
+            Contact::Unknown | Contact::Answers => Contact::AwaySince(self.now()),
+        };
         if self.consul_up {
             agent.registered = match &self.consul {
                 None => Registered::Absent,
@@ -148,12 +153,13 @@ impl World {
                 work: &agent.work,
                 stale: false,
                 consul_after: agent.consul_after,
-                away_since: self.away_since,
+                contact: agent.contact,
                 halt,
                 now: self.now(),
             };
             let step = decide(&facts);
-            if matches!(step, Step::Rest(None)) && (agent.registered != Registered::Unknown || !self.consul_up) {
+            let asked = agent.registered != Registered::Unknown || !self.consul_up;
+            if matches!(step, Step::Rest(None)) && asked && agent.contact != Contact::Unknown {
                 return Ok(());
             }
             if self.perform(&mut agent, step)? {
@@ -192,6 +198,7 @@ impl World {
             Step::NoteStable => self.save(agent, Event::Stable)?,
             Step::Maintain(_) => panic!("nothing is in maintenance in this world"),
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(agent, step)?,
+            Step::NoteCutOff => self.save(agent, Event::CutOff)?,
             Step::BeginStop => self.save(agent, Event::StopBegun)?,
             Step::NoteOut => self.save(agent, Event::Out)?,
             Step::CancelStop => self.save(agent, Event::StopCancelled)?,
@@ -338,7 +345,7 @@ pub(super) fn facts<'a>(agent: &'a Agent, assigned: Assigned<'a>, now: Timestamp
         work: &agent.work,
         stale: false,
         consul_after: agent.consul_after,
-        away_since: None,
+        contact: agent.contact,
         halt: false,
         now,
     }

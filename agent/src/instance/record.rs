@@ -47,6 +47,9 @@ pub(crate) struct Record {
     /// How far the stop is, once one has begun.
     #[serde(default)]
     pub(crate) stopping: Option<Stopping>,
+    /// Consul was away for longer than the instance may run without it, and is not known to have answered since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) cut_off: bool,
     /// What a start needs of the package is done, and no start has come of it yet.
     #[serde(default)]
     pub(crate) prepared: bool,
@@ -134,6 +137,7 @@ impl Record {
             failures: 0,
             next_start: None,
             stopping: None,
+            cut_off: false,
             prepared: false,
             initialised: false,
             hooks: BTreeSet::new(),
@@ -264,6 +268,16 @@ mod tests {
             Some(Stopping { signalled: Some(testing::instant(2)), ..Stopping::begun(testing::instant(1)) });
         dir.save(&record).unwrap();
         assert_eq!(dir.load().unwrap(), Some(record));
+    }
+
+    #[test]
+    fn an_instance_that_was_never_cut_off_has_the_record_that_it_always_had() {
+        let record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        let mut json = serde_json::to_value(&record).unwrap();
+        assert_eq!(json.get("cutOff"), None);
+        assert_eq!(serde_json::from_value::<Record>(json.clone()).unwrap(), record);
+        json["cutOff"] = true.into();
+        assert!(serde_json::from_value::<Record>(json).unwrap().cut_off);
     }
 
     #[test]

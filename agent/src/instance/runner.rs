@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::{
     apply::apply,
     freshness::Freshness,
-    machine::{Assigned, Event, Facts, Process, Step, decide},
+    machine::{Assigned, Contact, Event, Facts, Process, Step, decide},
     record::{InstanceDir, Record},
     report::{Extras, report},
     standing::Standing,
@@ -73,7 +73,7 @@ pub(crate) struct Runner {
     maintenance: watch::Receiver<Maintenance>,
     cells: Cells,
     stop: watch::Receiver<Option<StopMode>>,
-    away: watch::Receiver<Option<Timestamp>>,
+    contact: watch::Receiver<Contact>,
 }
 
 impl Runner {
@@ -89,7 +89,7 @@ impl Runner {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
         let standing = Standing::new(is_new);
-        let away = shared.away_since.subscribe();
+        let contact = shared.contact.subscribe();
         let template = &record.assignment.template;
         let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());
         let maintenance = shared.maintenance.subscribe();
@@ -110,7 +110,7 @@ impl Runner {
             maintenance,
             cells,
             stop,
-            away,
+            contact,
         }
     }
 
@@ -139,14 +139,14 @@ impl Runner {
                 return Ended::AgentStops;
             }
             let assigned = self.cells.assigned.borrow_and_update().clone();
-            self.away.mark_unchanged();
+            self.contact.mark_unchanged();
             self.work.look().await;
             self.follow_scripts();
             self.look_at_answers();
             self.follow_maintenance();
             self.follow_election();
             self.standing.see(&self.cells.seen.borrow_and_update(), &self.record);
-            self.jobs.follow(&self.shared, &self.dir, &self.record, self.standing.passes);
+            self.jobs.follow(&self.shared, &self.dir, &self.record, &self.standing);
             let step = self.decide(&assigned, ending.is_some());
             if !matches!(step, Step::Rest(_)) {
                 tracing::debug!(instance = %self.id, ?step, "next");
@@ -195,7 +195,7 @@ impl Runner {
             work: self.work.working(),
             stale: self.record.assignment.template.package.is_some() && self.freshness.is_stale(self.shared.now()),
             consul_after: self.standing.after,
-            away_since: *self.away.borrow(),
+            contact: *self.contact.borrow(),
             halt,
             now: self.shared.now(),
         })
@@ -225,6 +225,7 @@ impl Runner {
                 }
                 if self.note(Event::Ended(exit)).await {
                     self.process = None;
+                    self.standing.process_ended(self.shared.round());
                     if self.record.stopping.is_none() {
                         self.shared.telemetry.metrics().restarts.inc();
                     }
@@ -235,11 +236,17 @@ impl Runner {
             Step::NoteStable => drop(self.note(Event::Stable).await),
             Step::Register(checks) => {
                 self.standing.register(&self.shared, &self.record, checks).await;
-                self.jobs.registered();
+                if self.standing.is_known() {
+                    self.jobs.registered();
+                }
             }
             Step::StandBy(standby) => self.standing.stand_by(&self.shared, &self.record, standby).await,
             Step::Maintain(maintained) => self.standing.maintain(&self.shared, &self.record, maintained).await,
             Step::Deregister => self.standing.deregister(&self.shared, &self.record).await,
+            Step::NoteCutOff => {
+                tracing::warn!(instance = %self.id, "Consul has been away for too long; it stops");
+                self.note(Event::CutOff).await;
+            }
             Step::BeginStop => drop(self.note(Event::StopBegun).await),
             Step::NoteClosing => drop(self.note(Event::Closing).await),
             Step::NoteOut => drop(self.note(Event::Out).await),
@@ -509,7 +516,7 @@ impl Runner {
         tokio::select! {
             biased;
             _ = self.stop.changed() => {}
-            _ = self.away.changed() => {}
+            _ = self.contact.changed() => {}
             () = ended => {}
             () = self.work.changed() => {}
             () = self.freshness.changed() => {}

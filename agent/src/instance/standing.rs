@@ -41,7 +41,7 @@ pub(crate) struct Standing {
     pub(crate) address: Option<String>,
     /// Failing checks.
     pub(crate) failing: BTreeMap<String, String>,
-    /// Whether all checks of the template and of the package pass; none while that is not known.
+    /// Whether all checks of the template and of the package pass; none while that is not known of the process that runs.
     pub(crate) passes: Option<bool>,
     /// How many checks do not pass, those that have not run yet included.
     pub(crate) unpassing: usize,
@@ -104,7 +104,7 @@ impl Standing {
             Some(service) => Known::Present(Box::new(service.clone()), checks),
         });
         self.failing = failing(record, &seen.checks);
-        self.passes = seen.service.as_ref().map(|_| passes(record, &seen.checks));
+        self.passes = seen.service.as_ref().and_then(|_| passes(record, &seen.checks));
     }
 
     fn know(&mut self, known: Known) {
@@ -120,6 +120,18 @@ impl Standing {
         self.known = known;
     }
 
+    /// A call failed.
+    fn know_nothing(&mut self) {
+        self.known = Known::Unknown;
+        self.passes = None;
+    }
+
+    /// The process has ended: what was seen of its checks, in this round or before, says nothing of the next one.
+    pub(crate) fn process_ended(&mut self, round: u64) {
+        self.passes = None;
+        self.since = round;
+    }
+
     /// Registers the service.
     pub(crate) async fn register(&mut self, shared: &Shared, record: &Record, checks: Checks) {
         let whole = registration::wanted(&shared.config, record);
@@ -132,6 +144,7 @@ impl Standing {
         if self.was_done(shared, record, outcome) {
             self.know(registration::after(&definition, &self.known));
             if let Some(checks) = &definition.checks {
+                self.passes = None;
                 // Each begins critical; whether it passes is seen later.
                 let mark = maintenance::mark_id(&record.assignment.id);
                 self.unpassing = checks.iter().filter(|check| check.id != mark).count();
@@ -205,7 +218,7 @@ impl Standing {
             }
             Err(_) => format!("no answer within {CALL_LIMIT:?}"),
         };
-        self.known = Known::Unknown;
+        self.know_nothing();
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 {
             tracing::warn!(instance = %record.assignment.id, words, "the local Consul agent took no registration");
@@ -216,10 +229,92 @@ impl Standing {
     }
 }
 
-/// Whether all checks pass that look at the instance itself.
-fn passes(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> bool {
+/// Whether all checks pass that look at the instance itself. Each begins critical and without a word, and so says nothing before it has run,
+/// nor after it was registered anew: that an instance is not well is known by a check that has run and does not pass.
+fn passes(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> Option<bool> {
     let Record { assignment, checks: packaged, .. } = record;
     let own = assignment.template.checks.iter().map(|check| &check.name);
-    let mut all = own.chain(packaged.iter().map(|check| &check.name));
-    all.all(|name| checks.get(&check_id(&assignment.id, name)).is_some_and(|seen| seen.status == CheckStatus::Passing))
+    let all: Vec<_> = own
+        .chain(packaged.iter().map(|check| &check.name))
+        .map(|name| checks.get(&check_id(&assignment.id, name)))
+        .collect();
+    let has_failed = |seen: &&AgentCheck| seen.status != CheckStatus::Passing && !seen.output.trim().is_empty();
+    if all.iter().all(|seen| seen.is_some_and(|seen| seen.status == CheckStatus::Passing)) {
+        return Some(true);
+    }
+    all.iter().flatten().any(has_failed).then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn record() -> Record {
+        let mut assignment = testing::assignment("hello-0");
+        let other = helium_crds::template::Check { name: "deep".to_owned(), ..assignment.template.checks[0].clone() };
+        assignment.template.checks.push(other);
+        Record::admit(assignment, testing::instant(0))
+    }
+
+    fn seen(record: &Record, round: u64, checks: [(CheckStatus, &str); 2]) -> Seen {
+        let named = ["up", "deep"].into_iter().zip(checks);
+        let checks = named.map(|(name, (status, output))| {
+            let check_id = check_id(&record.assignment.id, name);
+            let check = AgentCheck { check_id: check_id.clone(), status, output: output.to_owned(), ..<_>::default() };
+            (check_id, check)
+        });
+        Seen { round, service: Some(<_>::default()), checks: checks.collect() }
+    }
+
+    const NOT_RUN: (CheckStatus, &str) = (CheckStatus::Critical, "");
+    const FAILED: (CheckStatus, &str) = (CheckStatus::Critical, "connection refused");
+    const WELL: (CheckStatus, &str) = (CheckStatus::Passing, "ok");
+
+    #[test]
+    fn that_an_instance_is_not_well_is_only_known_once_a_check_has_run_and_failed() {
+        let record = record();
+        for (rounds, known) in [
+            (vec![[NOT_RUN, NOT_RUN]], None),
+            (vec![[NOT_RUN, WELL]], None),
+            (vec![[NOT_RUN, FAILED]], Some(false)),
+            (vec![[WELL, WELL]], Some(true)),
+            (vec![[WELL, WELL], [NOT_RUN, WELL]], None),
+            (vec![[WELL, WELL], [FAILED, WELL]], Some(false)),
+            (vec![[WELL, WELL], [FAILED, WELL], [WELL, WELL]], Some(true)),
+        ] {
+            let mut standing = Standing::new(true);
+            for (round, checks) in (1..).zip(&rounds) {
+                standing.see(&seen(&record, round, *checks), &record);
+            }
+            assert_eq!(standing.passes, known, "{rounds:?}");
+        }
+        let mut unchecked = record.clone();
+        unchecked.assignment.template.checks.clear();
+        let mut standing = Standing::new(true);
+        standing.see(&seen(&record, 1, [NOT_RUN, NOT_RUN]), &unchecked);
+        assert_eq!(standing.passes, Some(true), "nobody looks");
+    }
+
+    #[test]
+    fn what_was_seen_of_a_process_says_nothing_of_the_next_one() {
+        let record = record();
+        let mut standing = Standing::new(true);
+        standing.see(&seen(&record, 1, [WELL, WELL]), &record);
+        standing.process_ended(1);
+        assert_eq!(standing.passes, None);
+        standing.see(&seen(&record, 1, [WELL, WELL]), &record);
+        assert_eq!(standing.passes, None, "a look from before its end");
+        standing.see(&seen(&record, 2, [NOT_RUN, NOT_RUN]), &record);
+        assert_eq!(standing.passes, None, "nobody has looked at this one");
+    }
+
+    #[test]
+    fn after_a_call_that_failed_nothing_is_known() {
+        let record = record();
+        let mut standing = Standing::new(true);
+        standing.see(&seen(&record, 1, [WELL, WELL]), &record);
+        standing.know_nothing();
+        assert_eq!((standing.passes, standing.is_registered()), (None, None));
+    }
 }

@@ -24,6 +24,9 @@ pub(super) fn decide_stop(facts: &Facts<'_>) -> Step {
     if let Some(step) = cancel_unless(facts, &[Work::Drain, Work::PreStop, Work::PostStop]) {
         return step;
     }
+    if facts.is_cut_off() && !record.cut_off && record.assignment.desired == Desired::Run {
+        return Step::NoteCutOff;
+    }
     let Some(stopping) = record.stopping else {
         return if stopped { after_stop(facts) } else { Step::BeginStop };
     };
@@ -99,7 +102,8 @@ fn after_stop(facts: &Facts<'_>) -> Step {
     match (known, waits, facts.assigned) {
         (true, None, _) => Step::Deregister,
         (true, waits, _) => Step::Rest(waits),
-        (false, _, Assigned::Missing) => Step::Forget,
-        (false, _, Assigned::Unknown | Assigned::Present(_)) => Step::Rest(None),
+        // One that is to run, and may not without Consul, has only not been seen.
+        (false, _, Assigned::Missing) if facts.record.phase == InstancePhase::Stopped => Step::Forget,
+        (false, ..) => Step::Rest(None),
     }
 }

@@ -13,7 +13,7 @@ use helium_templates::lookup::{Answer, Lookup as _, Question};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::UnixStream,
-    sync::{Notify, watch},
+    sync::{Mutex, Notify, watch},
     task::JoinSet,
 };
 
@@ -21,20 +21,20 @@ use super::{
     plan::Files,
     protocol::{Look, States, Told, watch_name},
     socket,
-    standing::{self, reports, required_trouble},
+    standing::{reports, required_trouble},
+    telling::Telling,
 };
 use crate::{
-    instance::record::{InstanceDir, Record},
+    instance::{
+        record::{InstanceDir, Record},
+        standing::Standing,
+    },
     package::lookups::InstanceLookup,
     shared::Shared,
 };
 
 /// The wait after the first vain try to connect, at most, and after many: a supervisor that has just been started does not listen yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(40), Duration::from_secs(1));
-/// How often Consul is told what it should know already: an agent of Consul that was restarted, or a registration that was made anew, does not.
-const TELL_AGAIN: Duration = Duration::from_secs(20);
-/// How soon it is told again what Consul did not take: the check may not be registered yet.
-const TELL_SOON: Duration = Duration::from_millis(250);
 /// How long the first word of a supervisor is waited for with a report. The next look at Consul's agent, seconds later, does not wait any more.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one call to Consul may take.
@@ -50,12 +50,15 @@ pub(crate) struct Line {
     /// When it was begun, by the monotonic clock.
     since: Duration,
     healthy: Option<watch::Sender<Option<bool>>>,
-    registered: Arc<Notify>,
+    is_registered: Option<watch::Sender<bool>>,
+    anew: Arc<Notify>,
 }
 
 impl Line {
-    /// Speaks with the supervisor of an instance that has one, while it runs, and says there whether all checks of the instance pass.
-    pub(crate) fn follow(&mut self, shared: &Arc<Shared>, dir: &InstanceDir, record: &Record, passes: Option<bool>) {
+    /// Speaks with the supervisor of an instance that has one, while it runs, and says there whether all checks of the instance pass. Consul is
+    /// told of the jobs while the instance stands there.
+    pub(crate) fn follow(&mut self, shared: &Arc<Shared>, dir: &InstanceDir, record: &Record, standing: &Standing) {
+        let passes = standing.passes;
         let pid = record.process.as_ref().map(|process| process.pid);
         let pid = pid.filter(|_| record.assignment.template.is_supervised());
         match pid {
@@ -68,6 +71,10 @@ impl Line {
         }
         if let Some(healthy) = &self.healthy {
             healthy.send_if_modified(|known| std::mem::replace(known, passes) != passes);
+        }
+        if let Some(known) = &self.is_registered {
+            let is_known = standing.is_known();
+            known.send_if_modified(|known| std::mem::replace(known, is_known) != is_known);
         }
     }
 
@@ -97,21 +104,30 @@ impl Line {
             .run(),
         );
         let check = check_id(&record.assignment.id, JOBS_CHECK);
-        let registered = Arc::new(Notify::new());
-        tasks.spawn(tell(Arc::clone(shared), check, template.clone(), seen.clone(), Arc::clone(&registered)));
+        let (is_registered, sees_registered) = watch::channel(false);
+        let anew = Arc::new(Notify::new());
+        let telling = Telling {
+            ports: shared.ports.clone(),
+            template: template.clone(),
+            states: seen.clone(),
+            is_registered: sees_registered,
+            anew: Arc::clone(&anew),
+        };
+        tasks.spawn(tell(Arc::clone(shared), check, telling));
         *self = Self {
             of: Some(pid),
             _tasks: tasks,
             states: Some(seen),
             since: shared.ports.monotonic(),
             healthy: Some(healthy),
-            registered,
+            is_registered: Some(is_registered),
+            anew,
         };
     }
 
     /// The service was registered: its checks begin critical.
     pub(crate) fn registered(&self) {
-        self.registered.notify_one();
+        self.anew.notify_one();
     }
 
     /// Whether the supervisor is about to say how its jobs are: a report without them would be written for nothing.
@@ -230,33 +246,19 @@ fn is_any<T>(answer: &Answer<T>, is_empty: impl Fn(&T) -> bool) -> Option<bool> 
     }
 }
 
-/// Tells Consul what the states of the jobs mean, whenever that changes, and from time to time.
-async fn tell(
-    shared: Arc<Shared>,
-    check: String,
-    template: Template,
-    mut states: watch::Receiver<Option<States>>,
-    registered: Arc<Notify>,
-) {
-    let mut again = Duration::ZERO;
-    let mut told = None;
-    loop {
-        tokio::select! {
-            biased;
-            changed = states.changed() => if changed.is_err() { return },
-            () = registered.notified() => {}
-            () = tokio::time::sleep(again) => {}
-        }
-        let said = states.borrow_and_update().as_ref().map(|states| standing::verdict(&template, states));
-        let Some((verdict, words)) = said else {
-            again = TELL_AGAIN;
-            continue;
-        };
-        let call = shared.client.agent_update_ttl(&check, verdict, &words);
-        let taken = matches!(tokio::time::timeout(CALL_LIMIT, call).await, Ok(Ok(())));
-        if taken && told.replace(verdict) != Some(verdict) {
-            shared.look.notify_one();
-        }
-        again = if taken { TELL_AGAIN } else { TELL_SOON };
-    }
+/// Tells Consul what the states of the jobs mean.
+async fn tell(shared: Arc<Shared>, check: String, telling: Telling) {
+    // Who looks is told of news alone.
+    let told = Mutex::new(None);
+    let (shared, check, told) = (&shared, &check, &told);
+    telling
+        .run(|verdict, words| async move {
+            let call = shared.client.agent_update_ttl(check, verdict, &words);
+            let taken = matches!(tokio::time::timeout(CALL_LIMIT, call).await, Ok(Ok(())));
+            if taken && told.lock().await.replace(verdict) != Some(verdict) {
+                shared.look.notify_one();
+            }
+            taken
+        })
+        .await;
 }

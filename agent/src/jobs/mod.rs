@@ -22,6 +22,7 @@
 //! | [`supervise`] | the supervisor |
 //! | [`line`] | the agent's end of the socket |
 //! | [`standing`] | what the states of jobs mean for the instance; pure |
+//! | [`telling`] | what Consul is told of the jobs, and when |
 //! | [`sweep`] | an end of all that a supervisor has left |
 
 mod followed;
@@ -33,6 +34,7 @@ mod socket;
 pub(crate) mod standing;
 mod supervise;
 pub(crate) mod sweep;
+mod telling;
 #[cfg(test)]
 mod tests;
 

@@ -72,6 +72,8 @@ async fn run(plan: Plan) -> Result<i32, SuperviseError> {
         ports: Ports::real(),
         output: Box::new(tokio::io::stdout()),
         signals: true,
+        // The agent sends the stop signal again when it does not know that it did, and SIGKILL when it means that.
+        second_kills: false,
         forward: PASSED_ON.to_vec(),
         pid_variables: None,
         variables: None,

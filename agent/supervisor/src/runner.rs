@@ -46,8 +46,11 @@ pub struct Options {
     pub ports: Ports,
     /// Where goes what jobs print as [`crate::Output::Lines`].
     pub output: Box<dyn AsyncWrite + Send + Unpin>,
-    /// Whether signals that this process is sent are taken: SIGTERM and SIGINT shut down and the second one kills, SIGHUP and SIGUSR2 are events.
+    /// Whether signals that this process is sent are taken: SIGTERM and SIGINT shut down, SIGHUP and SIGUSR2 are events.
     pub signals: bool,
+    /// Whether the second of SIGTERM and SIGINT kills. Else it counts as the first: for whoever is stopped by a program, which may say so twice, and
+    /// which has SIGKILL.
+    pub second_kills: bool,
     /// Signals that are passed on to the main job's process alone. Those that are events, too, are both.
     pub forward: Vec<Signal>,
     /// Before the names of variables that tell jobs and checks the process ids of jobs that run: `X` makes `X_<NAME>_PID`, the name in capitals with `_`
@@ -67,6 +70,7 @@ impl Options {
             ports: Ports::real(),
             output: Box::new(tokio::io::stdout()),
             signals: true,
+            second_kills: true,
             forward: vec![Signal::USR1, Signal::WINCH],
             pid_variables: None,
             variables: None,
@@ -179,6 +183,7 @@ pub struct Runner {
     writer: JoinHandle<()>,
     jobs: watch::Sender<Vec<JobView>>,
     events: broadcast::Sender<Event>,
+    second_kills: bool,
     asked_to_end: bool,
     code: Option<i32>,
 }
@@ -219,6 +224,7 @@ impl Runner {
             writer,
             jobs,
             events,
+            second_kills: options.second_kills,
             asked_to_end: false,
             code: None,
         };
@@ -270,7 +276,8 @@ impl Runner {
         if let Some(event) = event {
             return event;
         }
-        if std::mem::replace(&mut self.asked_to_end, true) { Input::Kill } else { Input::Shutdown }
+        let is_second = std::mem::replace(&mut self.asked_to_end, true);
+        if is_second && self.second_kills { Input::Kill } else { Input::Shutdown }
     }
 
     /// Takes an input, and what follows from it at once.

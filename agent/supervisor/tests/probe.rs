@@ -27,7 +27,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let set = JobSet::new(jobs, settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let code = runtime.block_on(async {
-        let (runner, _handle) = Runner::new(set, Options { notes, ..Options::of_a_program() });
+        let second_kills = scenario != "patient";
+        let (runner, _handle) = Runner::new(set, Options { notes, second_kills, ..Options::of_a_program() });
         runner.run().await
     })?;
     Ok(ExitCode::from(u8::try_from(code)?))
@@ -78,6 +79,11 @@ fn jobs(scenario: &str) -> Option<(Vec<Job>, Option<String>)> {
             let on = |name: &str, code| Job { start: Start::each(Event::global(code)), ..job(name, "echo ran") };
             let jobs = vec![job("app", say), on("hup", Code::Sighup), on("usr2", Code::Sigusr2)];
             (jobs, Some("app".to_owned()))
+        }
+        // It takes its time to end, and says when it has.
+        "patient" => {
+            let say = "exec 2>/dev/null; trap 'echo asked; sleep 0.5; echo done; exit 0' TERM; echo app runs; while :; do sleep 0.02; done";
+            (vec![job("app", say)], Some("app".to_owned()))
         }
         "stubborn" => (vec![job("app", "trap '' TERM; echo app runs; while :; do sleep 0.02; done")], None),
         _ => return None,

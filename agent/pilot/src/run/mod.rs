@@ -191,6 +191,7 @@ impl Pilot {
             ports: ports.clone(),
             output: Box::new(output),
             signals: true,
+            second_kills: true,
             forward: vec![],
             pid_variables: Some(mapping::PREFIX.to_owned()),
             variables: Some(variables.subscribe()),

@@ -37,6 +37,8 @@ pub(super) enum Defect {
     TagsUnseen,
     /// What has stopped is never forgotten.
     NothingIsForgotten,
+    /// That an instance was stopped for want of Consul is forgotten with the agent.
+    CutOffForgotten,
 }
 
 /// All of them, each with the rules that may find it.
@@ -57,4 +59,5 @@ pub(super) const ALL: &[(Defect, &[Broken])] = &[
     (Defect::LossUnseen, &[Broken::NotAsWanted]),
     (Defect::TagsUnseen, &[Broken::NotAsWanted]),
     (Defect::NothingIsForgotten, &[Broken::NotAsWanted]),
+    (Defect::CutOffForgotten, &[Broken::RunsUnseen]),
 ];

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::instance::{
     apply::{after_restart, apply},
-    machine::{self, Assigned, Checks, Event, Facts, KILL_AGAIN, Registered, Step, decide},
+    machine::{self, Assigned, Checks, Contact, Event, Facts, KILL_AGAIN, Registered, Step, decide},
     record::Record,
     work::{Outcome, Prepared, Trouble, Work, Working},
 };
@@ -39,6 +39,8 @@ pub(super) struct Life {
     begun: bool,
     halt: bool,
     busy: usize,
+    /// What it knows of Consul.
+    contact: Contact,
 }
 
 /// What an agent knows of an instance and forgets when it dies.
@@ -77,6 +79,7 @@ impl Life {
             }
             None => {}
         }
+        self.listen(world);
         // An agent that stops with its instances is followed by another.
         if self.halt && self.mine.values().all(|mine| mine.left) {
             *self = Self::default();
@@ -118,12 +121,24 @@ impl Life {
                 Some(Defect::NothingIsRegistered) => Registered::Absent,
                 _ => Registered::Unknown,
             };
-            self.mine.insert(id.clone(), Mine::new(after_restart(record.clone(), world.now), registered, world.now));
+            let mut record = after_restart(record.clone(), world.now);
+            record.cut_off &= world.defect != Some(Defect::CutOffForgotten);
+            self.mine.insert(id.clone(), Mine::new(record, registered, world.now));
         }
         for id in self.mine.keys().filter(|_| world.defect != Some(Defect::NoRecovery)) {
             let _ = transaction::recover(&world.files, &state_of(id));
         }
         if world.fuse.is_blown() { Err(Stop::Killed { with_node: false }) } else { Ok(()) }
+    }
+
+    /// Whether Consul answers, once the first question has come back.
+    fn listen(&mut self, world: &mut World) {
+        self.contact = match self.contact {
+            Contact::Unknown if world.draw.percent(50) => Contact::Unknown,
+            _ if world.away_since.is_none() => Contact::Answers,
+            Contact::AwaySince(since) => Contact::AwaySince(since),
+            Contact::Unknown | Contact::Answers => Contact::AwaySince(world.now),
+        };
     }
 
     /// What is assigned for the first time.
@@ -146,7 +161,7 @@ impl Life {
 
     /// The observer takes out of Consul what no instance here stands for any more.
     fn sweep(&self, world: &mut World) -> Result<(), Stop> {
-        if !world.consul_up || !world.draw.percent(30) {
+        if world.away_since.is_some() || !world.draw.percent(30) {
             return Ok(());
         }
         let left: Vec<InstanceId> = world.consul.keys().filter(|id| !self.mine.contains_key(*id)).cloned().collect();
@@ -170,7 +185,7 @@ impl Life {
         if world.draw.percent(30) {
             mine.poll(world);
         }
-        match mine.decide(world, self.halt) {
+        match mine.decide(world, self.contact, self.halt) {
             Step::Rest(Some(at)) if at <= world.now => Err(Stop::Broken(Broken::NoRest)),
             Step::Rest(until) => {
                 mine.poll(world);
@@ -223,7 +238,7 @@ impl Mine {
         }
     }
 
-    fn decide(&self, world: &World, halt: bool) -> Step {
+    fn decide(&self, world: &World, contact: Contact, halt: bool) -> Step {
         let view = self.view(world);
         let assigned = match &view {
             View::Unknown => Assigned::Unknown,
@@ -240,7 +255,7 @@ impl Mine {
             work: &self.work,
             stale: self.record.assignment.template.package.is_some() && self.stale.is_some_and(|at| at <= world.now),
             consul_after: self.consul_after,
-            away_since: None,
+            contact,
             halt,
             now: world.now,
         });
@@ -269,6 +284,10 @@ impl Mine {
             Step::NoteRunning => self.save(world, &Event::Running)?,
             Step::NoteStable => self.save(world, &Event::Stable)?,
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => self.call_consul(world, step)?,
+            Step::NoteCutOff => {
+                rules::before_it_is_cut_off(world, &self.record).map_err(Stop::Broken)?;
+                self.save(world, &Event::CutOff)?;
+            }
             Step::BeginStop => {
                 self.save(world, &Event::StopBegun)?;
                 if world.defect == Some(Defect::StoppedAtOnce) {
@@ -277,7 +296,10 @@ impl Mine {
             }
             Step::NoteOut => self.save(world, &Event::Out)?,
             Step::NoteClosing => self.save(world, &Event::Closing)?,
-            Step::CancelStop => self.save(world, &Event::StopCancelled)?,
+            Step::CancelStop => {
+                rules::before_it_runs_again(world, &id).map_err(Stop::Broken)?;
+                self.save(world, &Event::StopCancelled)?;
+            }
             Step::Signal => self.signal(world, halt)?,
             Step::Kill => {
                 rules::before_the_kill(world, &self.record, halt).map_err(Stop::Broken)?;
@@ -385,7 +407,7 @@ impl Mine {
     fn call_consul(&mut self, world: &mut World, step: Step) -> Result<(), Stop> {
         let id = self.id();
         let lost = world.faults && world.draw.percent(10);
-        if world.consul_up {
+        if world.away_since.is_none() {
             let wanted = &self.record.assignment;
             let (tags, standby) = (wanted.service.tags.clone(), wanted.role.is_standby());
             world.effect(&id, &format!("{step:?}"))?;
@@ -399,7 +421,7 @@ impl Mine {
                 }
             }
         }
-        if !world.consul_up || lost {
+        if world.away_since.is_some() || lost {
             self.registered = Registered::Unknown;
             self.consul_after = Some(world.now + SignedDuration::from_millis(250) + world.draw.millis(3000));
         } else {
@@ -411,7 +433,7 @@ impl Mine {
 
     /// A round of the observer.
     fn poll(&mut self, world: &World) {
-        if world.consul_up && self.consul_after.is_none_or(|after| after <= world.now) {
+        if world.away_since.is_none() && self.consul_after.is_none_or(|after| after <= world.now) {
             self.see(world);
         }
     }

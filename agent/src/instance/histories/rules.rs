@@ -31,6 +31,8 @@ pub(super) enum Broken {
     SignalledWhileRegistered,
     /// Nobody is stopped whom nobody has asked to stop.
     StoppedUnasked,
+    /// Who may not run without Consul, and was stopped for that, is not started before it has answered.
+    RunsUnseen,
     /// What is called stopped or is forgotten does not run.
     StoppedButRuns,
     /// What failed waits: half of 500 ms, twice as long each time, half a minute at most.
@@ -56,6 +58,8 @@ pub(super) struct Past {
     pub(super) ordered: Option<Desired>,
     /// When what has failed was noted, and how often in a row.
     failed: Option<(Timestamp, u32)>,
+    /// It was stopped because Consul had been away for too long.
+    cut_off: bool,
     /// The hook `post-stop` is owed.
     owes_post_stop: bool,
     /// These have run since the stop began.
@@ -69,6 +73,8 @@ impl Past {
     /// A record was written after an event.
     pub(super) fn noted(&mut self, event: &Event, record: &Record, now: Timestamp) {
         match event {
+            Event::CutOff => self.cut_off = true,
+            Event::StopCancelled => self.cut_off = false,
             Event::StopBegun => (self.drained, self.pre_stopped, self.grace_from) = (false, false, None),
             Event::Closing | Event::Signalled => drop(self.grace_from.get_or_insert(now)),
             Event::Ended(_) => {
@@ -80,7 +86,7 @@ impl Past {
                 self.failed = Some((now, record.failures));
             }
             Event::Accepted(_) | Event::Left | Event::Stable if record.failures == 0 => self.failed = None,
-            Event::Stopped => self.failed = None,
+            Event::Stopped => (self.failed, self.cut_off) = (None, false),
             _ => {}
         }
     }
@@ -101,6 +107,9 @@ pub(super) fn at_the_gate(world: &World, id: &InstanceId, excused: bool, now: Ti
     let past = world.past(id);
     if world.running(id) > 0 {
         return Err(Broken::TwoCopies);
+    }
+    if past.cut_off {
+        return Err(Broken::RunsUnseen);
     }
     if world.consul.contains_key(id) && !excused {
         return Err(Broken::StartedUnderOldRegistration);
@@ -138,6 +147,19 @@ pub(super) fn before_the_signal(world: &World, record: &Record, excused: bool, h
     Ok(())
 }
 
+/// It is about to be noted that Consul has been away for too long.
+pub(super) fn before_it_is_cut_off(world: &World, record: &Record) -> Result<(), Broken> {
+    let after = record.assignment.stop_after_disconnect;
+    let at = world.away_since.zip(after).map(|(since, after)| since + after.as_signed());
+    if at.is_some_and(|at| at <= world.now) { Ok(()) } else { Err(Broken::StoppedUnasked) }
+}
+
+/// A stop is about to be taken back.
+pub(super) fn before_it_runs_again(world: &World, id: &InstanceId) -> Result<(), Broken> {
+    let unseen = world.past(id).cut_off && world.away_since.is_some();
+    if unseen { Err(Broken::RunsUnseen) } else { Ok(()) }
+}
+
 /// A process is about to be killed.
 pub(super) fn before_the_kill(world: &World, record: &Record, halt: bool) -> Result<(), Broken> {
     let past = world.past(&record.assignment.id);
@@ -152,7 +174,11 @@ pub(super) fn before_the_kill(world: &World, record: &Record, halt: bool) -> Res
 fn asked(record: &Record, past: &Past, halt: bool) -> Result<(), Broken> {
     // What has been signalled cannot be taken back.
     let begun = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
-    if halt || begun || past.ordered == Some(Desired::Stop) { Ok(()) } else { Err(Broken::StoppedUnasked) }
+    if halt || begun || past.cut_off || past.ordered == Some(Desired::Stop) {
+        Ok(())
+    } else {
+        Err(Broken::StoppedUnasked)
+    }
 }
 
 /// It is about to be noted that an instance has stopped, or that there never was one.

@@ -88,7 +88,8 @@ pub(super) struct World {
     pub(super) files: Memory,
     pub(super) processes: Vec<Process>,
     pub(super) consul: BTreeMap<InstanceId, Entry>,
-    pub(super) consul_up: bool,
+    /// Since when Consul is away, if it is.
+    pub(super) away_since: Option<Timestamp>,
     pub(super) store: BTreeMap<InstanceId, Assignment>,
     /// Assignments that somebody has deleted.
     deleted: BTreeMap<InstanceId, Assignment>,
@@ -114,7 +115,7 @@ impl World {
             disk: BTreeMap::new(),
             processes: Vec::new(),
             consul: BTreeMap::new(),
-            consul_up: true,
+            away_since: None,
             store: BTreeMap::new(),
             deleted: BTreeMap::new(),
             trusted: true,
@@ -134,6 +135,9 @@ impl World {
             }
             if world.draw.percent(40) {
                 wanted.drain = helium_crds::Period::from_secs(7);
+            }
+            if world.draw.percent(40) {
+                wanted.stop_after_disconnect = Some(helium_crds::Period::from_secs(10));
             }
             world.store.insert(wanted.id.clone(), wanted);
         }
@@ -204,7 +208,7 @@ impl World {
     /// From here on nothing goes wrong.
     pub(super) fn heal(&mut self) {
         self.log.push("calm".to_owned());
-        (self.faults, self.consul_up, self.trusted) = (false, true, true);
+        (self.faults, self.away_since, self.trusted) = (false, None, true);
         self.files.full.set(false);
         self.fuse.mend();
     }
@@ -233,7 +237,7 @@ impl World {
                     process.state = State::Ended;
                 }
             }
-            2 => self.consul_up = !self.consul_up,
+            2 => self.away_since = self.away_since.xor(Some(self.now)),
             3 => self.trusted = !self.trusted,
             4 | 5 => self.change(|wanted| {
                 wanted.desired = if wanted.desired == Desired::Run { Desired::Stop } else { Desired::Run };

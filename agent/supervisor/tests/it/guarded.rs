@@ -183,6 +183,21 @@ async fn the_second_word_kills_what_did_not_hear_the_first() {
 }
 
 #[tokio::test]
+async fn where_the_second_word_does_not_kill_it_counts_as_the_first() {
+    let mut probe = Probe::start("patient");
+    assert_eq!(probe.line().await, "[app] app runs");
+    probe.signal(Signal::TERM);
+    assert_eq!(probe.line().await, "[app] asked");
+    // Also as a manager does that signals a whole group: the guardian, and the worker by itself.
+    probe.signal(Signal::TERM);
+    for worker in children(probe.guardian) {
+        assert!(ProcessIdentity::of(worker).unwrap().signal(Signal::TERM).unwrap());
+    }
+    assert_eq!(probe.line().await, "[app] done");
+    assert_eq!(probe.code().await, Some(0));
+}
+
+#[tokio::test]
 async fn what_is_raw_is_passed_on_byte_by_byte_and_the_rest_is_wrapped() {
     let Output { stdout, stderr, status } = Command::new(PROBE).arg("raw").output().await.unwrap();
     let stdout = String::from_utf8(stdout).unwrap();

@@ -81,6 +81,7 @@ impl Running {
             ports: Ports::real(),
             output: Box::new(sink),
             signals: false,
+            second_kills: true,
             forward: vec![],
             pid_variables: Some("CONTAINERPILOT".to_owned()),
             variables: None,
