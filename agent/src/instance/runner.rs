@@ -153,6 +153,7 @@ impl Runner {
             }
             match step {
                 Step::Rest(until) => {
+                    self.standing.rests(&self.shared, &self.record);
                     let now = self.shared.now();
                     let due = self.freshness.due().filter(|due| self.record.process.is_some() && *due > now);
                     let until = [until, due].into_iter().flatten().min();

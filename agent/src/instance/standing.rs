@@ -107,6 +107,14 @@ impl Standing {
         self.passes = seen.service.as_ref().map(|_| passes(record, &seen.checks));
     }
 
+    /// Nothing is to be done about it. If that was seen, and no call is waited for, the last call has arrived after all or is needed no more.
+    pub(crate) fn rests(&mut self, shared: &Shared, record: &Record) {
+        if self.failures > 0 && is_well(self.registered(shared, record), self.after, shared.now()) {
+            (self.failures, self.after, self.refusal) = (0, None, None);
+            shared.telemetry.stands_well(&record.assignment.id);
+        }
+    }
+
     fn know(&mut self, known: Known) {
         self.asked = true;
         self.address = match &known {
@@ -192,7 +200,7 @@ impl Standing {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {CALL_LIMIT:?}")),
         };
-        shared.telemetry.heard("registration", heard);
+        shared.telemetry.heard_of_registration(&record.assignment.id, heard);
         self.since = shared.round();
         let words = match outcome {
             Ok(Ok(())) => {
@@ -216,10 +224,42 @@ impl Standing {
     }
 }
 
+/// Whether an instance of which nothing is to be done now stands in Consul as it should. While a call is waited for until `after`, it may be just
+/// that call that is lacking.
+fn is_well(registered: Registered, after: Option<Timestamp>, now: Timestamp) -> bool {
+    match registered {
+        Registered::Same => true,
+        Registered::Absent => after.is_none_or(|after| after <= now),
+        _ => false,
+    }
+}
+
 /// Whether all checks pass that look at the instance itself.
 fn passes(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> bool {
     let Record { assignment, checks: packaged, .. } = record;
     let own = assignment.template.checks.iter().map(|check| &check.name);
     let mut all = own.chain(packaged.iter().map(|check| &check.name));
     all.all(|name| checks.get(&check_id(&assignment.id, name)).is_some_and(|seen| seen.status == CheckStatus::Passing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::instant;
+
+    #[test]
+    fn after_a_call_in_vain_it_stands_well_once_it_is_seen_as_it_should_be() {
+        let (now, later) = (instant(5), Some(instant(9)));
+        for (registered, after, well) in [
+            (Registered::Same, later, true),
+            (Registered::Same, None, true),
+            (Registered::Absent, Some(instant(5)), true),
+            (Registered::Absent, later, false),
+            (Registered::Unknown, None, false),
+            (Registered::Anew, Some(instant(5)), false),
+            (Registered::Retag, None, false),
+        ] {
+            assert_eq!(is_well(registered, after, now), well, "{registered:?} {after:?}");
+        }
+    }
 }

@@ -122,7 +122,9 @@ impl AgentHandle {
             .consul
             .failing
             .iter()
-            .map(|(part, (since, words))| json!({ "call": part, "since": since, "message": words }))
+            .map(|((part, instance), (since, words))| {
+                json!({ "call": part, "instance": instance, "since": since, "message": words })
+            })
             .collect();
         json!({
             "node": self.shared.config.node,

@@ -29,6 +29,8 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the calls are for that keep the node present.
 pub(crate) const HEARTBEAT: &str = "heartbeat";
+/// What the calls are for by which an instance stands in Consul as it should.
+const REGISTRATION: &str = "registration";
 
 /// What the parts of an agent tell of what happens; cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,9 +66,12 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 struct Contact {
     last: Option<Timestamp>,
-    /// Since when each sort of call fails, and why.
-    failing: BTreeMap<&'static str, (Timestamp, String)>,
+    /// Since when each sort of call fails, and why; of a sort that each instance makes for itself, of which instance.
+    failing: BTreeMap<Call, (Timestamp, String)>,
 }
+
+/// What a call is for, and for which instance, if it is for one.
+type Call = (&'static str, Option<InstanceId>);
 
 /// What is shown of an instance.
 #[derive(Clone, Debug)]
@@ -121,7 +126,7 @@ impl Telemetry {
     /// Whether what is known to be wanted is done as far as it can be at once. While Consul is away that is what is on the disk.
     fn has_converged(&self) -> bool {
         let known = self.known();
-        let told = known.assignments.is_some() || known.consul.failing.contains_key(HEARTBEAT);
+        let told = known.assignments.is_some() || known.consul.failing.contains_key(&(HEARTBEAT, None));
         let late = self.0.ports.monotonic().saturating_sub(self.0.began) >= READY_WITHIN;
         (told && known.unsettled.is_empty()) || late
     }
@@ -133,18 +138,33 @@ impl Telemetry {
 
     /// A call to Consul has ended, well or not. `part` is what it was for.
     pub(crate) fn heard(&self, part: &'static str, outcome: Result<(), String>) {
+        self.heard_of((part, None), outcome);
+    }
+
+    /// A call that registers an instance, or takes it out of Consul, has ended.
+    pub(crate) fn heard_of_registration(&self, id: &InstanceId, outcome: Result<(), String>) {
+        self.heard_of((REGISTRATION, Some(id.clone())), outcome);
+    }
+
+    /// An instance stands in Consul as it should, whatever became of its last call: one that was not answered may have arrived.
+    pub(crate) fn stands_well(&self, id: &InstanceId) {
+        self.known().consul.failing.remove(&(REGISTRATION, Some(id.clone())));
+    }
+
+    fn heard_of(&self, call: Call, outcome: Result<(), String>) {
+        let part = call.0;
         let now = self.0.ports.now();
         let mut known = self.known();
         match outcome {
             Ok(()) => {
                 known.consul.last = Some(now);
-                known.consul.failing.remove(part);
+                known.consul.failing.remove(&call);
                 #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in 53 bits")]
                 self.0.metrics.consul_contact.set(now.as_millisecond() as f64 / 1000.0);
             }
             Err(words) => {
                 self.0.metrics.consul_errors.get_or_create(&Part { part }).inc();
-                known.consul.failing.entry(part).or_insert((now, String::new())).1 = words;
+                known.consul.failing.entry(call).or_insert((now, String::new())).1 = words;
             }
         }
     }
@@ -193,6 +213,7 @@ impl Telemetry {
         let mut known = self.known();
         known.instances.remove(id);
         known.unsettled.remove(id);
+        known.consul.failing.remove(&(REGISTRATION, Some(id.clone())));
     }
 
     /// What the local Consul agent says of the checks of the instances here.
@@ -223,8 +244,9 @@ impl Telemetry {
             (false, _) => Verdict::of(Kind::Ready, false, "NotJoined", "the heartbeat of this node is not held"),
         });
         found.push(match (known.consul.failing.iter().min_by_key(|(_, (since, _))| *since), known.consul.last) {
-            (Some((part, (_, words))), _) => {
-                Verdict::of(Kind::ConsulReachable, false, "CallsFail", format!("{part}: {words}"))
+            (Some(((part, instance), (_, words))), _) => {
+                let of = instance.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+                Verdict::of(Kind::ConsulReachable, false, "CallsFail", format!("{part}{of}: {words}"))
             }
             (None, Some(_)) => Verdict::of(Kind::ConsulReachable, true, "Answers", ""),
             (None, None) => Verdict::unknown(Kind::ConsulReachable, "NotAsked", ""),
@@ -245,6 +267,30 @@ mod tests {
 
     fn telemetry() -> Telemetry {
         Telemetry::new(Ports::seeded(1, crate::testing::instant(0)))
+    }
+
+    fn failing(telemetry: &Telemetry) -> Vec<String> {
+        let known = telemetry.known();
+        let told =
+            known.consul.failing.iter().map(|((_, id), (_, words))| format!("{}: {words}", id.as_ref().unwrap()));
+        told.collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_consul_refuses_is_told_until_it_stands_well_or_is_gone_whatever_others_do() {
+        let telemetry = telemetry();
+        let [one, other] = ["hello-0", "hello-1"].map(InstanceId::from);
+        telemetry.heard_of_registration(&one, Err("denied".to_owned()));
+        telemetry.heard_of_registration(&other, Err("no answer".to_owned()));
+        telemetry.heard_of_registration(&other, Ok(()));
+        assert_eq!(failing(&telemetry), ["hello-0: denied"]);
+        telemetry.stands_well(&other);
+        assert_eq!(failing(&telemetry), ["hello-0: denied"]);
+        telemetry.stands_well(&one);
+        assert!(failing(&telemetry).is_empty());
+        telemetry.heard_of_registration(&one, Err("denied".to_owned()));
+        telemetry.forget(&one);
+        assert!(failing(&telemetry).is_empty());
     }
 
     fn is_ready(telemetry: &Telemetry) -> bool {
