@@ -34,6 +34,7 @@ use crate::{
     jobs::{line::Line, sweep::sweep},
     leading::Leading,
     package::{
+        active,
         lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
         rendering::{self, Turn},
@@ -424,25 +425,10 @@ impl Runner {
     fn make_current(&self) {
         let assignment = &self.record.assignment;
         self.shared.table.note(assignment);
-        let service = assignment.service.name.clone();
-        let (current, newest) =
-            (self.shared.table.current_version(&service), self.shared.table.newest_version(&service));
-        if newest.is_none() {
-            return;
+        let service = &assignment.service.name;
+        if self.shared.table.newest_version(service).is_some() {
+            active::follow(&self.shared, service);
         }
-        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        tokio::spawn(async move {
-            if let Some(version) = current
-                && let Err(words) = shared.packages.make_current(&service, &version).await
-            {
-                tracing::warn!(instance = %id, words, "its version cannot be made the current one");
-            }
-            if let Some(version) = newest
-                && let Err(trouble) = shared.packages.activate(&service, &version).await
-            {
-                tracing::warn!(instance = %id, version, words = trouble.words, "a version cannot be made the active one");
-            }
-        });
     }
 
     async fn forget(&mut self) -> bool {
