@@ -110,6 +110,7 @@ impl Agent {
         let (joined, has_joined) = watch::channel(false);
         let presence = Presence { shared: &shared, data: &data, joined: &joined };
         let (trigger, background) = Shutdown::new();
+        shared.cgroups.prepare();
         let mut crew = Crew::new(&shared, &data);
         crew.start_all(loaded);
         let main = async {
