@@ -128,8 +128,8 @@ impl Runner {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
         } else {
-            // Or between a group and the process that it was for.
-            self.end_group().await;
+            // Or between a group and the process that it was for. Where that is in vain now it is tried again before anything else is done.
+            let _ = self.end_group().await;
         }
         self.end_half_done_files().await;
         loop {
@@ -220,7 +220,9 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
-                self.end_group().await;
+                if let Err(words) = self.end_group().await {
+                    return self.wait_for_the_rest(words, assigned).await;
+                }
                 if let Err(words) = sweep(&self.dir, &self.record).await {
                     tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
                     return tokio::time::sleep(DISK_RETRY).await;
@@ -249,6 +251,10 @@ impl Runner {
             Step::Signal => self.signal().await,
             Step::Kill => self.kill().await,
             Step::NoteStopped => {
+                // An agent before this one may have noted an end, and then been killed.
+                if let Err(words) = self.end_group().await {
+                    return self.wait_for_the_rest(words, assigned).await;
+                }
                 tracing::info!(instance = %self.id, "stopped");
                 if self.note(Event::Stopped).await {
                     self.shared.table.release(&self.id);
@@ -433,7 +439,9 @@ impl Runner {
 
     async fn forget(&mut self) -> bool {
         self.leading.ended().await;
-        self.end_group().await;
+        if self.end_group().await.is_err() {
+            return false;
+        }
         match self.dir.forget() {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);
