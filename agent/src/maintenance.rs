@@ -88,10 +88,15 @@ const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// The mark as a check that comes with a registration, so that there is no instant in which the service is registered without it.
 pub(crate) fn mark(instance: &InstanceId, reason: &str) -> CheckDefinition {
+    mark_saying(mark_id(instance), words(reason))
+}
+
+/// A mark of this id with a note.
+pub(crate) fn mark_saying(id: String, notes: String) -> CheckDefinition {
     CheckDefinition {
-        id: mark_id(instance),
+        id,
         name: "Service Maintenance Mode".to_owned(),
-        notes: words(reason),
+        notes,
         ttl: Some(NEVER),
         status: Some(CheckStatus::Critical),
         ..CheckDefinition::default()

@@ -93,10 +93,11 @@ impl Standing {
         if seen.round <= self.since {
             return;
         }
-        // A mark that somebody set by hand is theirs: nobody here takes it away.
         let mark = maintenance::mark_id(&record.assignment.id);
-        let ours = seen.checks.iter().filter(|(id, check)| **id != mark || maintenance::is_ours(&check.notes));
-        let checks = ours.map(|(id, _)| id.clone()).collect();
+        let checks = registration::Checks {
+            ids: seen.checks.keys().filter(|id| **id != mark).cloned().collect(),
+            mark: seen.checks.get(&mark).map(|check| check.notes.clone()),
+        };
         let own = seen.checks.values().filter(|check| check.check_id != mark);
         self.unpassing = own.filter(|check| check.status != CheckStatus::Passing).count();
         self.know(match &seen.service {
@@ -132,7 +133,7 @@ impl Standing {
     pub(crate) async fn register(&mut self, shared: &Shared, record: &Record, checks: Checks) {
         let whole = registration::wanted(&shared.config, record);
         let definition = match checks {
-            Checks::Inline => whole,
+            Checks::Inline => registration::keeping_marks(whole, &self.known),
             Checks::Kept => ServiceDefinition { checks: None, ..whole },
         };
         let call = shared.client.agent_register_service(&definition, checks == Checks::Inline);
@@ -168,12 +169,21 @@ impl Standing {
     /// Puts the service into maintenance, or takes it out.
     pub(crate) async fn maintain(&mut self, shared: &Shared, record: &Record, maintained: bool) {
         let id = &record.assignment.id;
-        let reason = maintenance::words(record.maintenance.as_deref().unwrap_or_default());
-        let service = service_id(id);
-        let call = shared.client.agent_service_maintenance(&service, maintained, &reason);
+        let (service, reason) = (service_id(id), record.maintenance.as_deref().unwrap_or_default());
+        let notes = maintenance::words(reason);
+        let renews = matches!(&self.known, Known::Present(_, checks) if checks.mark.is_some());
+        let call = async {
+            if maintained && renews {
+                // Consul leaves a mark that is there as it is; registered as a check, it gets its other note with no instant without it.
+                let mark = CheckDefinition { service_id: service.clone(), ..maintenance::mark(id, reason) };
+                shared.client.agent_register_check(&mark).await
+            } else {
+                shared.client.agent_service_maintenance(&service, maintained, &notes).await
+            }
+        };
         let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
         if self.was_done(shared, record, outcome) {
-            self.know(registration::after_maintenance(id, maintained, &self.known));
+            self.know(registration::after_maintenance(maintained.then_some(notes), &self.known));
         }
     }
 
