@@ -227,7 +227,7 @@ impl<'a> Crew<'a> {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            telemetry.beat();
+            telemetry.beat(self.shared.maintenance.of_node().as_deref());
             if self.view.is_none() && *has_joined.borrow_and_update() {
                 let config = WatchConfig::new(&self.shared.config.keys.assignments(&self.shared.config.node));
                 let Shared { client, ports, .. } = &**self.shared;

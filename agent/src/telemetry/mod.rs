@@ -19,7 +19,7 @@ use helium_runtime::{ports::Ports, pulse::Pulse};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::{instance::record::Record, shared::Shared};
+use crate::instance::record::Record;
 use condition::{Conditions, Facts, Kind, Verdict};
 pub use handle::AgentHandle;
 use metrics::{Metrics, Part, Status};
@@ -113,14 +113,16 @@ impl Telemetry {
         self.0.ports.monotonic()
     }
 
-    /// The main loop comes round.
-    pub(crate) fn beat(&self) {
+    /// The main loop comes round. `maintenance` is why the node is in maintenance, if it is.
+    pub(crate) fn beat(&self, maintenance: Option<&str>) {
         self.0.pulse.beat();
         if !*self.0.ready.borrow() && self.has_converged() {
             tracing::info!("ready: what was to be done at once is done");
             self.0.metrics.ready.set(1);
             self.0.ready.send_replace(true);
         }
+        // Since when a condition is so is when it became so, and not when somebody asked.
+        self.node_conditions(maintenance);
     }
 
     /// Whether what is known to be wanted is done as far as it can be at once. While Consul is away that is what is on the disk.
@@ -233,11 +235,11 @@ impl Telemetry {
     }
 
     /// The conditions of the node, as they are now.
-    fn node_conditions(&self, shared: &Shared) -> Conditions {
+    fn node_conditions(&self, maintenance: Option<&str>) -> Conditions {
         let now = self.0.ports.now();
-        let (ready, maintenance) = (*self.0.ready.borrow(), shared.maintenance.of_node());
+        let ready = *self.0.ready.borrow();
         let mut known = self.known();
-        let mut found = vec![condition::maintenance(maintenance.as_deref())];
+        let mut found = vec![condition::maintenance(maintenance)];
         found.push(match (known.joined, ready) {
             (true, true) => Verdict::of(Kind::Ready, true, "Joined", ""),
             (true, false) => Verdict::of(Kind::Ready, false, "Starting", "the first desired state is not applied yet"),
@@ -269,6 +271,21 @@ mod tests {
         Telemetry::new(Ports::seeded(1, crate::testing::instant(0)))
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_of_the_node_is_so_since_it_became_so_and_not_since_somebody_asked() {
+        let telemetry = telemetry();
+        let since = |reason: Option<&str>| {
+            let all = serde_json::to_value(telemetry.node_conditions(reason).all()).unwrap();
+            let one = all.as_array().unwrap().iter().find(|one| one["type"] == "Maintenance").unwrap().clone();
+            one["since"].as_str().unwrap().parse::<Timestamp>().unwrap()
+        };
+        telemetry.beat(None);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        telemetry.beat(Some("a new disk"));
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert_eq!(since(Some("a new disk")), crate::testing::instant(60));
+    }
+
     fn failing(telemetry: &Telemetry) -> Vec<String> {
         let known = telemetry.known();
         let told =
@@ -294,7 +311,7 @@ mod tests {
     }
 
     fn is_ready(telemetry: &Telemetry) -> bool {
-        telemetry.beat();
+        telemetry.beat(None);
         *telemetry.0.ready.borrow()
     }
 
