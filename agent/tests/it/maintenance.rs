@@ -169,3 +169,26 @@ async fn another_reason_reaches_consul_without_an_instant_in_which_the_instance_
     world.healthy(&wanted.id).await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_torn_note_of_what_is_in_maintenance_keeps_no_agent_from_starting_and_consul_is_asked() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::LeaveRunning);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    world.healthy(&wanted.id).await;
+    say(&world, &of_node("a new disk")).await;
+    is_marked(&world, &wanted.id, "a new disk").await;
+    agent.stop().await;
+    let note = world.data().join("maintenance.json");
+    std::fs::write(&note, "{\"node\": {\"rea").unwrap();
+
+    let agent = world.agent(StopMode::StopInstances);
+    let noted = || async { serde_json::from_slice::<Maintenance>(&std::fs::read(&note).ok()?).ok() };
+    assert_eq!(until("noted anew", noted).await, of_node("a new disk"));
+    world.joined_anew().await;
+    is_marked(&world, &wanted.id, "a new disk").await;
+    say(&world, &Maintenance::default()).await;
+    world.healthy(&wanted.id).await;
+    agent.stop().await;
+}
