@@ -63,6 +63,8 @@ pub struct Agent {
     data: DataDir,
     loaded: Loaded,
     shared: Arc<Shared>,
+    /// What is in maintenance was noted, or nothing ever was.
+    knows_maintenance: bool,
 }
 
 /// An assignment as a row of the store.
@@ -92,9 +94,11 @@ impl Agent {
             // What is not UTF-8 is none of Nix's.
             Some((name.into_string().ok()?, value.into_string().ok()?))
         }));
-        let maintenance = data.maintenance()?;
+        let noted = data.maintenance()?;
+        let knows_maintenance = noted.is_some();
+        let maintenance = noted.unwrap_or_default();
         let shared = Shared::new(config, client, ports, (inherited, nix), left_alone, data.believed(), maintenance);
-        Ok(Self { data, loaded, shared: Arc::new(shared) })
+        Ok(Self { data, loaded, shared: Arc::new(shared), knows_maintenance })
     }
 
     /// What can be asked of it while it runs.
@@ -106,10 +110,14 @@ impl Agent {
     ///
     /// It never ends because Consul is away.
     pub async fn run(self, shutdown: Shutdown, mode: StopMode) {
-        let Self { data, loaded, shared } = self;
+        let Self { data, loaded, shared, knows_maintenance } = self;
         let (joined, has_joined) = watch::channel(false);
         let presence = Presence { shared: &shared, data: &data, joined: &joined };
         let (trigger, background) = Shutdown::new();
+        shared.cgroups.prepare();
+        if !knows_maintenance {
+            maintenance::ask(&shared, &data).await;
+        }
         let mut crew = Crew::new(&shared, &data);
         crew.start_all(loaded);
         let main = async {
@@ -226,7 +234,7 @@ impl<'a> Crew<'a> {
         let mut beats = tokio::time::interval(BEAT);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            telemetry.beat();
+            telemetry.beat(self.shared.maintenance.of_node().as_deref());
             if self.view.is_none() && *has_joined.borrow_and_update() {
                 let config = WatchConfig::new(&self.shared.config.keys.assignments(&self.shared.config.node));
                 let Shared { client, ports, .. } = &**self.shared;

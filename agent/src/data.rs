@@ -145,29 +145,35 @@ impl DataDir {
         }
     }
 
-    /// What was in maintenance when that was last known. A note that cannot be read is an error: instances would serve that must not.
-    pub(crate) fn maintenance(&self) -> io::Result<Maintenance> {
+    /// What was in maintenance when that was last known; none where the note cannot be understood, and Consul is to be asked. That the disk does not
+    /// give it is an error: instances would serve that must not.
+    pub(crate) fn maintenance(&self) -> io::Result<Option<Maintenance>> {
         match fs::read(self.root.join(MAINTENANCE)) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| io::Error::other(format!("{MAINTENANCE}: {error}; remove it by hand"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Maintenance::default()),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)
+                .inspect_err(|error| {
+                    tracing::warn!(%error, "{MAINTENANCE} cannot be understood; what is in maintenance is what Consul says");
+                })
+                .ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Maintenance::default())),
             Err(error) => Err(error),
         }
     }
 
-    /// Notes that.
+    /// Notes that, and waits until the disk has it.
     pub(crate) fn note_maintenance(&self, maintenance: &Maintenance) {
         if let Err(error) = self.note(MAINTENANCE, maintenance) {
             tracing::error!(%error, "what is in maintenance cannot be noted, and is forgotten by a restart without Consul");
         }
     }
 
-    /// Writes a note, the whole of it or nothing.
+    /// Writes a note, the whole of it or nothing, and waits until the disk has it.
     fn note(&self, name: &str, value: &impl serde::Serialize) -> io::Result<()> {
         let fresh = self.root.join(name).with_extension("new");
-        let bytes = serde_json::to_vec(value).map_err(io::Error::other)?;
-        fs::write(&fresh, bytes)?;
-        fs::rename(&fresh, self.root.join(name))
+        let mut file = File::create(&fresh)?;
+        file.write_all(&serde_json::to_vec(value).map_err(io::Error::other)?)?;
+        file.sync_all()?;
+        fs::rename(&fresh, self.root.join(name))?;
+        File::open(&self.root)?.sync_all()
     }
 
     /// The session that the last agent here had.
@@ -242,6 +248,22 @@ mod tests {
         assert_eq!(ids, ["a-0", "b-1"]);
         assert_eq!(loaded.unreadable.len(), 1);
         assert_eq!(loaded.unreadable[0].0.as_str(), "c-2");
+    }
+
+    #[test]
+    fn what_is_in_maintenance_is_remembered_and_a_note_that_cannot_be_understood_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::take(folder.path()).unwrap();
+        assert_eq!(data.maintenance().unwrap(), Some(Maintenance::default()));
+        let mark =
+            serde_json::json!({"node": {"reason": "a new disk", "by": "alice", "since": "2026-01-01T00:00:00Z"}});
+        let noted: Maintenance = serde_json::from_value(mark).unwrap();
+        data.note_maintenance(&noted);
+        assert_eq!(data.maintenance().unwrap(), Some(noted));
+        for torn in ["", "{\"node\": {\"rea", "\0\0\0\0"] {
+            fs::write(folder.path().join(MAINTENANCE), torn).unwrap();
+            assert_eq!(data.maintenance().unwrap(), None, "{torn:?}");
+        }
     }
 
     #[test]

@@ -53,13 +53,14 @@ impl MaintenanceState {
         self.0.subscribe()
     }
 
-    /// Takes up a record: true if it differs.
-    fn take(&self, record: Maintenance) -> bool {
-        self.0.send_if_modified(|old| {
-            let differs = *old != record;
-            *old = record;
-            differs
-        })
+    /// Whether a record says something else.
+    fn differs(&self, record: &Maintenance) -> bool {
+        *self.0.borrow() != *record
+    }
+
+    /// Takes up a record.
+    fn take(&self, record: Maintenance) {
+        self.0.send_replace(record);
     }
 }
 
@@ -88,13 +89,43 @@ const NEVER: Duration = Duration::from_hours(24 * 365);
 
 /// The mark as a check that comes with a registration, so that there is no instant in which the service is registered without it.
 pub(crate) fn mark(instance: &InstanceId, reason: &str) -> CheckDefinition {
+    mark_saying(mark_id(instance), words(reason))
+}
+
+/// A mark of this id with a note.
+pub(crate) fn mark_saying(id: String, notes: String) -> CheckDefinition {
     CheckDefinition {
-        id: mark_id(instance),
+        id,
         name: "Service Maintenance Mode".to_owned(),
-        notes: words(reason),
+        notes,
         ttl: Some(NEVER),
         status: Some(CheckStatus::Critical),
         ..CheckDefinition::default()
+    }
+}
+
+/// How long Consul may take to tell what nobody here knows; then everything starts as if nothing were in maintenance.
+const ASK_LIMIT: Duration = Duration::from_secs(5);
+
+/// Takes up what Consul says, for an agent whose own note is lost and whose instances are not started yet.
+pub(crate) async fn ask(shared: &Shared, data: &DataDir) {
+    let key = shared.config.keys.maintenance(&shared.config.node);
+    let asked = tokio::time::timeout(ASK_LIMIT, shared.client.kv_get(&key, &Read::default())).await;
+    let told = match asked {
+        Ok(Ok(reply)) => match reply.value.map(|pair| serde_json::from_slice::<Maintenance>(&pair.value)) {
+            Some(Ok(record)) => Ok(record),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(Maintenance::default()),
+        },
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("no answer within {ASK_LIMIT:?}")),
+    };
+    match told {
+        Ok(record) => {
+            data.note_maintenance(&record);
+            shared.maintenance.take(record);
+        }
+        Err(words) => tracing::error!(words, "nobody knows what is in maintenance; until Consul tells, nothing is"),
     }
 }
 
@@ -141,9 +172,11 @@ async fn turn(shared: &Shared, data: &DataDir, index: u64) -> Result<u64, Error>
     };
     match serde_json::from_slice::<Maintenance>(&pair.value) {
         Ok(record) => {
+            // A note that is not written before it is acted on may be an old one when the machine is up again.
             let told = record.clone();
-            if shared.maintenance.take(record) {
+            if shared.maintenance.differs(&told) {
                 data.note_maintenance(&told);
+                shared.maintenance.take(record);
                 shared.look_at_node.notify_one();
                 let all = told.instances.keys().map(InstanceId::as_str).collect::<Vec<_>>().join(", ");
                 let node = told.node.as_ref().map(|mark| mark.reason.as_str());

@@ -42,7 +42,23 @@ pub(crate) enum Known {
     /// It is not there.
     Absent,
     /// It is there, with these checks.
-    Present(Box<AgentService>, BTreeSet<String>),
+    Present(Box<AgentService>, Checks),
+}
+
+/// The checks of a service that is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checks {
+    /// The ids of all but the mark of maintenance.
+    pub(crate) ids: BTreeSet<String>,
+    /// The note of the mark of maintenance, if it has one: ours, or one that somebody set by hand.
+    pub(crate) mark: Option<String>,
+}
+
+impl Checks {
+    /// The note of a mark that is not ours.
+    fn foreign(&self) -> Option<&str> {
+        self.mark.as_deref().filter(|notes| !maintenance::is_ours(notes))
+    }
 }
 
 /// The registration that an instance should have, checks and all.
@@ -73,6 +89,18 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
         checks: Some(checks),
         ..ServiceDefinition::default()
     }
+}
+
+/// A registration with its checks as it may be sent: it takes away every check that it does not name, and a mark that somebody set by hand is
+/// theirs to take away. It stays in place of ours, too: that there is one is enough.
+pub(crate) fn keeping_marks(mut wanted: ServiceDefinition, known: &Known) -> ServiceDefinition {
+    let Known::Present(_, there) = known else { return wanted };
+    if let (Some(notes), Some(checks)) = (there.foreign(), &mut wanted.checks) {
+        let id = maintenance::mark_of(&wanted.id);
+        checks.retain(|check| check.id != id);
+        checks.push(maintenance::mark_saying(id, notes.to_owned()));
+    }
+    wanted
 }
 
 /// The tags of the assignment, and one more for who leads.
@@ -174,17 +202,17 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
     let mark = maintenance::mark_of(&wanted.id);
     let mut wanted_checks =
         wanted.checks.iter().flatten().map(|check| &check.id).filter(|id| !is_standby(id) && **id != mark);
-    let maintained = wanted.checks.iter().flatten().any(|check| check.id == mark);
+    let maintained = wanted.checks.iter().flatten().find(|check| check.id == mark).map(|check| check.notes.as_str());
     let standby = wanted.checks.iter().flatten().any(|check| is_standby(&check.id));
-    let stands_by = checks.iter().any(is_standby);
+    let stands_by = checks.ids.iter().any(is_standby);
     if service.service != wanted.name
         || service.address != wanted.address
         || service.port != wanted.port
         || service.meta.get(CHECKS_META) != wanted.meta.get(CHECKS_META)
-        || wanted_checks.any(|id| !checks.contains(id))
+        || wanted_checks.any(|id| !checks.ids.contains(id))
     {
         Registered::Anew
-    } else if maintained && !checks.contains(&mark) {
+    } else if maintained.is_some() && checks.foreign().is_none() && checks.mark.as_deref() != maintained {
         Registered::InUse
     } else if standby && !stands_by {
         Registered::Serving
@@ -195,7 +223,7 @@ pub(crate) fn compare(wanted: &ServiceDefinition, known: &Known) -> Registered {
         Registered::Retag
     } else if stands_by && !standby {
         Registered::OnStandby // nearly the last thing that is changed: whoever asks by tag finds it under the right one
-    } else if checks.contains(&mark) && !maintained {
+    } else if maintained.is_none() && checks.mark.is_some() && checks.foreign().is_none() {
         Registered::InMaintenance
     } else {
         Registered::Same
@@ -214,24 +242,23 @@ pub(crate) fn after(wanted: &ServiceDefinition, before: &Known) -> Known {
         weights: wanted.weights.unwrap_or_default(),
         ..AgentService::default()
     };
+    let mark = maintenance::mark_of(&wanted.id);
     let checks = match (&wanted.checks, before) {
-        (Some(checks), _) => checks.iter().map(|check| check.id.clone()).collect(),
+        (Some(checks), _) => Checks {
+            ids: checks.iter().map(|check| check.id.clone()).filter(|id| *id != mark).collect(),
+            mark: checks.iter().find(|check| check.id == mark).map(|check| check.notes.clone()),
+        },
         (None, Known::Present(_, checks)) => checks.clone(),
-        (None, _) => BTreeSet::new(),
+        (None, _) => Checks::default(),
     };
     Known::Present(Box::new(service), checks)
 }
 
-/// What is known after the mark of maintenance came or went.
-pub(crate) fn after_maintenance(instance: &InstanceId, maintained: bool, before: &Known) -> Known {
+/// What is known after the mark of maintenance came with this note, or went.
+pub(crate) fn after_maintenance(mark: Option<String>, before: &Known) -> Known {
     let mut known = before.clone();
     if let Known::Present(_, checks) = &mut known {
-        let id = maintenance::mark_id(instance);
-        if maintained {
-            checks.insert(id);
-        } else {
-            checks.remove(&id);
-        }
+        checks.mark = mark;
     }
     known
 }
@@ -242,9 +269,9 @@ pub(crate) fn after_standby(instance: &InstanceId, standby: bool, before: &Known
     if let Known::Present(_, checks) = &mut known {
         let id = check_id(instance, STANDBY_CHECK);
         if standby {
-            checks.insert(id);
+            checks.ids.insert(id);
         } else {
-            checks.remove(&id);
+            checks.ids.remove(&id);
         }
     }
     known
@@ -330,7 +357,7 @@ mod tests {
         let moved = ServiceDefinition { port: 1, ..wanted.clone() };
         assert_eq!(compare(&moved, &there), Registered::Anew);
         let Known::Present(service, _) = there.clone() else { unreachable!() };
-        assert_eq!(compare(&wanted, &Known::Present(service, BTreeSet::new())), Registered::Anew);
+        assert_eq!(compare(&wanted, &Known::Present(service, Checks::default())), Registered::Anew);
         let kept = ServiceDefinition { checks: None, ..canary.clone() };
         assert_eq!(compare(&canary, &after(&kept, &there)), Registered::Same);
     }
@@ -367,7 +394,6 @@ mod tests {
     #[test]
     fn an_instance_in_maintenance_is_registered_with_the_mark_and_gets_or_loses_it_alone_later() {
         let mut record = record();
-        let id = record.assignment.id.clone();
         let in_use = wanted(&testing::config(), &record);
         record.maintenance = Some("a new disk".to_owned());
         let marked = wanted(&testing::config(), &record);
@@ -379,11 +405,40 @@ mod tests {
         assert_eq!(mark.notes, "helium: a new disk");
         let there = after(&in_use, &Known::Absent);
         assert_eq!(compare(&marked, &there), Registered::InUse);
-        assert_eq!(compare(&marked, &after_maintenance(&id, true, &there)), Registered::Same);
+        assert_eq!(
+            compare(&marked, &after_maintenance(Some("helium: a new disk".to_owned()), &there)),
+            Registered::Same
+        );
         let there = after(&marked, &Known::Absent);
         assert_eq!(compare(&marked, &there), Registered::Same, "there is no instant in which it is registered without");
         assert_eq!(compare(&in_use, &there), Registered::InMaintenance);
-        assert_eq!(compare(&in_use, &after_maintenance(&id, false, &there)), Registered::Same);
+        assert_eq!(compare(&in_use, &after_maintenance(None, &there)), Registered::Same);
+    }
+
+    #[test]
+    fn a_mark_that_somebody_set_by_hand_is_good_enough_and_stays_and_one_of_ours_gives_the_reason_of_now() {
+        let mut record = record();
+        let in_use = wanted(&testing::config(), &record);
+        record.maintenance = Some("a new disk".to_owned());
+        let marked = wanted(&testing::config(), &record);
+        let with = |mark: &str| after_maintenance(Some(mark.to_owned()), &after(&in_use, &Known::Absent));
+        for (mark, of_marked, of_in_use) in [
+            ("by hand", Registered::Same, Registered::Same),
+            ("helium: a new disk", Registered::Same, Registered::InMaintenance),
+            ("helium: a new board", Registered::InUse, Registered::InMaintenance),
+        ] {
+            let is = (compare(&marked, &with(mark)), compare(&in_use, &with(mark)));
+            assert_eq!(is, (of_marked, of_in_use), "{mark}");
+        }
+        for whole in [&marked, &in_use] {
+            let kept = keeping_marks((*whole).clone(), &with("by hand"));
+            assert_eq!(after(&kept, &Known::Absent), with("by hand"));
+            assert_eq!(
+                keeping_marks((*whole).clone(), &with("helium: a new board")),
+                *whole,
+                "ours is as it should be"
+            );
+        }
     }
 
     #[test]

@@ -65,8 +65,8 @@ impl Shared {
         maintenance: Maintenance,
     ) -> Self {
         let telemetry = Telemetry::new(ports.clone());
+        let table = Table::default();
         Self {
-            table: Table::default(),
             maintenance: MaintenanceState::new(maintenance),
             reporter: Reporter::new(
                 client.clone(),
@@ -82,7 +82,9 @@ impl Shared {
                 (inherited.clone(), for_nix),
                 ports.clone(),
                 Some(telemetry.clone()),
-            ),
+            )
+            .of(&table),
+            table,
             cgroups: helium_cgroups::Root::here(),
             telemetry,
             look: Notify::new(),

@@ -19,6 +19,8 @@ use crate::{
 
 /// How often a group is tried to be made whose folder goes away meanwhile.
 const TRIES: usize = 8;
+/// The file with the controllers that a group of v2 hands on to those below it.
+const HANDED_ON: &str = "cgroup.subtree_control";
 /// The group that the program itself is in, where groups are made beside it.
 const AGENT: &str = "agent";
 
@@ -52,6 +54,18 @@ impl Root {
     /// With these groups as the program's own.
     pub fn at(own: Hierarchies) -> Self {
         Self { own }
+    }
+
+    /// Leaves the program's own group of v2 for one below it, and hands all controllers on, where both is possible. To be done before anything is
+    /// started: whoever is in the own group, limited or not, keeps every limit from holding. Where it is not possible each limit will tell why.
+    pub fn prepare(&self) {
+        let Some(own) = &self.own.v2 else { return };
+        for controller in Controller::ALL
+            .into_iter()
+            .filter(|one| self.own.of(*one).is_some_and(|(version, _)| version == Version::V2))
+        {
+            let _ = hand_on(base_of_v2(own), own, controller);
+        }
     }
 
     /// The group of a name that would limit this. Nothing is made yet.
@@ -167,39 +181,55 @@ fn set_all(
     held
 }
 
-/// Sees to it that groups in `<base>/helium` have a controller.
+/// Sees to it that groups in `<base>/helium` have a controller, and with it all others that can be had.
 fn hand_on(base: &Path, own: &Path, controller: Controller) -> Result<(), String> {
     let name = controller.name();
-    let lists = |file: &str| {
-        fs::read_to_string(base.join(file)).is_ok_and(|text| text.split_whitespace().any(|one| one == name))
-    };
-    if !lists(CONTROLLERS) {
+    if !lists(base, CONTROLLERS, name) {
         return Err(format!(
             "the control group {} does not have the controller {name}; as a unit of systemd the agent needs `Delegate=yes`",
             base.display()
         ));
     }
-    if !lists("cgroup.subtree_control") {
+    let all: Vec<&str> =
+        Controller::ALL.map(Controller::name).into_iter().filter(|one| lists(base, CONTROLLERS, one)).collect();
+    if !lists(base, HANDED_ON, name) {
         if base == own && base.join("cgroup.type").exists() {
             make_way(own)?;
         }
-        enable(base, name)?;
+        enable(base, &all, name)?;
     }
     let helium = base.join(HELIUM);
     fs::create_dir_all(&helium).map_err(|error| format!("{}: {error}", helium.display()))?;
-    enable(&helium, name)
+    if lists(&helium, HANDED_ON, name) {
+        return Ok(());
+    }
+    enable(&helium, &all, name)
 }
 
-fn enable(folder: &Path, name: &str) -> Result<(), String> {
-    let file = folder.join("cgroup.subtree_control");
-    fs::write(&file, format!("+{name}")).map_err(|error| format!("{} takes no +{name}: {error}", file.display()))
+/// Whether a file of a group lists a controller.
+fn lists(folder: &Path, file: &str, name: &str) -> bool {
+    fs::read_to_string(folder.join(file)).is_ok_and(|text| text.split_whitespace().any(|one| one == name))
 }
 
-/// Leaves the program's own group for one below it, if nobody else is there and nobody would be surprised.
+/// Hands on all of these controllers, or if one of them cannot be had, the one that it is about.
+fn enable(folder: &Path, all: &[&str], name: &str) -> Result<(), String> {
+    let file = folder.join(HANDED_ON);
+    let words: Vec<String> = all.iter().map(|one| format!("+{one}")).collect();
+    fs::write(&file, words.join(" "))
+        .or_else(|_| fs::write(&file, format!("+{name}")))
+        .map_err(|error| format!("{} takes no +{name}: {error}", file.display()))
+}
+
+/// Leaves the program's own group for one below it, if nobody else is there and nobody would be surprised. Whoever is in a group below is in no way.
 fn make_way(own: &Path) -> Result<(), String> {
     let words = |error: io::Error| format!("{}: {error}", own.display());
-    let there = Group { folders: vec![own.to_owned()] };
-    let others = there.processes().map_err(words)?.into_iter().filter(|pid| *pid != process::id()).count();
+    let there = fs::read_to_string(own.join(PROCESSES)).map_err(words)?;
+    let us = process::id().to_string();
+    let (ours, others): (Vec<&str>, Vec<&str>) = there.lines().partition(|pid| *pid == us);
+    if ours.is_empty() && others.is_empty() {
+        return Ok(());
+    }
+    let others = others.len();
     if others > 0 || own.extension().is_some_and(|ending| ending == "service") {
         return Err(format!(
             "the agent is in the control group {} itself, with {others} other processes; as a unit of systemd it needs `Delegate=yes` and `DelegateSubgroup={AGENT}`",
@@ -208,7 +238,7 @@ fn make_way(own: &Path) -> Result<(), String> {
     }
     let beside = own.join(AGENT);
     fs::create_dir_all(&beside).map_err(words)?;
-    fs::write(beside.join(PROCESSES), process::id().to_string()).map_err(words)
+    fs::write(beside.join(PROCESSES), us).map_err(words)
 }
 
 #[cfg(test)]
@@ -231,6 +261,78 @@ mod tests {
         );
         assert_eq!(folders("/c"), ["/c/helium/hello-0", "/m/a.service/helium/hello-0"].map(PathBuf::from));
         assert_eq!(own("/c").plan("hello-0", &Limits::default()), Group::default());
+    }
+
+    /// Folders and files as a system with v2 shows them, of a program that is in a group of its own. They do what the system does only where the
+    /// test does it.
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn new(there: &str) -> Self {
+            let tree = Self(tempfile::tempdir().unwrap());
+            for (file, text) in
+                [("cgroup.controllers", "cpu io memory pids"), ("cgroup.type", "domain"), (HANDED_ON, "")]
+            {
+                tree.write(file, text);
+            }
+            tree.write(PROCESSES, there);
+            tree
+        }
+
+        fn root(&self) -> Root {
+            Root::at(Hierarchies { v1: BTreeMap::new(), v2: Some(self.0.path().to_owned()) })
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            let file = self.0.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+
+        fn read(&self, file: &str) -> String {
+            fs::read_to_string(self.0.path().join(file)).unwrap_or_else(|error| format!("{file}: {error}"))
+        }
+    }
+
+    const MEMORY: Limits = Limits { memory: Some(1 << 20), cpu: None, processes: None };
+    const CPU: Limits = Limits { memory: None, cpu: Some(500), processes: None };
+
+    #[test]
+    fn a_program_alone_in_its_group_makes_way_before_it_starts_anything_and_hands_on_all_that_can_be_had() {
+        let us = process::id().to_string();
+        let tree = Tree::new(&format!("{us}\n"));
+        tree.root().prepare();
+        assert_eq!(tree.read("agent/cgroup.procs"), us);
+        for file in ["cgroup.subtree_control", "helium/cgroup.subtree_control"] {
+            let mut handed_on: Vec<_> = tree.read(file).split(' ').map(str::to_owned).collect();
+            handed_on.sort();
+            assert_eq!(handed_on, ["+cpu", "+memory", "+pids"], "{file}");
+        }
+    }
+
+    #[test]
+    fn instances_in_groups_below_keep_no_further_controller_from_being_handed_on() {
+        let tree = Tree::new(&format!("{}\n", process::id()));
+        assert_eq!(tree.root().make("a", &MEMORY).unheld, Unheld::new());
+        tree.write(PROCESSES, "");
+        tree.write(HANDED_ON, "memory");
+        tree.write("helium/cgroup.subtree_control", "memory");
+        tree.write("helium/a/cgroup.procs", "4000001\n4000002\n");
+        tree.write("agent/cgroup.procs", "untouched");
+        let made = tree.root().make("b", &CPU);
+        assert_eq!((made.unheld, made.group.folders.len()), (Unheld::new(), 1));
+        assert_eq!(tree.read("agent/cgroup.procs"), "untouched", "the program is there already");
+        assert_eq!(tree.read("helium/b/cpu.max").split(' ').count(), 2);
+    }
+
+    #[test]
+    fn who_shares_the_group_of_the_program_is_not_moved_and_the_limit_says_so() {
+        let tree = Tree::new(&format!("{}\n4000001\n", process::id()));
+        tree.root().prepare();
+        let made = tree.root().make("a", &MEMORY);
+        let why = &made.unheld[&Controller::Memory];
+        assert!(why.contains("with 1 other processes") && made.group.folders.is_empty(), "{why}");
+        assert!(!tree.0.path().join("agent").exists());
     }
 
     #[test]

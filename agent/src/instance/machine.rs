@@ -69,7 +69,7 @@ pub(crate) enum Registered {
     OnStandby,
     /// It serves, and is to be on standby.
     Serving,
-    /// It bears no mark of maintenance, and is to be in it.
+    /// It bears no mark of maintenance, or one of ours for another reason, and is to be in it.
     InUse,
     /// It bears the mark, and its maintenance is over.
     InMaintenance,

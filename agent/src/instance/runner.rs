@@ -34,6 +34,7 @@ use crate::{
     jobs::{line::Line, sweep::sweep},
     leading::Leading,
     package::{
+        active,
         lookups::InstanceLookup,
         preparation::{Aim, Preparation, hook_of},
         rendering::{self, Turn},
@@ -127,8 +128,8 @@ impl Runner {
             // The agent before may have been killed between an assignment and what follows from it.
             self.make_current();
         } else {
-            // Or between a group and the process that it was for.
-            self.end_group().await;
+            // Or between a group and the process that it was for. Where that is in vain now it is tried again before anything else is done.
+            let _ = self.end_group().await;
         }
         self.end_half_done_files().await;
         loop {
@@ -153,6 +154,7 @@ impl Runner {
             }
             match step {
                 Step::Rest(until) => {
+                    self.standing.rests(&self.shared, &self.record);
                     let now = self.shared.now();
                     let due = self.freshness.due().filter(|due| self.record.process.is_some() && *due > now);
                     let until = [until, due].into_iter().flatten().min();
@@ -218,7 +220,9 @@ impl Runner {
                 if let Some(process) = &self.record.process {
                     process.sweep_group();
                 }
-                self.end_group().await;
+                if let Err(words) = self.end_group().await {
+                    return self.wait_for_the_rest(words, assigned).await;
+                }
                 if let Err(words) = sweep(&self.dir, &self.record).await {
                     tracing::error!(instance = %self.id, words, "its jobs have not ended; trying again");
                     return tokio::time::sleep(DISK_RETRY).await;
@@ -254,6 +258,10 @@ impl Runner {
             Step::Signal => self.signal().await,
             Step::Kill => self.kill().await,
             Step::NoteStopped => {
+                // An agent before this one may have noted an end, and then been killed.
+                if let Err(words) = self.end_group().await {
+                    return self.wait_for_the_rest(words, assigned).await;
+                }
                 tracing::info!(instance = %self.id, "stopped");
                 if self.note(Event::Stopped).await {
                     self.shared.table.release(&self.id);
@@ -430,30 +438,17 @@ impl Runner {
     fn make_current(&self) {
         let assignment = &self.record.assignment;
         self.shared.table.note(assignment);
-        let service = assignment.service.name.clone();
-        let (current, newest) =
-            (self.shared.table.current_version(&service), self.shared.table.newest_version(&service));
-        if newest.is_none() {
-            return;
+        let service = &assignment.service.name;
+        if self.shared.table.newest_version(service).is_some() {
+            active::follow(&self.shared, service);
         }
-        let (shared, id) = (Arc::clone(&self.shared), self.id.clone());
-        tokio::spawn(async move {
-            if let Some(version) = current
-                && let Err(words) = shared.packages.make_current(&service, &version).await
-            {
-                tracing::warn!(instance = %id, words, "its version cannot be made the current one");
-            }
-            if let Some(version) = newest
-                && let Err(trouble) = shared.packages.activate(&service, &version).await
-            {
-                tracing::warn!(instance = %id, version, words = trouble.words, "a version cannot be made the active one");
-            }
-        });
     }
 
     async fn forget(&mut self) -> bool {
         self.leading.ended().await;
-        self.end_group().await;
+        if self.end_group().await.is_err() {
+            return false;
+        }
         match self.dir.forget() {
             Ok(()) => {
                 self.shared.reporter.set(&self.id, None);

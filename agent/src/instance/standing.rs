@@ -93,10 +93,11 @@ impl Standing {
         if seen.round <= self.since {
             return;
         }
-        // A mark that somebody set by hand is theirs: nobody here takes it away.
         let mark = maintenance::mark_id(&record.assignment.id);
-        let ours = seen.checks.iter().filter(|(id, check)| **id != mark || maintenance::is_ours(&check.notes));
-        let checks = ours.map(|(id, _)| id.clone()).collect();
+        let checks = registration::Checks {
+            ids: seen.checks.keys().filter(|id| **id != mark).cloned().collect(),
+            mark: seen.checks.get(&mark).map(|check| check.notes.clone()),
+        };
         let own = seen.checks.values().filter(|check| check.check_id != mark);
         self.unpassing = own.filter(|check| check.status != CheckStatus::Passing).count();
         self.know(match &seen.service {
@@ -105,6 +106,14 @@ impl Standing {
         });
         self.failing = failing(record, &seen.checks);
         self.passes = seen.service.as_ref().and_then(|_| passes(record, &seen.checks));
+    }
+
+    /// Nothing is to be done about it. If that was seen, and no call is waited for, the last call has arrived after all or is needed no more.
+    pub(crate) fn rests(&mut self, shared: &Shared, record: &Record) {
+        if self.failures > 0 && is_well(self.registered(shared, record), self.after, shared.now()) {
+            (self.failures, self.after, self.refusal) = (0, None, None);
+            shared.telemetry.stands_well(&record.assignment.id);
+        }
     }
 
     fn know(&mut self, known: Known) {
@@ -136,7 +145,7 @@ impl Standing {
     pub(crate) async fn register(&mut self, shared: &Shared, record: &Record, checks: Checks) {
         let whole = registration::wanted(&shared.config, record);
         let definition = match checks {
-            Checks::Inline => whole,
+            Checks::Inline => registration::keeping_marks(whole, &self.known),
             Checks::Kept => ServiceDefinition { checks: None, ..whole },
         };
         let call = shared.client.agent_register_service(&definition, checks == Checks::Inline);
@@ -173,12 +182,21 @@ impl Standing {
     /// Puts the service into maintenance, or takes it out.
     pub(crate) async fn maintain(&mut self, shared: &Shared, record: &Record, maintained: bool) {
         let id = &record.assignment.id;
-        let reason = maintenance::words(record.maintenance.as_deref().unwrap_or_default());
-        let service = service_id(id);
-        let call = shared.client.agent_service_maintenance(&service, maintained, &reason);
+        let (service, reason) = (service_id(id), record.maintenance.as_deref().unwrap_or_default());
+        let notes = maintenance::words(reason);
+        let renews = matches!(&self.known, Known::Present(_, checks) if checks.mark.is_some());
+        let call = async {
+            if maintained && renews {
+                // Consul leaves a mark that is there as it is; registered as a check, it gets its other note with no instant without it.
+                let mark = CheckDefinition { service_id: service.clone(), ..maintenance::mark(id, reason) };
+                shared.client.agent_register_check(&mark).await
+            } else {
+                shared.client.agent_service_maintenance(&service, maintained, &notes).await
+            }
+        };
         let outcome = tokio::time::timeout(CALL_LIMIT, call).await;
         if self.was_done(shared, record, outcome) {
-            self.know(registration::after_maintenance(id, maintained, &self.known));
+            self.know(registration::after_maintenance(maintained.then_some(notes), &self.known));
         }
     }
 
@@ -205,7 +223,7 @@ impl Standing {
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err(format!("no answer within {CALL_LIMIT:?}")),
         };
-        shared.telemetry.heard("registration", heard);
+        shared.telemetry.heard_of_registration(&record.assignment.id, heard);
         self.since = shared.round();
         let words = match outcome {
             Ok(Ok(())) => {
@@ -226,6 +244,16 @@ impl Standing {
         let wait = RETRY.0 + wait_after(self.failures, RETRY.0, RETRY.1, &shared.ports);
         self.after = Some(shared.now() + SignedDuration::try_from(wait).unwrap_or(SignedDuration::ZERO));
         false
+    }
+}
+
+/// Whether an instance of which nothing is to be done now stands in Consul as it should. While a call is waited for until `after`, it may be just
+/// that call that is lacking.
+fn is_well(registered: Registered, after: Option<Timestamp>, now: Timestamp) -> bool {
+    match registered {
+        Registered::Same => true,
+        Registered::Absent => after.is_none_or(|after| after <= now),
+        _ => false,
     }
 }
 
@@ -316,5 +344,21 @@ mod tests {
         standing.see(&seen(&record, 1, [WELL, WELL]), &record);
         standing.know_nothing();
         assert_eq!((standing.passes, standing.is_registered()), (None, None));
+    }
+
+    #[test]
+    fn after_a_call_in_vain_it_stands_well_once_it_is_seen_as_it_should_be() {
+        let (now, later) = (testing::instant(5), Some(testing::instant(9)));
+        for (registered, after, well) in [
+            (Registered::Same, later, true),
+            (Registered::Same, None, true),
+            (Registered::Absent, Some(testing::instant(5)), true),
+            (Registered::Absent, later, false),
+            (Registered::Unknown, None, false),
+            (Registered::Anew, Some(testing::instant(5)), false),
+            (Registered::Retag, None, false),
+        ] {
+            assert_eq!(is_well(registered, after, now), well, "{registered:?} {after:?}");
+        }
     }
 }

@@ -74,9 +74,9 @@ impl Packaged {
     }
 }
 
-/// The instances of this agent.
-#[derive(Default)]
-pub(crate) struct Table(Mutex<BTreeMap<InstanceId, Entry>>);
+/// The instances of this agent; cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Table(Arc<Mutex<BTreeMap<InstanceId, Entry>>>);
 
 impl Table {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Entry>> {

@@ -6,12 +6,14 @@
 //! | [`store_paths`] | packages that are paths of the Nix store, and the profile of a service |
 //! | [`view`] | a package as one instance sees it: links into the store, and its own rendered files |
 //! | [`values`] | the values of its templates, of every place that they come from |
+//! | [`active`] | has the version that is wanted be the active one, however long that takes |
 //! | [`lookups`] | what all templates of this machine ask Consul, followed once |
 //! | [`asking`] | one instance that asks |
 //! | [`secrets`] | their secret values |
 //! | [`rendering`] | its templates into files |
 //! | [`preparation`] | all of it in order |
 
+pub(crate) mod active;
 pub(crate) mod answers;
 pub(crate) mod asking;
 pub(crate) mod lookups;

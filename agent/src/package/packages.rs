@@ -17,11 +17,18 @@ use helium_packages::{
     store::{KEEP, Name, Store},
 };
 use helium_runtime::ports::Ports;
+use tokio::task::AbortHandle;
 
-use super::{preparation::limit_of, store_paths::StorePaths};
+use super::{
+    preparation::limit_of,
+    store_paths::{Inactive, StorePaths},
+};
 use crate::{
     hooks::{Hook, HookRun},
-    instance::work::{Part, Trouble},
+    instance::{
+        table::Table,
+        work::{Part, Trouble},
+    },
     telemetry::Telemetry,
 };
 
@@ -36,6 +43,12 @@ pub(crate) struct Packages {
     services: Mutex<BTreeMap<Name, Service>>,
     /// Who counts the hooks that are run for no instance.
     telemetry: Option<Telemetry>,
+    /// Whose versions are to be active, and current, in what order; none where nobody but an installation says so.
+    table: Option<Table>,
+    /// Who makes a version the current one; one at a time.
+    switching: tokio::sync::Mutex<()>,
+    /// Who sees to it that the newest version of a service is active.
+    pub(super) followers: Mutex<BTreeMap<String, AbortHandle>>,
 }
 
 /// One service whose store is open.
@@ -70,7 +83,23 @@ impl Packages {
     ) -> Self {
         let all = env.clone().into_iter().chain(for_nix).collect();
         let store_paths = Arc::new(StorePaths::new(&root, netrc.as_deref(), all, ports.clone()));
-        Self { root, netrc, ports, env, store_paths, services: Mutex::default(), telemetry }
+        Self {
+            root,
+            netrc,
+            ports,
+            env,
+            store_paths,
+            services: Mutex::default(),
+            telemetry,
+            table: None,
+            switching: <_>::default(),
+            followers: Mutex::default(),
+        }
+    }
+
+    /// With the instances that say which version of a service is to be current, and which active.
+    pub(crate) fn of(self, table: &Table) -> Self {
+        Self { table: Some(table.clone()), ..self }
     }
 
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
@@ -84,17 +113,28 @@ impl Packages {
         let Service { store, installer } = self.service(wanted.service)?;
         let (version, installing_into) = (request.version.clone(), Arc::clone(&store));
         let store_paths = Arc::clone(&self.store_paths);
+        let (table, service) = (self.table.clone(), wanted.service.to_owned());
         let installing = tokio::spawn(async move {
             let path = match request.source.place() {
                 Place::Nix(path) => Some(path.clone()),
                 _ => None,
             };
+            let is_path = path.is_some();
+            let (into, paths) = (Arc::clone(&installing_into), Arc::clone(&store_paths));
             let gate = |staged| async move {
                 gate(staged).await?;
                 let Some(path) = path else { return Ok(()) };
-                store_paths.activate(installing_into.service(), &path).await.map_err(|error| error.to_string())
+                paths.activate(into.service(), &path).await.map_err(|error| error.to_string())
             };
-            installer.install(&request, gate).await
+            let installed = installer.install(&request, gate).await;
+            // Whoever asked may be gone, and another version the newest.
+            if is_path
+                && let Some(table) = table
+                && let Err(error) = lead(&store_paths, &installing_into, table, &service).await
+            {
+                tracing::warn!(service, %error, "its newest version is not the active one");
+            }
+            installed
         });
         match installing.await {
             Ok(Ok(Installed { .. })) => Ok(store.content(&version)),
@@ -110,18 +150,25 @@ impl Packages {
         Ok(store.content(&version))
     }
 
-    /// Has a version that is a path of the Nix store be the active one of its service. Other versions, and those that are not here, need no such thing.
-    pub(crate) async fn activate(&self, service: &str, version: &str) -> Result<(), Trouble> {
+    /// Has the newest version of a service that is to run here be the active one, if it is a path of the Nix store. Other versions, and those that are
+    /// not here yet, need no such thing.
+    pub(crate) async fn lead(&self, service: &str) -> Result<(), Trouble> {
+        let Some(table) = self.table.clone() else { return Ok(()) };
         let Service { store, .. } = self.service(service)?;
-        let version: Name = version.parse().map_err(|error| Trouble::lasting(format!("the package: {error}")))?;
-        let path = store.store_path(&version).map_err(|error| Trouble::may_heal(format!("the package: {error}")))?;
-        let Some(path) = path else { return Ok(()) };
-        let active = self.store_paths.activate(store.service(), &path).await;
-        active.map_err(|error| {
+        lead(&self.store_paths, &store, table, service).await.map_err(|error| {
             let words = format!("the version was not activated: {error}");
             let trouble = if error.may_heal() { Trouble::may_heal(words) } else { Trouble::lasting(words) };
             trouble.of(Part::Package)
         })
+    }
+
+    /// Makes that version the current one that the instances here say. While they say none, what was current stays so.
+    pub(crate) async fn follow_current(&self, service: &str) -> Result<(), String> {
+        let _turn = self.switching.lock().await;
+        match self.table.as_ref().and_then(|table| table.current_version(service)) {
+            Some(version) => self.make_current(service, &version).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a version the current one. One that is still being installed becomes it by that.
@@ -189,6 +236,20 @@ impl Packages {
     }
 }
 
+/// Leads the profile of a service to its newest version here, as that is when it is its turn.
+async fn lead(paths: &Arc<StorePaths>, store: &Arc<Store>, table: Table, service: &str) -> Result<(), Inactive> {
+    let (of, service) = (Arc::clone(store), service.to_owned());
+    let newest = move || {
+        let version: Name = table.newest_version(&service)?.parse().ok()?;
+        let path = of.store_path(&version);
+        path.unwrap_or_else(|error| {
+            tracing::warn!(service, %version, %error, "what is installed cannot be read");
+            None
+        })
+    };
+    paths.lead(store.service(), newest).await
+}
+
 fn request(wanted: &Wanted<'_>) -> Result<Request, Trouble> {
     let lasting = |error: &dyn std::fmt::Display| Trouble::lasting(format!("the package: {error}"));
     let package = wanted.package;
@@ -216,3 +277,7 @@ fn trouble(failure: &Failure) -> Trouble {
     let words = format!("the package was not installed: {}: {}", failure.step, failure.reason);
     Trouble { may_heal: failure.may_heal(), ..Trouble::lasting(words) }
 }
+
+#[cfg(test)]
+#[path = "packages_tests.rs"]
+mod tests;

@@ -28,6 +28,7 @@ use helium_templates::{
 use tokio::sync::watch;
 
 use super::{
+    active,
     asking::{Asking, Seen},
     packages::Wanted,
     rendering::{self, Answering, Rendering, Turn, UNTOLD},
@@ -144,13 +145,15 @@ impl Preparation {
             run.to_success().await.map(|_| ())
         };
         let folder = self.shared.packages.install(&wanted, gate).await?;
-        if self.shared.table.newest_version(service).as_ref() == Some(version) {
-            self.shared.packages.activate(service, version).await?;
+        match self.shared.packages.lead(service).await {
+            // That another version than the newest is active must not keep this one from running.
+            Err(_) if self.shared.table.newest_version(service).as_ref() != Some(version) => {
+                active::follow(&self.shared, service);
+            }
+            led => led?,
         }
         // Who serves may be another one by now.
-        if let Some(current) = self.shared.table.current_version(service)
-            && let Err(words) = self.shared.packages.make_current(service, &current).await
-        {
+        if let Err(words) = self.shared.packages.follow_current(service).await {
             tracing::warn!(service, words, "the current version cannot be switched");
         }
         Ok(folder)

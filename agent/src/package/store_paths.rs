@@ -74,10 +74,21 @@ impl StorePaths {
 
     /// Has the profile of a service lead to a path, and that be active; what is so already is left alone. Whoever asks may go away: what has begun is ended.
     pub(super) async fn activate(self: &Arc<Self>, service: &Name, path: &Path) -> Result<(), Inactive> {
-        let (this, service, path) = (Arc::clone(self), service.clone(), path.to_string_lossy().into_owned());
+        let path = path.to_owned();
+        self.lead(service, move || Some(path.clone())).await
+    }
+
+    /// The same with the path that `which` gives once it is its turn, so that of several who wait the last one leads to what is wanted then. None
+    /// leaves the profile where it is.
+    pub(super) async fn lead<W>(self: &Arc<Self>, service: &Name, which: W) -> Result<(), Inactive>
+    where
+        W: FnOnce() -> Option<PathBuf> + Send + 'static,
+    {
+        let (this, service) = (Arc::clone(self), service.clone());
         let leading = tokio::spawn(async move {
             let turn = this.turn(&service);
             let _turn = turn.lock().await;
+            let Some(path) = which().map(|path| path.to_string_lossy().into_owned()) else { return Ok(()) };
             let link = this.folder.join(&service);
             if is_active(&link, &path) {
                 return Ok(());

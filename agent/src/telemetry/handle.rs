@@ -114,7 +114,7 @@ impl AgentHandle {
     /// All that is known of the node and of its instances, as JSON.
     pub fn status(&self) -> Value {
         let telemetry = self.telemetry();
-        let conditions = telemetry.node_conditions(&self.shared).all();
+        let conditions = telemetry.node_conditions(self.shared.maintenance.of_node().as_deref()).all();
         let packages = self.shared.packages.all_installed();
         let known = telemetry.known();
         let instances: Vec<Value> = known.instances.values().map(of_instance).collect();
@@ -122,7 +122,9 @@ impl AgentHandle {
             .consul
             .failing
             .iter()
-            .map(|(part, (since, words))| json!({ "call": part, "since": since, "message": words }))
+            .map(|((part, instance), (since, words))| {
+                json!({ "call": part, "instance": instance, "since": since, "message": words })
+            })
             .collect();
         json!({
             "node": self.shared.config.node,

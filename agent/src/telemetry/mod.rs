@@ -19,7 +19,7 @@ use helium_runtime::{ports::Ports, pulse::Pulse};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
-use crate::{instance::record::Record, shared::Shared};
+use crate::instance::record::Record;
 use condition::{Conditions, Facts, Kind, Verdict};
 pub use handle::AgentHandle;
 use metrics::{Metrics, Part, Status};
@@ -29,6 +29,8 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the calls are for that keep the node present.
 pub(crate) const HEARTBEAT: &str = "heartbeat";
+/// What the calls are for by which an instance stands in Consul as it should.
+const REGISTRATION: &str = "registration";
 
 /// What the parts of an agent tell of what happens; cheap to clone.
 #[derive(Clone, Debug)]
@@ -64,9 +66,12 @@ struct Known {
 #[derive(Clone, Debug, Default)]
 struct Contact {
     last: Option<Timestamp>,
-    /// Since when each sort of call fails, and why.
-    failing: BTreeMap<&'static str, (Timestamp, String)>,
+    /// Since when each sort of call fails, and why; of a sort that each instance makes for itself, of which instance.
+    failing: BTreeMap<Call, (Timestamp, String)>,
 }
+
+/// What a call is for, and for which instance, if it is for one.
+type Call = (&'static str, Option<InstanceId>);
 
 /// What is shown of an instance.
 #[derive(Clone, Debug)]
@@ -108,20 +113,22 @@ impl Telemetry {
         self.0.ports.monotonic()
     }
 
-    /// The main loop comes round.
-    pub(crate) fn beat(&self) {
+    /// The main loop comes round. `maintenance` is why the node is in maintenance, if it is.
+    pub(crate) fn beat(&self, maintenance: Option<&str>) {
         self.0.pulse.beat();
         if !*self.0.ready.borrow() && self.has_converged() {
             tracing::info!("ready: what was to be done at once is done");
             self.0.metrics.ready.set(1);
             self.0.ready.send_replace(true);
         }
+        // Since when a condition is so is when it became so, and not when somebody asked.
+        self.node_conditions(maintenance);
     }
 
     /// Whether what is known to be wanted is done as far as it can be at once. While Consul is away that is what is on the disk.
     fn has_converged(&self) -> bool {
         let known = self.known();
-        let told = known.assignments.is_some() || known.consul.failing.contains_key(HEARTBEAT);
+        let told = known.assignments.is_some() || known.consul.failing.contains_key(&(HEARTBEAT, None));
         let late = self.0.ports.monotonic().saturating_sub(self.0.began) >= READY_WITHIN;
         (told && known.unsettled.is_empty()) || late
     }
@@ -133,18 +140,33 @@ impl Telemetry {
 
     /// A call to Consul has ended, well or not. `part` is what it was for.
     pub(crate) fn heard(&self, part: &'static str, outcome: Result<(), String>) {
+        self.heard_of((part, None), outcome);
+    }
+
+    /// A call that registers an instance, or takes it out of Consul, has ended.
+    pub(crate) fn heard_of_registration(&self, id: &InstanceId, outcome: Result<(), String>) {
+        self.heard_of((REGISTRATION, Some(id.clone())), outcome);
+    }
+
+    /// An instance stands in Consul as it should, whatever became of its last call: one that was not answered may have arrived.
+    pub(crate) fn stands_well(&self, id: &InstanceId) {
+        self.known().consul.failing.remove(&(REGISTRATION, Some(id.clone())));
+    }
+
+    fn heard_of(&self, call: Call, outcome: Result<(), String>) {
+        let part = call.0;
         let now = self.0.ports.now();
         let mut known = self.known();
         match outcome {
             Ok(()) => {
                 known.consul.last = Some(now);
-                known.consul.failing.remove(part);
+                known.consul.failing.remove(&call);
                 #[allow(clippy::cast_precision_loss, reason = "milliseconds since 1970 are exact in 53 bits")]
                 self.0.metrics.consul_contact.set(now.as_millisecond() as f64 / 1000.0);
             }
             Err(words) => {
                 self.0.metrics.consul_errors.get_or_create(&Part { part }).inc();
-                known.consul.failing.entry(part).or_insert((now, String::new())).1 = words;
+                known.consul.failing.entry(call).or_insert((now, String::new())).1 = words;
             }
         }
     }
@@ -193,6 +215,7 @@ impl Telemetry {
         let mut known = self.known();
         known.instances.remove(id);
         known.unsettled.remove(id);
+        known.consul.failing.remove(&(REGISTRATION, Some(id.clone())));
     }
 
     /// What the local Consul agent says of the checks of the instances here.
@@ -212,19 +235,20 @@ impl Telemetry {
     }
 
     /// The conditions of the node, as they are now.
-    fn node_conditions(&self, shared: &Shared) -> Conditions {
+    fn node_conditions(&self, maintenance: Option<&str>) -> Conditions {
         let now = self.0.ports.now();
-        let (ready, maintenance) = (*self.0.ready.borrow(), shared.maintenance.of_node());
+        let ready = *self.0.ready.borrow();
         let mut known = self.known();
-        let mut found = vec![condition::maintenance(maintenance.as_deref())];
+        let mut found = vec![condition::maintenance(maintenance)];
         found.push(match (known.joined, ready) {
             (true, true) => Verdict::of(Kind::Ready, true, "Joined", ""),
             (true, false) => Verdict::of(Kind::Ready, false, "Starting", "the first desired state is not applied yet"),
             (false, _) => Verdict::of(Kind::Ready, false, "NotJoined", "the heartbeat of this node is not held"),
         });
         found.push(match (known.consul.failing.iter().min_by_key(|(_, (since, _))| *since), known.consul.last) {
-            (Some((part, (_, words))), _) => {
-                Verdict::of(Kind::ConsulReachable, false, "CallsFail", format!("{part}: {words}"))
+            (Some(((part, instance), (_, words))), _) => {
+                let of = instance.as_ref().map(|id| format!(" of {id}")).unwrap_or_default();
+                Verdict::of(Kind::ConsulReachable, false, "CallsFail", format!("{part}{of}: {words}"))
             }
             (None, Some(_)) => Verdict::of(Kind::ConsulReachable, true, "Answers", ""),
             (None, None) => Verdict::unknown(Kind::ConsulReachable, "NotAsked", ""),
@@ -247,8 +271,47 @@ mod tests {
         Telemetry::new(Ports::seeded(1, crate::testing::instant(0)))
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_of_the_node_is_so_since_it_became_so_and_not_since_somebody_asked() {
+        let telemetry = telemetry();
+        let since = |reason: Option<&str>| {
+            let all = serde_json::to_value(telemetry.node_conditions(reason).all()).unwrap();
+            let one = all.as_array().unwrap().iter().find(|one| one["type"] == "Maintenance").unwrap().clone();
+            one["since"].as_str().unwrap().parse::<Timestamp>().unwrap()
+        };
+        telemetry.beat(None);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        telemetry.beat(Some("a new disk"));
+        tokio::time::sleep(Duration::from_mins(10)).await;
+        assert_eq!(since(Some("a new disk")), crate::testing::instant(60));
+    }
+
+    fn failing(telemetry: &Telemetry) -> Vec<String> {
+        let known = telemetry.known();
+        let told =
+            known.consul.failing.iter().map(|((_, id), (_, words))| format!("{}: {words}", id.as_ref().unwrap()));
+        told.collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_consul_refuses_is_told_until_it_stands_well_or_is_gone_whatever_others_do() {
+        let telemetry = telemetry();
+        let [one, other] = ["hello-0", "hello-1"].map(InstanceId::from);
+        telemetry.heard_of_registration(&one, Err("denied".to_owned()));
+        telemetry.heard_of_registration(&other, Err("no answer".to_owned()));
+        telemetry.heard_of_registration(&other, Ok(()));
+        assert_eq!(failing(&telemetry), ["hello-0: denied"]);
+        telemetry.stands_well(&other);
+        assert_eq!(failing(&telemetry), ["hello-0: denied"]);
+        telemetry.stands_well(&one);
+        assert!(failing(&telemetry).is_empty());
+        telemetry.heard_of_registration(&one, Err("denied".to_owned()));
+        telemetry.forget(&one);
+        assert!(failing(&telemetry).is_empty());
+    }
+
     fn is_ready(telemetry: &Telemetry) -> bool {
-        telemetry.beat();
+        telemetry.beat(None);
         *telemetry.0.ready.borrow()
     }
 

@@ -187,3 +187,39 @@ async fn a_limit_that_cannot_be_set_keeps_nothing_from_running_and_is_told() {
     world.unassign_stopped(&assignment).await;
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn an_instance_has_not_stopped_while_what_it_left_in_its_group_does_not_end() {
+    let world = World::embedded();
+    let first = world.agent(StopMode::LeaveRunning);
+    let assignment = world.script("stuck-0", "sleep 600 & wait");
+    let id = &assignment.id;
+    world.assign(&assignment).await;
+    ran(&world, id).await;
+    first.stop().await;
+    // A group whose process cannot be killed, which no test can make, is one whose process is nobody's.
+    let folder = world.data().join("group");
+    fs::create_dir(&folder).unwrap();
+    fs::write(folder.join("cgroup.procs"), "4194305\n").unwrap();
+    let file = world.data().join(format!("instances/{id}/record.json"));
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    record["group"] = serde_json::json!({"folders": [folder]});
+    fs::write(&file, serde_json::to_vec(&record).unwrap()).unwrap();
+    let second = world.agent(StopMode::LeaveRunning);
+    world.joined_anew().await;
+    let mut stopped = assignment.clone();
+    stopped.desired = helium_crds::instance::Desired::Stop;
+    world.assign(&stopped).await;
+    let left = format!("1 processes in {} do not end, though they were killed", folder.display());
+    let told = |report: &Report| {
+        assert_ne!(report.phase, InstancePhase::Stopped);
+        report.message.as_ref().is_some_and(|said| said.contains(&left))
+    };
+    world.reported(id, "what is left is told", told).await;
+    world.copies(id, 0).await;
+    fs::remove_file(folder.join("cgroup.procs")).unwrap();
+    world.reported(id, "stopped", |report| report.phase == InstancePhase::Stopped).await;
+    assert!(!folder.exists());
+    world.unassign(id).await;
+    second.stop().await;
+}

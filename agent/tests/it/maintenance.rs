@@ -6,7 +6,7 @@ use consul_client::{CheckStatus, Put};
 use helium_agent::StopMode;
 use helium_crds::{
     InstanceId,
-    instance::service_id,
+    instance::{check_id, service_id},
     maintenance::{Maintenance, Mark},
     node::NodeRecord,
 };
@@ -133,7 +133,62 @@ async fn a_mark_that_somebody_set_by_hand_stays_until_they_take_it_away() {
     })
     .await;
     assert_eq!(marked(&world, &wanted.id).await.as_deref(), Some("by hand"));
+    // It is good enough for maintenance of ours, and stays when a lost check has the whole registration made again.
+    say(&world, &of_node("a new disk")).await;
+    world.client.agent_deregister_check(&check_id(&wanted.id, "up")).await.unwrap();
+    until("the check is there again", || async {
+        let health = world.health(&wanted.id).await?;
+        health.checks.iter().any(|check| check.check_id == check_id(&wanted.id, "up")).then_some(())
+    })
+    .await;
+    assert_eq!(marked(&world, &wanted.id).await.as_deref(), Some("by hand"));
     world.client.agent_service_maintenance(&service, false, "").await.unwrap();
+    is_marked(&world, &wanted.id, "a new disk").await;
+    say(&world, &Maintenance::default()).await;
+    world.healthy(&wanted.id).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn another_reason_reaches_consul_without_an_instant_in_which_the_instance_serves() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::StopInstances);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    world.healthy(&wanted.id).await;
+    say(&world, &of_node("a new disk")).await;
+    is_marked(&world, &wanted.id, "a new disk").await;
+    say(&world, &of_node("a new board")).await;
+    let notes = until("marked otherwise", || async {
+        let notes = marked(&world, &wanted.id).await.expect("it bears a mark all the time");
+        (notes != "helium: a new disk").then_some(notes)
+    })
+    .await;
+    assert_eq!(notes, "helium: a new board");
+    say(&world, &Maintenance::default()).await;
+    world.healthy(&wanted.id).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_torn_note_of_what_is_in_maintenance_keeps_no_agent_from_starting_and_consul_is_asked() {
+    let world = World::new().await;
+    let agent = world.agent(StopMode::LeaveRunning);
+    let wanted = world.assignment("hello-0");
+    world.assign(&wanted).await;
+    world.healthy(&wanted.id).await;
+    say(&world, &of_node("a new disk")).await;
+    is_marked(&world, &wanted.id, "a new disk").await;
+    agent.stop().await;
+    let note = world.data().join("maintenance.json");
+    std::fs::write(&note, "{\"node\": {\"rea").unwrap();
+
+    let agent = world.agent(StopMode::StopInstances);
+    let noted = || async { serde_json::from_slice::<Maintenance>(&std::fs::read(&note).ok()?).ok() };
+    assert_eq!(until("noted anew", noted).await, of_node("a new disk"));
+    world.joined_anew().await;
+    is_marked(&world, &wanted.id, "a new disk").await;
+    say(&world, &Maintenance::default()).await;
     world.healthy(&wanted.id).await;
     agent.stop().await;
 }

@@ -12,8 +12,8 @@ use helium_crds::{
 };
 use helium_processes::{Gated, Limit, Resource};
 
-use super::Runner;
-use crate::instance::record::Record;
+use super::{DISK_RETRY, Runner};
+use crate::instance::{record::Record, table::AssignedCell};
 
 /// How long the processes of a group may take to end once they are killed.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -50,9 +50,7 @@ impl Runner {
     /// # Errors
     /// In words: what an earlier process has left in the group of before does not end, or the record cannot be written.
     pub(super) async fn make_group(&mut self) -> Result<Made, String> {
-        if !self.end_group().await {
-            return Err("what its process before has left in its control group does not end".to_owned());
-        }
+        self.end_group().await?;
         let limits = of_group(&self.record.assignment.template.resources);
         let planned = self.shared.cgroups.plan(self.id.as_str(), &limits);
         if !planned.folders.is_empty() {
@@ -79,19 +77,28 @@ impl Runner {
     }
 
     /// Removes the group of a process that has ended, with all that it left there, and takes note of whom the lack of memory has cost its life.
-    /// True if there is none any more; else it is tried again before the next start, and when the instance is forgotten.
-    pub(super) async fn end_group(&mut self) -> bool {
-        let Some(group) = &self.record.group else { return true };
+    ///
+    /// # Errors
+    /// In words, what is left. It is to be tried again: until then its end is not noted, nothing is started, and it is not forgotten.
+    pub(super) async fn end_group(&mut self) -> Result<(), String> {
+        let Some(group) = &self.record.group else { return Ok(()) };
         self.record.memory_kills = group.memory_kills();
         match group.end(END_LIMIT).await {
             Ok(()) => {
                 self.record.group = None;
-                true
+                Ok(())
             }
             Err(error) => {
                 tracing::warn!(instance = %self.id, %error, "its control group is left over");
-                false
+                Err(format!("what it has left in its control group does not end: {error}"))
             }
         }
+    }
+
+    /// Tells people what is left of a process that has ended, and waits before that is tried again.
+    pub(super) async fn wait_for_the_rest(&mut self, words: String, assigned: &AssignedCell) {
+        self.record.message = Some(words);
+        self.publish(assigned);
+        tokio::time::sleep(DISK_RETRY).await;
     }
 }

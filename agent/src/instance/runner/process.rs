@@ -25,7 +25,8 @@ impl Runner {
             Ok(gated) => gated,
             Err(words) => {
                 tracing::warn!(instance = %self.id, words, "cannot be started");
-                self.end_group().await;
+                // In vain, it is tried again before the next start.
+                let _ = self.end_group().await;
                 self.note(Event::LaunchFailed(words)).await;
                 return;
             }

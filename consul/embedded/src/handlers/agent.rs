@@ -172,12 +172,18 @@ fn maintenance(call: &Call<'_>, id: &str) -> Result<Reply, Failure> {
         Some("0" | "f" | "false" | "False") => false,
         Some(other) => return Err(Failure::bad(format!("Invalid value for enable: {other:?}"))),
     };
-    let known = call.look(|state| state.agent(call.node).map(|agent| agent.services().contains_key(id)))??;
+    let check_id = format!("_service_maintenance:{id}");
+    let (known, marked) = call.look(|state| {
+        let told = state.agent(call.node);
+        told.map(|agent| (agent.services().contains_key(id), agent.checks().contains_key(&check_id)))
+    })??;
     if !known {
         let words = format!("No service registered with ID {id:?}");
         return Err(Failure::new(StatusCode::NOT_FOUND, words));
     }
-    let check_id = format!("_service_maintenance:{id}");
+    if enable && marked {
+        return Ok(Reply::empty(StatusCode::OK));
+    }
     if !enable {
         return write(call, &Command::AgentDeregisterCheck { node: node(call), check: check_id });
     }

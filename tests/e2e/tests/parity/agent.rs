@@ -356,6 +356,14 @@ async fn maintenance_takes_a_service_out_and_back(w: World) {
         (&shown["Name"], &shown["Notes"], &shown["Type"]),
         (&json!("Service Maintenance Mode"), &json!("why"), &json!("maintenance"))
     );
+    let again = w.put(&format!("agent/service/maintenance/{name}?enable=true&reason=other"), "").await;
+    assert_eq!(again.says(), (200, String::new()));
+    assert_eq!(checks(&w).await[&check]["Notes"], json!("why"), "a mark that is there is left as it is");
+    // As a check it is another one at once, and is taken away as before.
+    let body =
+        json!({"ID": check, "Name": "mark", "Notes": "other", "TTL": "1h", "ServiceID": name, "Status": "critical"});
+    assert_eq!(w.put("agent/check/register", body.to_string()).await.says(), (200, String::new()));
+    assert_eq!(checks(&w).await[&check]["Notes"], json!("other"));
     w.client.agent_service_maintenance(&name, false, "").await.unwrap();
     w.until("it is back", || async { w.status_of(&check).await.is_none() }).await;
     let table = [
