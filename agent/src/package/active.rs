@@ -44,7 +44,7 @@ async fn settle(shared: &Shared, service: &str, failures: u32) -> bool {
     let done = words.peek().is_none();
     if failures == 0 {
         words.for_each(|words| {
-            tracing::warn!(service, words, "its version is not the one that it should be; trying again")
+            tracing::warn!(service, words, "its version is not the one that it should be; trying again");
         });
     }
     done

@@ -75,7 +75,7 @@ impl StorePaths {
     /// Has the profile of a service lead to a path, and that be active; what is so already is left alone. Whoever asks may go away: what has begun is ended.
     pub(super) async fn activate(self: &Arc<Self>, service: &Name, path: &Path) -> Result<(), Inactive> {
         let path = path.to_owned();
-        self.lead(service, move || Some(path.clone())).await
+        self.lead(service, move || Some(path)).await
     }
 
     /// The same with the path that `which` gives once it is its turn, so that of several who wait the last one leads to what is wanted then. None

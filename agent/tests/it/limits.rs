@@ -1,6 +1,6 @@
-//! What an instance may use of the real machine. Where it has no control groups the report says so, and these tests pass with that.
+//! What an instance may use of the real machine. Where it has no control groups a variable leaves out what needs them.
 
-use std::{fs, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
 use helium_agent::StopMode;
 use helium_crds::{
@@ -47,11 +47,17 @@ fn folders(id: &InstanceId) -> Vec<PathBuf> {
     found
 }
 
-/// Whether all limits hold on this machine; if not, the report has said why.
+/// Leaves out what needs control groups, on a machine that has none.
+const WITHOUT: &str = "HELIUM_TESTS_WITHOUT_CGROUPS";
+
+/// Whether all limits hold on this machine; if not, the report has said why, and that must be allowed here.
 fn holds(report: &Report) -> bool {
     let holds = report.unheld.is_empty();
     if !holds {
-        println!("left out on this machine: {:?}", report.unheld);
+        let why = &report.unheld;
+        let may_lack = env::var_os(WITHOUT).is_some_and(|set| set == "1");
+        assert!(may_lack, "limits do not hold here: {why:?}; {WITHOUT}=1 leaves out what needs them");
+        println!("left out on this machine: {why:?}");
         assert!(report.unheld.values().all(|why| why.len() > 10));
     }
     holds
