@@ -369,7 +369,7 @@ mod tests {
     async fn an_agent_that_waits_for_its_instances_to_stop_is_alive_meanwhile() {
         let pulse = Pulse::new(Ports::seeded(1, crate::testing::instant(0)));
         let mut tasks = JoinSet::new();
-        tasks.spawn(tokio::time::sleep(Duration::from_secs(60)));
+        tasks.spawn(tokio::time::sleep(Duration::from_mins(1)));
         let seen = pulse.clone();
         let oldest = tokio::spawn(async move {
             let mut oldest = Duration::ZERO;

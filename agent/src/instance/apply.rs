@@ -50,7 +50,7 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         Event::Running => enter(&mut next, InstancePhase::Running, None, now),
         Event::Stable => next.failures = 0,
         Event::CutOff => {
-            next.cut_off = true;
+            next.cut_off = Some(now);
             if next.process.is_none() {
                 rest_without_consul(&mut next, now);
             }
@@ -60,13 +60,13 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
         Event::Closing => next.stopping = next.stopping.map(|begun| Stopping { closing: Some(now), ..begun }),
         Event::StopCancelled => {
             next.stopping = None;
-            if std::mem::take(&mut next.cut_off) && next.process.is_none() && next.phase == InstancePhase::Starting {
+            if next.cut_off.take().is_some() && next.process.is_none() && next.phase == InstancePhase::Starting {
                 next.message = None;
             }
         }
         Event::Signalled => next.stopping = next.stopping.map(|begun| Stopping { signalled: Some(now), ..begun }),
         Event::Stopped => {
-            (next.stopping, next.cut_off) = (None, false);
+            (next.stopping, next.cut_off) = (None, None);
             next.next_start = None;
             enter(&mut next, InstancePhase::Stopped, None, now);
         }
@@ -91,6 +91,7 @@ pub(crate) fn after_restart(mut record: Record, now: Timestamp) -> Record {
     record.next_start = record.next_start.map(|at| at.min(longest));
     let past = |at: Option<Timestamp>| at.map(|at| at.min(now));
     record.post_start_at = past(record.post_start_at);
+    record.cut_off = past(record.cut_off);
     record.stopping = record.stopping.map(|begun| Stopping {
         since: begun.since.min(now),
         out: past(begun.out),
@@ -110,7 +111,7 @@ fn note_end(next: &mut Record, exit: Exit, now: Timestamp, random: u64) {
     next.post_stop_at = next.hooks.contains(&Hook::PostStop).then_some(now);
     if next.stopping.is_some() {
         next.started_at = None;
-        if next.cut_off && next.assignment.desired == Desired::Run {
+        if next.cut_off.is_some() && next.assignment.desired == Desired::Run {
             rest_without_consul(next, now);
         }
         return;

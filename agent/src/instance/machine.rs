@@ -126,14 +126,14 @@ impl Facts<'_> {
 
     /// Whether it has been, in this life of the agent or in one before, and has not answered since.
     pub(super) fn is_cut_off(&self) -> bool {
-        let noted = self.record.cut_off && self.contact != Contact::Answers;
+        let noted = self.record.cut_off.is_some() && self.contact != Contact::Answers;
         noted || self.cut_off_at().is_some_and(|at| at <= self.now)
     }
 
     /// Whether an earlier agent had begun to stop a process that runs yet, and it is not known whether Consul is back: a moment decides.
     fn may_be_back(&self) -> bool {
         let signalled = self.record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
-        self.record.cut_off && self.contact == Contact::Unknown && self.record.process.is_some() && !signalled
+        self.record.cut_off.is_some() && self.contact == Contact::Unknown && self.record.process.is_some() && !signalled
     }
 }
 
@@ -259,7 +259,7 @@ pub(crate) fn decide(facts: &Facts<'_>) -> Step {
 fn decide_run(facts: &Facts<'_>) -> Step {
     let record = facts.record;
     let consul_waits = facts.consul_after.filter(|after| *after > facts.now);
-    if record.stopping.is_some() || record.cut_off {
+    if record.stopping.is_some() || record.cut_off.is_some() {
         return Step::CancelStop;
     }
     if record.process.is_none() {

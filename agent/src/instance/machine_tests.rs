@@ -144,7 +144,7 @@ fn an_instance_that_may_not_run_without_consul_stops_after_its_time_and_starts_a
         assert!(world.run(false).is_ok());
         assert_eq!((world.alive(), world.processes.len()), (1, if may.is_none() { 1 } else { 2 }));
         assert!(world.consul.is_some());
-        assert!(!world.disk.as_ref().unwrap().cut_off);
+        assert_eq!(world.disk.as_ref().unwrap().cut_off, None);
     }
 }
 

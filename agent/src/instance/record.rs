@@ -47,9 +47,9 @@ pub(crate) struct Record {
     /// How far the stop is, once one has begun.
     #[serde(default)]
     pub(crate) stopping: Option<Stopping>,
-    /// Consul was away for longer than the instance may run without it, and is not known to have answered since.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) cut_off: bool,
+    /// When Consul had been away for longer than the instance may run without it, until it is known to have answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cut_off: Option<Timestamp>,
     /// What a start needs of the package is done, and no start has come of it yet.
     #[serde(default)]
     pub(crate) prepared: bool,
@@ -137,7 +137,7 @@ impl Record {
             failures: 0,
             next_start: None,
             stopping: None,
-            cut_off: false,
+            cut_off: None,
             prepared: false,
             initialised: false,
             hooks: BTreeSet::new(),
@@ -276,8 +276,8 @@ mod tests {
         let mut json = serde_json::to_value(&record).unwrap();
         assert_eq!(json.get("cutOff"), None);
         assert_eq!(serde_json::from_value::<Record>(json.clone()).unwrap(), record);
-        json["cutOff"] = true.into();
-        assert!(serde_json::from_value::<Record>(json).unwrap().cut_off);
+        json["cutOff"] = "2026-01-02T03:04:05Z".into();
+        assert!(serde_json::from_value::<Record>(json).unwrap().cut_off.is_some());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) fn decide_stop(facts: &Facts<'_>) -> Step {
     if let Some(step) = cancel_unless(facts, &[Work::Drain, Work::PreStop, Work::PostStop]) {
         return step;
     }
-    if facts.is_cut_off() && !record.cut_off && record.assignment.desired == Desired::Run {
+    if facts.is_cut_off() && record.cut_off.is_none() && record.assignment.desired == Desired::Run {
         return Step::NoteCutOff;
     }
     let Some(stopping) = record.stopping else {

@@ -122,7 +122,7 @@ impl Life {
                 _ => Registered::Unknown,
             };
             let mut record = after_restart(record.clone(), world.now);
-            record.cut_off &= world.defect != Some(Defect::CutOffForgotten);
+            record.cut_off = record.cut_off.filter(|_| world.defect != Some(Defect::CutOffForgotten));
             self.mine.insert(id.clone(), Mine::new(record, registered, world.now));
         }
         for id in self.mine.keys().filter(|_| world.defect != Some(Defect::NoRecovery)) {

@@ -58,8 +58,8 @@ pub(super) struct Past {
     pub(super) ordered: Option<Desired>,
     /// When what has failed was noted, and how often in a row.
     failed: Option<(Timestamp, u32)>,
-    /// It was stopped because Consul had been away for too long.
-    cut_off: bool,
+    /// When it was noted that Consul had been away for too long.
+    cut_off: Option<Timestamp>,
     /// The hook `post-stop` is owed.
     owes_post_stop: bool,
     /// These have run since the stop began.
@@ -73,8 +73,8 @@ impl Past {
     /// A record was written after an event.
     pub(super) fn noted(&mut self, event: &Event, record: &Record, now: Timestamp) {
         match event {
-            Event::CutOff => self.cut_off = true,
-            Event::StopCancelled => self.cut_off = false,
+            Event::CutOff => self.cut_off = Some(now),
+            Event::StopCancelled => self.cut_off = None,
             Event::StopBegun => (self.drained, self.pre_stopped, self.grace_from) = (false, false, None),
             Event::Closing | Event::Signalled => drop(self.grace_from.get_or_insert(now)),
             Event::Ended(_) => {
@@ -86,7 +86,7 @@ impl Past {
                 self.failed = Some((now, record.failures));
             }
             Event::Accepted(_) | Event::Left | Event::Stable if record.failures == 0 => self.failed = None,
-            Event::Stopped => (self.failed, self.cut_off) = (None, false),
+            Event::Stopped => (self.failed, self.cut_off) = (None, None),
             _ => {}
         }
     }
@@ -108,7 +108,7 @@ pub(super) fn at_the_gate(world: &World, id: &InstanceId, excused: bool, now: Ti
     if world.running(id) > 0 {
         return Err(Broken::TwoCopies);
     }
-    if past.cut_off {
+    if past.cut_off.is_some() {
         return Err(Broken::RunsUnseen);
     }
     if world.consul.contains_key(id) && !excused {
@@ -156,7 +156,7 @@ pub(super) fn before_it_is_cut_off(world: &World, record: &Record) -> Result<(),
 
 /// A stop is about to be taken back.
 pub(super) fn before_it_runs_again(world: &World, id: &InstanceId) -> Result<(), Broken> {
-    let unseen = world.past(id).cut_off && world.away_since.is_some();
+    let unseen = world.past(id).cut_off.is_some() && world.away_since.is_some();
     if unseen { Err(Broken::RunsUnseen) } else { Ok(()) }
 }
 
@@ -174,7 +174,7 @@ pub(super) fn before_the_kill(world: &World, record: &Record, halt: bool) -> Res
 fn asked(record: &Record, past: &Past, halt: bool) -> Result<(), Broken> {
     // What has been signalled cannot be taken back.
     let begun = record.stopping.is_some_and(|stopping| stopping.signalled.is_some());
-    if halt || begun || past.cut_off || past.ordered == Some(Desired::Stop) {
+    if halt || begun || past.cut_off.is_some() || past.ordered == Some(Desired::Stop) {
         Ok(())
     } else {
         Err(Broken::StoppedUnasked)
