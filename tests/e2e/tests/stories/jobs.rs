@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
-use helium_e2e::{eventually, holds_for, process};
+use helium_e2e::{Http, eventually, holds_for, process};
 
 use crate::{
     fleet::{Fleet, ROLLOUT, is_sentinel},
@@ -203,6 +203,32 @@ fn changes_of_services_and_keys_and_signals_run_jobs_and_nothing_else_does() {
         let counts = ["flags", "both", "upstreams", "hup", "heard"].map(|line| journal.count(line));
         if counts == [2, 2, 1, 1, 1] { Ok(()) } else { Err(format!("{:?}", journal.lines())) }
     });
+}
+
+#[test]
+fn a_job_for_a_main_process_that_is_not_well_runs_when_it_is_so_and_not_at_a_start() {
+    let fleet = Fleet::of(1);
+    let journal = Journal::of(&fleet);
+    let on = |name: &str| {
+        let command = journal.note(name);
+        format!("      {name}: {{command: {command}, start: each, when: [{{job: main, is: {name}}}]}}\n")
+    };
+    // A first look that comes before the server listens counts as none.
+    let yaml = deployment("1", 1, "", &(on("healthy") + &on("unhealthy")));
+    fleet.apply(&yaml.replace("timeout: 1s}", "timeout: 1s, failuresBeforeCritical: 3}")).ok();
+    journal.await_count("healthy", 1);
+    assert_eq!(journal.lines(), ["healthy"]);
+    let port = report(&fleet)["ports"]["http"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
+    let sample = Http::on(port);
+    let switch = |fails: bool| sample.request("POST", &format!("/switch?fail-health={fails}"), &[]).unwrap();
+    switch(true);
+    journal.await_count("unhealthy", 1);
+    switch(false);
+    journal.await_count("healthy", 2);
+    process::kill(pid(&fleet, "main"));
+    journal.await_count("healthy", 3);
+    // The end of the one that was well counts as not well, and the start of the next one as nothing.
+    assert!(journal.count("unhealthy") <= 2, "{:?}", journal.lines());
 }
 
 #[test]

@@ -61,6 +61,9 @@ fn without_consul_only_those_stop_that_must_not_run_unseen_and_they_are_back_wit
     fleet.consul.kill();
     eventually("the one has stopped", ROLLOUT, || fleet.pids().keys().all(|id| !id.starts_with("shy")).then_some(()));
     nothing_moves(&fleet, "it stays so", Duration::from_secs(3));
+    fleet.agent(1).kill();
+    fleet.start_agent(1);
+    nothing_moves(&fleet, "under the next agent too", Duration::from_secs(5));
     fleet.consul.start_again();
     let of = |name: &str| fleet.pids().into_iter().find(|(id, _)| id.starts_with(name));
     eventually("it is back", ROLLOUT, || of("shy"));
