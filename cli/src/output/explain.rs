@@ -113,13 +113,12 @@ pub(crate) fn waiting_line(waiting: &WaitingOn, status: &DeploymentStatus, now: 
             };
             format!("keeps {those}: {available} available, {needed} must stay")
         }
-        WaitingOn::Sight { instance, node, lost_at } => match lost_at {
-            Some(lost_at) => format!(
-                "cannot see {instance} on {node}, which counts as lost in {}",
-                short(lost_at.duration_since(now))
-            ),
-            None => format!("cannot see {instance} on {node} at the moment"),
-        },
+        WaitingOn::Sight { instance, node, lost_at } => {
+            let left = lost_at.map(|lost_at| short(lost_at.duration_since(now)));
+            let until =
+                left.map_or_else(|| " at the moment".to_owned(), |left| format!(", which counts as lost in {left}"));
+            format!("cannot see {instance} on {node}{until}")
+        }
         WaitingOn::Build { hydra_job, why } => first_build(hydra_job, why.as_deref()),
         WaitingOn::Values { problem } => format!("keeps the values of its revision: {problem}"),
         WaitingOn::Fix { .. } => return None,
