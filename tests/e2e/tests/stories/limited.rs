@@ -41,7 +41,6 @@ fn holds(fleet: &Fleet) -> bool {
     if !holds {
         let may_lack = env::var_os(WITHOUT).is_some_and(|set| set == "1");
         assert!(may_lack, "limits do not hold here; {WITHOUT}=1 leaves out what needs them: {described}");
-        println!("left out on this machine: {described}");
     }
     holds
 }
