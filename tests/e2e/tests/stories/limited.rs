@@ -34,7 +34,6 @@ fn groups(pid: u32) -> String {
 const WITHOUT: &str = "HELIUM_TESTS_WITHOUT_CGROUPS";
 
 /// Whether this machine lets the agent keep the limits; if not, that must be allowed here.
-#[allow(clippy::print_stdout, reason = "what is left out is said")]
 fn holds(fleet: &Fleet) -> bool {
     let described = fleet.helium.run(&["describe", "deployment", "small"]).ok();
     let holds = !described.says("does not hold");
