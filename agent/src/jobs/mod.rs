@@ -19,8 +19,8 @@
 //! | [`followed`] | what follows from what the agent tells; pure |
 //! | [`protocol`] | what the two tell each other |
 //! | [`socket`] | the socket that they do it by |
-//! | [`supervise`] | the supervisor |
-//! | [`line`] | the agent's end of the socket |
+//! | [`mod@supervise`] | the supervisor |
+//! | [`mod@line`] | the agent's end of the socket |
 //! | [`standing`] | what the states of jobs mean for the instance; pure |
 //! | [`telling`] | what Consul is told of the jobs, and when |
 //! | [`sweep`] | an end of all that a supervisor has left |
