@@ -42,6 +42,9 @@ pub(crate) struct JobWords {
     pub(crate) state: Option<Doing>,
     /// Whether it is well; none before its first check.
     pub(crate) healthy: Option<bool>,
+    /// Which of its conditions have come true, in their order, while it waits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) seen: Vec<bool>,
     /// How often it was started.
     pub(crate) starts: u64,
     /// The exit code of its last run that ended.
@@ -77,8 +80,10 @@ impl From<&[JobView]> for States {
                 JobState::Stopping => Doing::Stopping,
                 JobState::Done => Doing::Done,
             };
-            let words =
-                JobWords { state: Some(state), healthy: job.healthy, starts: job.starts, last_exit: job.last_exit };
+            // Of one that runs this would be told again and again, and nobody asks.
+            let seen = if state == Doing::Waiting && job.starts == 0 { job.seen.clone() } else { Vec::new() };
+            let JobView { healthy, starts, last_exit, .. } = *job;
+            let words = JobWords { state: Some(state), healthy, seen, starts, last_exit };
             (job.name.clone(), words)
         };
         Self { jobs: jobs.iter().map(one).collect() }

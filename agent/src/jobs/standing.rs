@@ -13,8 +13,8 @@ use super::protocol::{Doing, JobWords, States};
 /// The reports of the jobs, and of the main process while it waits.
 pub(crate) fn reports(template: &Template, states: &States) -> BTreeMap<String, JobReport> {
     let jobs = template.jobs.iter().filter_map(|(name, job)| Some((name.clone(), report(job, states.jobs.get(name)?))));
-    let main = states.jobs.get(MAIN).filter(|main| main.starts == 0).map(|_| {
-        let message = Some(format!("waits for {}", all(main_waits_for(template))));
+    let main = states.jobs.get(MAIN).filter(|main| main.starts == 0).map(|main| {
+        let message = Some(format!("waits for {}", outstanding(main_waits_for(template), main)));
         (MAIN.to_owned(), JobReport { phase: JobPhase::Waiting, message })
     });
     jobs.chain(main).collect()
@@ -33,7 +33,9 @@ fn report(job: &Job, words: &JobWords) -> JobReport {
         Some(Doing::Done) if failed => (JobPhase::Failed, exit()),
         Some(Doing::Done) => (JobPhase::Done, None),
         _ if comes_again && failed => (JobPhase::Failed, exit()),
-        Some(Doing::Waiting) if words.starts == 0 => (JobPhase::Waiting, Some(format!("waits for {}", all(&job.when)))),
+        Some(Doing::Waiting) if words.starts == 0 => {
+            (JobPhase::Waiting, Some(format!("waits for {}", outstanding(&job.when, words))))
+        }
         _ if words.healthy == Some(false) => (JobPhase::Unhealthy, Some("its check fails".to_owned())),
         _ => (JobPhase::Running, None),
     };
@@ -76,6 +78,15 @@ pub(crate) fn required_trouble(template: &Template, reports: &BTreeMap<String, J
 fn main_waits_for(template: &Template) -> &[Condition] {
     let Driver::Exec(exec) = &template.driver;
     &exec.when
+}
+
+/// Those of the conditions that have not come true yet, in words.
+fn outstanding(conditions: &[Condition], job: &JobWords) -> String {
+    let is_left = |(index, condition): (usize, &Condition)| {
+        (!job.seen.get(index).copied().unwrap_or(false)).then(|| condition.clone())
+    };
+    let left: Vec<Condition> = conditions.iter().enumerate().filter_map(is_left).collect();
+    all(if left.is_empty() { conditions } else { &left })
 }
 
 /// Conditions in words: `job migrate exitedSuccess, service db healthy`.

@@ -171,7 +171,7 @@ fn what_is_told_again_has_no_consequence_and_what_differs_is_an_event() {
 }
 
 fn words(state: Doing, starts: u64, last_exit: Option<i32>) -> JobWords {
-    JobWords { state: Some(state), starts, last_exit, healthy: None }
+    JobWords { state: Some(state), starts, last_exit, healthy: None, seen: Vec::new() }
 }
 
 #[test]
@@ -180,6 +180,8 @@ fn a_job_is_reported_by_what_lasts_and_not_at_each_run() {
     let always = json!({"command": ["a"], "restart": "always"});
     let every = json!({"command": ["a"], "every": "1s"});
     let each = json!({"command": ["a"], "start": "each", "when": [{"signal": "HUP"}]});
+    let both =
+        json!({"command": ["a"], "when": [{"job": "main", "is": "healthy"}, {"service": "db", "is": "healthy"}]});
     for (job, state, phase, message) in [
         (&once, words(Doing::Waiting, 0, None), JobPhase::Waiting, Some("waits for job main healthy")),
         (&once, words(Doing::Running, 1, None), JobPhase::Running, None),
@@ -194,6 +196,12 @@ fn a_job_is_reported_by_what_lasts_and_not_at_each_run() {
         (&every, words(Doing::Running, 10, Some(1)), JobPhase::Failed, Some("exit status 1")),
         (&each, words(Doing::Waiting, 0, None), JobPhase::Waiting, Some("waits for signal HUP")),
         (&each, words(Doing::Waiting, 3, Some(0)), JobPhase::Running, None),
+        (
+            &both,
+            JobWords { seen: vec![true, false], ..words(Doing::Waiting, 0, None) },
+            JobPhase::Waiting,
+            Some("waits for service db healthy"),
+        ),
         (
             &always,
             JobWords { healthy: Some(false), ..words(Doing::Running, 1, None) },

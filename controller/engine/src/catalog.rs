@@ -14,6 +14,9 @@ use helium_planner::{CatalogEntry, CheckState};
 
 /// The check by which Consul's gossip speaks of a node.
 const SERF_HEALTH: &str = "serfHealth";
+/// The check by which Consul keeps a node out of service, and what that of a service begins with.
+const NODE_MAINTENANCE: &str = "_node_maintenance";
+const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
 /// The service meta that names the instance.
 const INSTANCE_META: &str = "helium-instance";
 
@@ -59,11 +62,21 @@ fn entry(id: &InstanceId, row: &ServiceHealth) -> CatalogEntry {
         entry.check_index = entry.check_index.max(check.modify_index);
         match name {
             Some(name) => drop(entry.checks.insert(name.to_owned(), state(check))),
-            None if check.status == CheckStatus::Critical => entry.blocked_by = Some(check.check_id.clone()),
+            None if check.status == CheckStatus::Critical => entry.blocked_by = Some(blocker(check)),
             None => {}
         }
     }
     entry
+}
+
+/// What keeps an instance from serving, in words: `in maintenance: new disk`, or the id of the check.
+fn blocker(check: &HealthCheck) -> String {
+    let id = check.check_id.as_str();
+    match check.notes.as_str() {
+        _ if id != NODE_MAINTENANCE && !id.starts_with(SERVICE_MAINTENANCE) => id.to_owned(),
+        "" => "in maintenance".to_owned(),
+        notes => format!("in maintenance: {notes}"),
+    }
 }
 
 fn state(check: &HealthCheck) -> CheckState {
@@ -135,9 +148,14 @@ mod tests {
 
     #[test]
     fn maintenance_and_critical_checks_of_the_node_block_an_instance() {
-        for (id, service) in [("_service_maintenance:helium-hello-1-ab", "helium-hello-1-ab"), ("disk", "")] {
-            let entry = only(&[row(vec![check(id, service, CheckStatus::Critical, 1)])]);
-            assert_eq!(entry.blocked_by.as_deref(), Some(id));
+        let of_service = "_service_maintenance:helium-hello-1-ab";
+        for (id, service, notes, told) in [
+            (of_service, "helium-hello-1-ab", "new disk", "in maintenance: new disk"),
+            ("_node_maintenance", "", "", "in maintenance"),
+            ("disk", "", "looks at the disk", "disk"),
+        ] {
+            let check = HealthCheck { notes: notes.to_owned(), ..check(id, service, CheckStatus::Critical, 1) };
+            assert_eq!(only(&[row(vec![check])]).blocked_by.as_deref(), Some(told));
         }
         let entry = only(&[row(vec![check("disk", "", CheckStatus::Warning, 1)])]);
         assert_eq!(entry.blocked_by, None, "a warning about a node blocks nothing");

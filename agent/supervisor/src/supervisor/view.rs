@@ -36,6 +36,8 @@ pub struct JobView {
     pub pid: Option<u32>,
     /// Whether it is well; none before its first check.
     pub healthy: Option<bool>,
+    /// Which of the events that start it were seen, in their order, since they last started it.
+    pub seen: Vec<bool>,
     /// How often it was started, since it is as it is.
     pub starts: u64,
     /// How many of its runs failed without having been asked to end.
@@ -70,6 +72,7 @@ fn view(slot: &Slot) -> JobView {
         ending: slot.stage == Stage::Going,
         pid: None,
         healthy: slot.vitals.healthy,
+        seen: slot.seen.clone(),
         starts: slot.starts,
         failures: slot.failures,
         timeouts: slot.timeouts,
