@@ -102,8 +102,13 @@ fn after_stop(facts: &Facts<'_>) -> Step {
     match (known, waits, facts.assigned) {
         (true, None, _) => Step::Deregister,
         (true, waits, _) => Step::Rest(waits),
-        // One that is to run, and may not without Consul, has only not been seen.
-        (false, _, Assigned::Missing) if facts.record.phase == InstancePhase::Stopped => Step::Forget,
+        // One that is to run, and may not without Consul, has only not been seen. One that Consul may know still is remembered, since another
+        // of its name would be taken for it there.
+        (false, _, Assigned::Missing)
+            if facts.record.phase == InstancePhase::Stopped && facts.registered == Registered::Absent =>
+        {
+            Step::Forget
+        }
         (false, ..) => Step::Rest(None),
     }
 }
