@@ -151,7 +151,7 @@ fn an_agent_refuses_a_broken_configuration_before_it_starts_anything() {
     let fleet = Fleet::of(0);
     for (flags, words) in [
         (["--node", "a/b"], "`a/b` is no name of a node"),
-        (["--session-ttl", "3s"], "Consul takes 10 s to 24 h"),
+        (["--session-ttl", "3s"], "Consul takes 10s to 24h"),
         (["--netrc-file", "."], "`--netrc-file`: .: Is a directory"),
         (["--label", "zone"], "`zone` is not `name=value`"),
     ] {
