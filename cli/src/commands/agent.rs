@@ -171,6 +171,7 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let (again, told) = (handle.clone(), notifier.clone());
     beside.spawn(async move {
         while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP: everything is looked at again");
             // Before it is ready for the first time there is nothing that could begin anew.
             let ready = again.is_ready();
             if ready {

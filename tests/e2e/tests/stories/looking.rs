@@ -222,7 +222,7 @@ fn words_of_the_language_are_explained_and_wrong_ones_are_wrong_command_lines() 
     insta::assert_snapshot!(helium.run(&["explain", "deployment.spec.replcias"]).expect_code(2).stderr, @r"
     error: there is no field `replcias` in `deployment.spec`; did you mean `replicas`?
 
-    hint: fields there are template, drain, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, rollbackWindow, schedule, service, stopGracePeriod, stopSignal, strategy, suspend, tags, versions
+    hint: fields there are template, drain, meta, minHealthyTime, onFailure, progressDeadline, replicas, revisionHistoryLimit, rollbackWindow, schedule, service, stopAfterDisconnect, stopGracePeriod, stopSignal, strategy, suspend, tags, versionFrom, versions
     ");
     insta::assert_snapshot!(helium.run(&["wait", "deployment/web", "--for", "condition=Avaliable"]).expect_code(2).stderr, @r"
     error: invalid value 'condition=Avaliable' for '--for <WHAT>': there is no condition `Avaliable`; did you mean `Available`? There are Available, Progressing, ManualCounts, Locked
@@ -232,7 +232,7 @@ fn words_of_the_language_are_explained_and_wrong_ones_are_wrong_command_lines() 
     insta::assert_snapshot!(helium.run(&["get", "pods"]).expect_code(2).stderr, @r"
     error: there is no kind `pods`
 
-    hint: kinds are deployments (deploy), canaries (can)
+    hint: kinds are deployments (deploy), canaries (can), hydrajobs (hj)
     ");
     helium.run(&["version"]).ok().expect("helium ");
 }
