@@ -10,7 +10,7 @@ use std::{
 use helium_processes::{Command, Run};
 
 use crate::{
-    profile::reason,
+    program::reason,
     record::{Generation, beside},
 };
 

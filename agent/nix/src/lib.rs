@@ -15,6 +15,7 @@
 //! | [`hail`] | the loop that does it |
 //! | [`service`] | the profile of a service that Helium runs |
 //! | [`tools`] | Nix's programs on this machine |
+//! | [`program`] | a program of Nix, run to its end |
 //! | [`people`] | what a person asks for: go back, try again, remove |
 //! | [`outcome`] | how it ended, with exit codes |
 //! | [`status`] | what can be watched from outside |
@@ -29,6 +30,7 @@ pub mod options;
 pub mod outcome;
 pub mod people;
 pub mod profile;
+pub mod program;
 pub mod record;
 pub mod service;
 pub mod status;

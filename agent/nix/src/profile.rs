@@ -12,14 +12,10 @@ use std::{
     time::Duration,
 };
 
-use helium_processes::{Command, Finished, Run, StartError};
-
-use crate::record::{Generation, beside};
-
-/// How long `nix-env` may take to end once it was asked to.
-const GRACE: Duration = Duration::from_secs(10);
-/// How many bytes of what it says are kept.
-const KEEP: usize = 4096;
+use crate::{
+    program::{self, Program},
+    record::{Generation, beside},
+};
 
 /// How many good paths stay in the store: the present one, and the way back from it.
 pub const KEPT: usize = 2;
@@ -152,14 +148,9 @@ impl Profile {
         let link = self.link.to_string_lossy().into_owned();
         let mut argv: Vec<String> = [&self.nix_env, "--profile", &link].map(str::to_owned).to_vec();
         argv.extend(arguments.iter().map(|&argument| argument.to_owned()));
-        if let Some(netrc) = &self.netrc {
-            argv.extend(["--option".to_owned(), "netrc-file".to_owned(), netrc.display().to_string()]);
-        }
         let said = format!("{} {}", self.nix_env, arguments.join(" "));
-        let command = Command { argv, env: self.env.clone(), cwd: PathBuf::from("/"), user: None };
-        let run = Run { limit: self.limit, grace: GRACE, log: None, keep: KEEP, note: Some(&self.note) };
-        let finished = run.to_end(&command).await.map_err(|source| Error::Start { command: said.clone(), source })?;
-        if finished.is_success() { Ok(()) } else { Err(Error::Failed { command: said, reason: reason(&finished) }) }
+        let program = Program { env: &self.env, netrc: self.netrc.as_deref(), limit: self.limit, note: &self.note };
+        Ok(program.run(argv, said).await?)
     }
 
     fn folder(&self) -> &Path {
@@ -199,12 +190,6 @@ fn replace_link(target: &str, link: &Path) -> io::Result<()> {
     fs::rename(&fresh, link)
 }
 
-/// How a command failed, for people.
-pub(crate) fn reason(finished: &Finished) -> String {
-    let how = if finished.timed_out { "its time was over".to_owned() } else { finished.exit.to_string() };
-    finished.last_line().map_or(how.clone(), |line| format!("{how}: {line}"))
-}
-
 /// A profile cannot be read or set.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -226,22 +211,9 @@ pub enum Error {
         /// Where it leads.
         target: PathBuf,
     },
-    /// `nix-env` cannot be started.
-    #[error("`{command}` cannot be started: {source}")]
-    Start {
-        /// The command, without what is the same in all.
-        command: String,
-        /// Why.
-        source: StartError,
-    },
-    /// `nix-env` has failed, or was ended since its time was over.
-    #[error("`{command}`: {reason}")]
-    Failed {
-        /// The command, without what is the same in all.
-        command: String,
-        /// Why.
-        reason: String,
-    },
+    /// `nix-env` does not do what it is asked.
+    #[error(transparent)]
+    Program(#[from] program::Error),
 }
 
 #[cfg(test)]

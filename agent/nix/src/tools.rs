@@ -7,18 +7,12 @@ use std::{
     time::Duration,
 };
 
-use helium_processes::{Command, Run, StartError};
-
-use crate::profile::reason;
+use crate::program::{self, Program};
 
 /// Where the programs are if they are not in `PATH`, which of a service of the system is short.
 const USUAL: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
 /// How long fetching a path with all that it needs may take.
 const LIMIT: Duration = Duration::from_hours(1);
-/// How long a program may take to end once it was asked to.
-const GRACE: Duration = Duration::from_secs(10);
-/// How many bytes of what it says are kept.
-const KEEP: usize = 4096;
 /// What begins the names of the variables that Nix listens to.
 const PREFIX: &str = "NIX_";
 
@@ -58,14 +52,8 @@ impl Tools {
     pub async fn realise(&self, path: &Path, root: &Path, note: &Path) -> Result<(), Error> {
         let mut argv = vec![self.nix_store.display().to_string(), "--realise".to_owned(), path.display().to_string()];
         argv.extend(["--add-root".to_owned(), root.display().to_string(), "--indirect".to_owned()]);
-        if let Some(netrc) = &self.netrc {
-            argv.extend(["--option".to_owned(), "netrc-file".to_owned(), netrc.display().to_string()]);
-        }
-        let said = format!("nix-store --realise {}", path.display());
-        let command = Command { argv, env: self.env.clone(), cwd: PathBuf::from("/"), user: None };
-        let run = Run { limit: LIMIT, grace: GRACE, log: None, keep: KEEP, note: Some(note) };
-        let finished = run.to_end(&command).await.map_err(|source| Error::Start { command: said.clone(), source })?;
-        if finished.is_success() { Ok(()) } else { Err(Error::Failed { command: said, reason: reason(&finished) }) }
+        let program = Program { env: &self.env, netrc: self.netrc.as_deref(), limit: LIMIT, note };
+        Ok(program.run(argv, format!("nix-store --realise {}", path.display())).await?)
     }
 }
 
@@ -83,22 +71,9 @@ pub enum Error {
         /// The `PATH`.
         looked: String,
     },
-    /// It cannot be started.
-    #[error("`{command}` cannot be started: {source}")]
-    Start {
-        /// The command, without what is the same in all.
-        command: String,
-        /// Why.
-        source: StartError,
-    },
-    /// It has failed, or was ended since its time was over.
-    #[error("`{command}`: {reason}")]
-    Failed {
-        /// The command, without what is the same in all.
-        command: String,
-        /// Why.
-        reason: String,
-    },
+    /// It does not do what it is asked.
+    #[error(transparent)]
+    Program(#[from] program::Error),
 }
 
 #[cfg(test)]

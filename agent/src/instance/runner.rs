@@ -89,7 +89,10 @@ impl Runner {
     ) -> Self {
         let id = record.assignment.id.clone();
         let process = record.process.clone().map(Supervised::adopt);
-        let standing = Standing::new(is_new);
+        let mut standing = Standing::new(is_new);
+        if process.is_none() {
+            standing.process_ended(0);
+        }
         let contact = shared.contact.subscribe();
         let template = &record.assignment.template;
         let freshness = Freshness::new(template, shared.lookups.latest(), &shared.ports, shared.now());

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use consul_client::{AgentCheck, CheckDefinition, CheckStatus, Error, ServiceDefinition};
-use helium_crds::instance::{check_id, service_id};
+use helium_crds::instance::{check_id, nobody_listens, service_id};
 use helium_runtime::backoff::wait_after;
 use jiff::{SignedDuration, Timestamp};
 
@@ -43,6 +43,8 @@ pub(crate) struct Standing {
     pub(crate) failing: BTreeMap<String, String>,
     /// Whether all checks of the template and of the package pass; none while that is not known of the process that runs.
     pub(crate) passes: Option<bool>,
+    /// Whether they have passed for that process; of one that was adopted it may be so.
+    has_passed: bool,
     /// How many checks do not pass, those that have not run yet included.
     pub(crate) unpassing: usize,
 }
@@ -60,6 +62,7 @@ impl Standing {
             address: None,
             failing: BTreeMap::new(),
             passes: None,
+            has_passed: !is_new,
             unpassing: 0,
         }
     }
@@ -105,7 +108,22 @@ impl Standing {
             Some(service) => Known::Present(Box::new(service.clone()), checks),
         });
         self.failing = failing(record, &seen.checks);
-        self.passes = seen.service.as_ref().and_then(|_| passes(record, &seen.checks));
+        self.passes = seen.service.as_ref().and_then(|_| self.judge(record, &seen.checks));
+        self.has_passed |= self.passes == Some(true);
+    }
+
+    /// Whether all checks pass that look at the instance itself. Each begins critical and without a word, and so says nothing before it has run, nor after
+    /// it was registered anew. Consul tells the very first look at once, which may come before the process listens: as everywhere, that nobody
+    /// listens yet says nothing of one that has never been well.
+    fn judge(&self, record: &Record, checks: &BTreeMap<String, AgentCheck>) -> Option<bool> {
+        let Record { assignment, checks: packaged, .. } = record;
+        let own = assignment.template.checks.iter().map(|check| &check.name);
+        let mut all = own.chain(packaged.iter().map(|check| &check.name));
+        let passes = |check: Option<&AgentCheck>| check.is_some_and(|check| check.status == CheckStatus::Passing);
+        if all.all(|name| passes(checks.get(&check_id(&assignment.id, name)))) {
+            return Some(true);
+        }
+        self.failing.values().any(|said| self.has_passed || !nobody_listens(said)).then_some(false)
     }
 
     /// Nothing is to be done about it. If that was seen, and no call is waited for, the last call has arrived after all or is needed no more.
@@ -137,7 +155,7 @@ impl Standing {
 
     /// The process has ended: what was seen of its checks, in this round or before, says nothing of the next one.
     pub(crate) fn process_ended(&mut self, round: u64) {
-        self.passes = None;
+        (self.passes, self.has_passed) = (None, false);
         self.since = round;
     }
 
@@ -257,22 +275,6 @@ fn is_well(registered: Registered, after: Option<Timestamp>, now: Timestamp) -> 
     }
 }
 
-/// Whether all checks pass that look at the instance itself. Each begins critical and without a word, and so says nothing before it has run,
-/// nor after it was registered anew: that an instance is not well is known by a check that has run and does not pass.
-fn passes(record: &Record, checks: &BTreeMap<String, AgentCheck>) -> Option<bool> {
-    let Record { assignment, checks: packaged, .. } = record;
-    let own = assignment.template.checks.iter().map(|check| &check.name);
-    let all: Vec<_> = own
-        .chain(packaged.iter().map(|check| &check.name))
-        .map(|name| checks.get(&check_id(&assignment.id, name)))
-        .collect();
-    let has_failed = |seen: &&AgentCheck| seen.status != CheckStatus::Passing && !seen.output.trim().is_empty();
-    if all.iter().all(|seen| seen.is_some_and(|seen| seen.status == CheckStatus::Passing)) {
-        return Some(true);
-    }
-    all.iter().flatten().any(has_failed).then_some(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,7 +298,9 @@ mod tests {
     }
 
     const NOT_RUN: (CheckStatus, &str) = (CheckStatus::Critical, "");
-    const FAILED: (CheckStatus, &str) = (CheckStatus::Critical, "connection refused");
+    const FAILED: (CheckStatus, &str) =
+        (CheckStatus::Critical, "HTTP GET http://127.0.0.1:80/: 500 Internal Server Error Output: no");
+    const NOT_THERE: (CheckStatus, &str) = (CheckStatus::Critical, "connection refused");
     const WELL: (CheckStatus, &str) = (CheckStatus::Passing, "ok");
 
     #[test]
@@ -306,6 +310,8 @@ mod tests {
             (vec![[NOT_RUN, NOT_RUN]], None),
             (vec![[NOT_RUN, WELL]], None),
             (vec![[NOT_RUN, FAILED]], Some(false)),
+            (vec![[NOT_RUN, NOT_THERE]], None),
+            (vec![[WELL, WELL], [NOT_THERE, WELL]], Some(false)),
             (vec![[WELL, WELL]], Some(true)),
             (vec![[WELL, WELL], [NOT_RUN, WELL]], None),
             (vec![[WELL, WELL], [FAILED, WELL]], Some(false)),
@@ -333,8 +339,10 @@ mod tests {
         assert_eq!(standing.passes, None);
         standing.see(&seen(&record, 1, [WELL, WELL]), &record);
         assert_eq!(standing.passes, None, "a look from before its end");
-        standing.see(&seen(&record, 2, [NOT_RUN, NOT_RUN]), &record);
-        assert_eq!(standing.passes, None, "nobody has looked at this one");
+        for (round, checks) in [(2, [NOT_RUN, NOT_RUN]), (3, [NOT_THERE, NOT_RUN])] {
+            standing.see(&seen(&record, round, checks), &record);
+            assert_eq!(standing.passes, None, "nobody has looked at this one, or it is only starting");
+        }
     }
 
     #[test]

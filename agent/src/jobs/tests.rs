@@ -38,7 +38,7 @@ fn plan_of(template: Template) -> Plan {
     assignment.template = template;
     let mut record = Record::admit(assignment, testing::instant(0));
     record.ports.insert("http".to_owned(), 20_001);
-    let dir = InstanceDir::at("/i".into());
+    let dir = InstanceDir::at("/one".into());
     let resolved =
         environment::resolve(&testing::config(), &record.assignment, &record.ports, &BTreeMap::new(), &dir).unwrap();
     Plan::of(&record, &dir, &resolved)
@@ -124,7 +124,8 @@ fn a_job_has_the_environment_of_the_main_process_its_own_and_its_name() {
     assert_eq!(command.argv, ["a", "20001", "one", "info-one"]);
     assert_eq!((command.env["LEVEL"].as_str(), main.env["LEVEL"].as_str()), ("debug", "info"));
     assert_eq!((command.env["HELIUM_JOB"].as_str(), main.env["HELIUM_JOB"].as_str()), ("one", "main"));
-    assert_eq!((command.cwd.to_str(), main.cwd.to_str()), (Some("/i/work/below"), Some("/i/work")));
+    assert_eq!((&command.cwd, command.cwd.parent()), (&main.cwd.join("below"), Some(&*main.cwd)));
+    assert_eq!(main.cwd, InstanceDir::at("/one".into()).work());
     assert_eq!(one.health.unwrap().command.unwrap().argv, ["look", "info-one"]);
 }
 

@@ -15,7 +15,7 @@ use consul_client::Client;
 use helium_agent::{Agent, AgentConfig, AgentError, StopMode};
 use helium_crds::{NodeName, Period};
 use helium_packages::fetch::Netrc;
-use helium_runtime::{notify::Notifier, shutdown::Shutdown};
+use helium_runtime::shutdown::Shutdown;
 use tokio::task::JoinSet;
 
 use super::{
@@ -157,9 +157,9 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     let agent = Agent::new(config, client, session.ports.clone()).map_err(|error| refused(&error))?;
     console.say(format!("helium agent: node {name} at {address}, data in {}", args.data_dir.display()));
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
-    let (mut signals, mut hangups) = (Signals::listen()?, serving::hangups()?);
+    let (mut signals, hangups) = (Signals::listen()?, serving::hangups()?);
     let (trigger, shutdown) = Shutdown::new();
-    let (handle, notifier) = (agent.handle(), Notifier::of_process());
+    let handle = agent.handle();
     let mut beside = JoinSet::new();
     if let Some(listener) = listener {
         if let Ok(address) = listener.local_addr() {
@@ -167,28 +167,7 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
         }
         beside.spawn(agent_http::serve(listener, handle.clone(), shutdown.clone()));
     }
-    beside.spawn(managed::agent(handle.clone(), notifier.clone()));
-    let (again, told) = (handle.clone(), notifier.clone());
-    beside.spawn(async move {
-        while hangups.recv().await.is_some() {
-            tracing::info!("SIGHUP: everything is looked at again");
-            // Before it is ready for the first time there is nothing that could begin anew.
-            let ready = again.is_ready();
-            if ready {
-                told.reloading();
-            }
-            again.look_again();
-            if ready {
-                told.ready();
-            }
-        }
-    });
-    let told = notifier.clone();
-    let ending = shutdown.clone();
-    beside.spawn(async move {
-        ending.cancelled().await;
-        told.stopping();
-    });
+    managed::agent(&mut beside, &handle, hangups, &shutdown);
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)
 }

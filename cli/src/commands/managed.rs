@@ -8,13 +8,39 @@ use helium_runtime::{
     notify::{Notifier, Watchdog},
     shutdown::Shutdown,
 };
-use tokio::{signal::unix::Signal, sync::watch};
+use tokio::{signal::unix::Signal, sync::watch, task::JoinSet};
 
 /// How often the words are looked at; they are told only when they differ.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Tells of an agent for ever: that it is ready, what it does, and that its main loop turns. Drop it to end it.
-pub(super) async fn agent(handle: AgentHandle, notifier: Notifier) {
+/// Begins to tell of an agent: how it stands, that it looks at everything again where SIGHUP asks for that, and that it ends.
+pub(super) fn agent(beside: &mut JoinSet<()>, handle: &AgentHandle, hangups: Signal, shutdown: &Shutdown) {
+    let (notifier, ending) = (Notifier::of_process(), shutdown.clone());
+    beside.spawn(tell_of_agent(handle.clone(), notifier.clone()));
+    beside.spawn(look_again(handle.clone(), notifier.clone(), hangups));
+    beside.spawn(async move {
+        ending.cancelled().await;
+        notifier.stopping();
+    });
+}
+
+/// Has everything looked at again at each SIGHUP. Before the agent is ready for the first time there is nothing that could begin anew.
+async fn look_again(handle: AgentHandle, notifier: Notifier, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        tracing::info!("SIGHUP: everything is looked at again");
+        let is_ready = handle.is_ready();
+        if is_ready {
+            notifier.reloading();
+        }
+        handle.look_again();
+        if is_ready {
+            notifier.ready();
+        }
+    }
+}
+
+/// Tells of an agent for ever: that it is ready, what it does, and that its main loop turns.
+async fn tell_of_agent(handle: AgentHandle, notifier: Notifier) {
     if !notifier.is_heard() {
         return std::future::pending().await;
     }

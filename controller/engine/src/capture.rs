@@ -155,7 +155,7 @@ impl Eyes<'_> {
         let revisions: BTreeMap<RevisionId, Revision> = decode_all(held.revisions.iter(), "revision")?;
         let current = status.as_ref().filter(|status| status.uid == deployment.metadata.uid);
         let present = current.and_then(|status| revisions.get(&status.current.revision));
-        let problem = match self.take_overrides(object, &mut deployment, present).await {
+        let (look_again, problem) = match self.take_overrides(object, &mut deployment, present).await {
             Ok(taken) => taken,
             Err(OverridesError::Unseen(unseen)) => return Err(Blind::of(unseen)),
             Err(OverridesError::Unfit(problem)) => {
@@ -164,7 +164,6 @@ impl Eyes<'_> {
                 return Ok(Captured::Invalid(Box::new(InvalidCapture { spec, status, guards, held })));
             }
         };
-        let (look_again, problem) = problem;
         let found = Found { deployment, specs: &specs, status, revisions, leading_since };
         let mut capture = self.world(object, found, guards, held, fresh).await?;
         (capture.look_again, capture.world.values_problem) = (look_again, problem);

@@ -16,7 +16,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Mutex, OnceLock},
     time::Duration,
 };
 
@@ -224,9 +224,6 @@ impl fmt::Debug for Overrides {
         formatter.debug_struct("Overrides").field("source", &self.begun).finish_non_exhaustive()
     }
 }
-
-/// For those who share it.
-pub(crate) type Shared = Arc<Overrides>;
 
 #[cfg(test)]
 #[path = "overrides_tests.rs"]

@@ -27,7 +27,7 @@ use tokio::sync::watch::Receiver;
 
 use crate::{
     config::EngineConfig,
-    overrides::{self, Overrides},
+    overrides::Overrides,
     rows::{HeartbeatRow, InvalidSpec, NodeRow, ReportRow, SpecRow},
 };
 
@@ -57,7 +57,7 @@ pub struct Sources {
     /// Heartbeats.
     pub heartbeats: Source<HeartbeatRow>,
     /// Values above packages' defaults.
-    pub overrides: overrides::Shared,
+    pub overrides: Arc<Overrides>,
 }
 
 /// What could not be seen, and why.

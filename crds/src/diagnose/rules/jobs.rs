@@ -10,24 +10,10 @@ use crate::{
     variables,
 };
 
-/// Drivers beside whose processes no job can run.
-const WITHOUT_JOBS: [&str; 1] = ["docker"];
 /// Signals that a supervisor passes on without ending by them.
 const PASSED_ON: [&str; 3] = ["HUP", "USR1", "USR2"];
 
 pub(super) fn check(template: &Value, at: &Path, findings: &mut Findings) {
-    if let Some(driver) = WITHOUT_JOBS.iter().find(|driver| template.get(**driver).is_some()) {
-        if template.get("jobs").is_some() {
-            let message = format!("jobs run beside a process of `exec`, and this is one of `{driver}`");
-            findings.key(
-                at.field("jobs"),
-                Code::Conflict,
-                message,
-                "leave them out, or put them into the image".to_owned(),
-            );
-        }
-        return;
-    }
     let all = Jobs::of(template);
     for (name, job) in entries(template.get("jobs")) {
         let at = at.field("jobs").field(name);
@@ -253,20 +239,4 @@ pub(super) fn programs<'v>(template: &'v Value, at: &Path) -> Vec<(&'v str, Path
         programs.extend(places.into_iter().filter_map(|(program, at)| Some((program?.as_str()?, at.index(0)))));
     }
     programs
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_driver_that_has_no_process_of_this_machine_has_no_jobs() {
-        let template = json!({"docker": {"image": "web"}, "jobs": {"a": {"command": ["a"]}}});
-        let mut findings = Findings(Vec::new());
-        check(&template, &Path::default().field("template"), &mut findings);
-        let found: Vec<String> = findings.0.iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["template.jobs: jobs run beside a process of `exec`, and this is one of `docker`"]);
-    }
 }
