@@ -123,8 +123,12 @@ impl Console {
         if failure.message.is_empty() {
             return;
         }
-        let word = paint(colours_stderr(), Tone::Bad, "error:");
-        self.say(format!("{word} {}", failure.message));
+        if leads_with_a_word(&failure.message) {
+            self.say(&failure.message);
+        } else {
+            let word = paint(colours_stderr(), Tone::Bad, "error:");
+            self.say(format!("{word} {}", failure.message));
+        }
         if let Some(hint) = &failure.hint {
             let word = paint(colours_stderr(), Tone::Busy, "hint:");
             self.say(format!("\n{word} {hint}"));
@@ -141,6 +145,11 @@ impl Console {
     pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
         paint(self.colour, tone, text)
     }
+}
+
+/// Whether a message is a list of findings, each of which says itself what it is.
+fn leads_with_a_word(message: &str) -> bool {
+    message.starts_with("error: ") || message.starts_with("warning: ")
 }
 
 /// Whether stdout is a terminal that can move its cursor: what is shown may be drawn again.
@@ -200,5 +209,30 @@ mod tests {
         console.outlive_its_reader();
         console.line("canary 25% (1 of 4) healthy").unwrap();
         console.data("{}").unwrap();
+    }
+
+    /// What is said of a failure.
+    fn said(message: &str) -> String {
+        #[derive(Clone, Default)]
+        struct Heard(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+        impl Write for Heard {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let heard = Heard::default();
+        let mut console = Console { err: Box::new(heard.clone()), ..Console::plain() };
+        console.failure(&Failure::usage(message));
+        drop(console);
+        String::from_utf8(heard.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn findings_that_say_what_they_are_are_not_called_errors_twice() {
+        assert_eq!(said("there is no `x`"), "error: there is no `x`\n");
+        assert_eq!(said("error: a key\nwarning: another"), "error: a key\nwarning: another\n");
     }
 }

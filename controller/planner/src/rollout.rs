@@ -46,10 +46,20 @@ pub(crate) fn follow_template(draft: &mut Draft<'_>) {
             begin(draft, kind_for(draft));
         }
         Some(rollout) => {
-            let message = format!("{} gives way to {}", rollout.version, draft.target.version);
+            let message = gives_way(rollout, &draft.target);
             draft.tell("RolloutSuperseded", message);
             begin(draft, if back_to_stable { RolloutKind::Return } else { kind_for(draft) });
         }
+    }
+}
+
+/// Which rollout gives way to which: by their versions, and by their revisions too where only something beside the version has changed.
+fn gives_way(rollout: &Rollout, target: &VersionRef) -> String {
+    let (from, to) = (&rollout.version, &target.version);
+    if from == to {
+        format!("{from} ({}) gives way to {to} ({})", rollout.revision, target.revision)
+    } else {
+        format!("{from} gives way to {to}")
     }
 }
 

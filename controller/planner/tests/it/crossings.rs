@@ -449,3 +449,17 @@ fn a_first_version_that_a_person_gave_up_follows_a_lower_count_and_nothing_more_
     model.run(30);
     assert_eq!((model.live("v1"), model.reason()), (2, Reason::RolloutAborted));
 }
+
+#[test]
+fn two_revisions_of_one_version_are_told_apart_when_one_gives_way() {
+    let mut model = Model::new(3, 1, 0).settled();
+    let mut roll_out = |greeting: &str| {
+        model.deployment().spec.template.env.insert("GREETING".to_owned(), greeting.to_owned());
+        model.deployment().metadata.generation += 1;
+        model.step();
+        model.status().rollout.as_ref().map(|rollout| rollout.revision.clone()).unwrap()
+    };
+    let (first, second) = (roll_out("hi"), roll_out("hello"));
+    let told = format!("v1 ({first}) gives way to v1 ({second})");
+    assert!(model.told.contains(&told), "{told} in {:?}", model.told);
+}
