@@ -99,12 +99,13 @@ mod tests {
         );
     }
 
-    /// The claims of the comparison rest on these.
+    /// The claims of the comparisons rest on these.
     #[test]
-    fn the_comparison_names_its_proofs_by_their_places() {
-        let page = crate::project::Project::here().root.join("docs/comparison.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        let named = page.split('`').skip(1).step_by(2).filter(|named| place(named).is_some());
-        assert!(named.count() >= 40, "each claim that Helium does better has its test");
+    fn the_comparisons_name_their_proofs_by_their_places() {
+        for page in ["docs/comparison.md", "docs/comparison-agents.md"] {
+            let text = std::fs::read_to_string(crate::project::Project::here().root.join(page)).unwrap();
+            let named = text.split('`').skip(1).step_by(2).filter(|named| place(named).is_some());
+            assert!(named.count() >= 40, "{page}: each claim that Helium does better has its test");
+        }
     }
 }
