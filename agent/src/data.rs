@@ -21,7 +21,7 @@ use helium_crds::{ids::InstanceId, maintenance::Maintenance};
 use helium_templates::guard::Believed;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::instance::record::{InstanceDir, Record};
+use crate::instance::{dir::InstanceDir, record::Record};
 
 /// The note of what is believed of Consul's data.
 const BELIEVED: &str = "believed.json";

@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     hooks::{Hook, HookRun},
-    instance::record::{InstanceDir, Record},
+    instance::{dir::InstanceDir, record::Record},
     package::preparation::hook_of,
     registration::{addressed, consul_checks},
     shared::Shared,

@@ -1,6 +1,6 @@
 //! What runs on a machine: the agent of a node, which makes true what it is assigned.
 //!
-//! Where to begin: [`Agent`]; then the rules in `instance/machine.rs`, the one place that decides; then `instance/runner.rs`, which
+//! Where to begin: [`Agent`]; then the rules in [`helium_instance::machine`], the one place that decides; then `instance/runner.rs`, which
 //! does what was decided. An instance is run by a driver (`driver/`), stands in Consul as `registration.rs` says, and is reported
 //! by `reporter.rs`. [`logs`] reads the log files of a machine, with or without a running agent.
 

@@ -14,7 +14,7 @@ use std::{
 use helium_crds::ids::{InstanceId, ObjectKey};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::instance::record::{InstanceDir, Record};
+use crate::instance::{dir::InstanceDir, record::Record};
 
 /// A log of this many bytes is rotated.
 const LARGEST: u64 = 16 * 1024 * 1024;

@@ -21,7 +21,7 @@ use helium_crds::{
 };
 
 use crate::{
-    checks::CheckKind,
+    checks::{self, CheckKind},
     config::AgentConfig,
     instance::{machine::Registered, record::Record},
     leading::LEADER_TAG,
@@ -73,7 +73,7 @@ pub(crate) fn wanted(config: &AgentConfig, record: &Record) -> ServiceDefinition
     }
     let standby = assignment.role.is_standby().then(|| standby_check(&assignment.id));
     let checks = template.checks.iter().map(|check| definition(config, record, check));
-    let packaged = record.checks.iter().map(|check| check.definition(&assignment.id));
+    let packaged = record.checks.iter().map(|check| checks::definition(check, &assignment.id));
     let jobs = template.is_supervised().then(|| jobs_check(&assignment.id));
     let maintenance = record.maintenance.as_deref().map(|reason| maintenance::mark(&assignment.id, reason));
     let checks = checks.chain(packaged).chain(jobs).chain(standby).chain(maintenance).collect();

@@ -18,7 +18,7 @@ use helium_crds::{
 use helium_processes::Command;
 
 use super::user::{self, RunAs};
-use crate::{config::AgentConfig, instance::record::InstanceDir};
+use crate::{config::AgentConfig, instance::dir::InstanceDir};
 
 /// Where programs are looked for when the agent itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";

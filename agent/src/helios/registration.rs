@@ -12,7 +12,7 @@ use super::{
     machine::{Green, Maintenance, Registered},
     record::Record,
 };
-use crate::checks::PackageCheck;
+use crate::checks::{PackageCheck, definition_as};
 
 /// The meta key that says which node's agent registered a service.
 pub(super) const NODE_META: &str = "helium-helios";
@@ -52,7 +52,7 @@ pub(super) fn wanted(node: &str, service: &str, record: &Record, once: bool) -> 
 }
 
 fn definition(service: &str, check: &PackageCheck, once: bool) -> CheckDefinition {
-    let usual = check.definition_as(check_id(service, &check.name));
+    let usual = definition_as(check, check_id(service, &check.name));
     let ttl = if once && check.is_script() { Some(ONCE_TTL) } else { usual.ttl };
     CheckDefinition { ttl, ..usual }
 }

@@ -103,7 +103,7 @@ impl Package<'_> {
     fn look(&self, tag: String) -> Result<Found, String> {
         let mut hooks = BTreeSet::new();
         for hook in Hook::ALL {
-            if hook.find(self.folder).map_err(|error| error.to_string())?.is_some() {
+            if crate::hooks::find(hook, self.folder).map_err(|error| error.to_string())?.is_some() {
                 hooks.insert(hook);
             }
         }

@@ -54,7 +54,7 @@ impl HookRun {
     /// The same, whatever its exit status is.
     pub(crate) async fn to_end(&self) -> Result<Option<Finished>, String> {
         let words = |error: io::Error| format!("the hook {} cannot be run: {error}", self.hook);
-        let Some(program) = self.hook.find(&self.package).map_err(words)? else { return Ok(None) };
+        let Some(program) = super::find(self.hook, &self.package).map_err(words)? else { return Ok(None) };
         begin_anew_if_long(&self.log).map_err(words)?;
         let command = self.command(&program)?;
         let run = Run { limit: self.limit, grace: GRACE, log: Some(&self.log), keep: KEEP, note: Some(&self.note) };

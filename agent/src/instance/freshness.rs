@@ -106,14 +106,14 @@ impl Freshness {
         self.after = None;
     }
 
-    /// They were made, or were not.
-    pub(crate) fn ended(&mut self, work: Work, outcome: &Outcome, now: Timestamp) {
+    /// They were made, by these answers if by any, or were not.
+    pub(crate) fn ended(&mut self, work: Work, outcome: &Outcome, seen: Option<Seen>, now: Timestamp) {
         let again = AGAIN.max(SignedDuration::try_from(self.pace.wait.min).unwrap_or(AGAIN));
         match outcome {
-            Ok(found) if matches!(work, Work::Prepare | Work::Refresh) => {
+            Ok(_) if matches!(work, Work::Prepare | Work::Refresh) => {
                 // It may have been started with the files of before: then they are still to be made.
-                let made = found.seen.is_some();
-                self.seen.clone_from(&found.seen);
+                let made = seen.is_some();
+                self.seen = seen;
                 (self.failed, self.stale) = (!made, self.stale || !made);
                 self.after = (!made).then(|| now + again);
             }

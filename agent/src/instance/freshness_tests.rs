@@ -43,7 +43,7 @@ impl World {
     /// The files are made, in vain and for good.
     fn make(&mut self) {
         self.freshness.begun();
-        self.freshness.ended(Work::Refresh, &Err(Trouble::lasting("a name is missing")), self.ports.now());
+        self.freshness.ended(Work::Refresh, &Err(Trouble::lasting("a name is missing")), None, self.ports.now());
     }
 
     /// What the instance's task does at any moment; true if it made the files.
@@ -132,10 +132,10 @@ async fn each_instance_takes_up_new_files_at_a_time_of_its_own_within_the_splay(
 async fn what_failed_and_may_heal_is_not_tried_again_within_a_rest() {
     let mut world = World::new(1, r#"{"quiet": {"min": "5m"}}"#);
     let now = world.ports.now();
-    world.freshness.ended(Work::Refresh, &Err(Trouble::may_heal("Consul is away")), now);
+    world.freshness.ended(Work::Refresh, &Err(Trouble::may_heal("Consul is away")), None, now);
     assert_eq!(world.freshness.due(), Some(now + SignedDuration::from_mins(5)));
     let mut usual = World::new(1, "{}");
-    usual.freshness.ended(Work::Refresh, &Err(Trouble::may_heal("Consul is away")), now);
+    usual.freshness.ended(Work::Refresh, &Err(Trouble::may_heal("Consul is away")), None, now);
     assert_eq!(usual.freshness.due(), Some(now + AGAIN));
 }
 
@@ -143,7 +143,7 @@ async fn what_failed_and_may_heal_is_not_tried_again_within_a_rest() {
 async fn a_start_is_not_kept_waiting_and_neither_is_it_followed_by_another_making() {
     let mut world = World::new(1, r#"{"splay": "1h"}"#);
     world.freshness.begun();
-    let found = Prepared { seen: Some(Seen::default()), ..Prepared::default() };
-    world.freshness.ended(Work::Prepare, &Ok(found), world.ports.now());
+    let seen = Some(Seen::default());
+    world.freshness.ended(Work::Prepare, &Ok(Prepared::default()), seen, world.ports.now());
     assert_eq!((world.freshness.due(), world.freshness.is_stale(world.ports.now())), (None, false));
 }

@@ -14,11 +14,13 @@ use tokio::sync::watch;
 
 use super::{
     apply::apply,
+    dir::InstanceDir,
     freshness::Freshness,
     machine::{Assigned, Contact, Event, Facts, Process, Step, decide},
-    record::{InstanceDir, Record},
+    record::Record,
     report::{Extras, report},
     standing::Standing,
+    system,
     table::{AssignedCell, Cells},
     task::WorkTask,
     work::{Trouble, Work},
@@ -88,7 +90,7 @@ impl Runner {
         stop: watch::Receiver<Option<StopMode>>,
     ) -> Self {
         let id = record.assignment.id.clone();
-        let process = record.process.clone().map(Supervised::adopt);
+        let process = record.process.as_ref().map(system::process).map(Supervised::adopt);
         let mut standing = Standing::new(is_new);
         if process.is_none() {
             standing.process_ended(0);
@@ -195,7 +197,7 @@ impl Runner {
                 AssignedCell::Present(assignment) => Assigned::Present(assignment),
             },
             record: &self.record,
-            process: exit.map_or(Process::AliveIfAny, Process::Ended),
+            process: exit.map(system::end_of).map_or(Process::AliveIfAny, Process::Ended),
             registered: self.standing.registered(&self.shared, &self.record),
             work: self.work.working(),
             stale: self.record.assignment.template.package.is_some() && self.freshness.is_stale(self.shared.now()),
@@ -221,7 +223,7 @@ impl Runner {
             Step::NoteEnd(exit) => {
                 tracing::info!(instance = %self.id, %exit, "ended");
                 if let Some(process) = &self.record.process {
-                    process.sweep_group();
+                    system::process(process).sweep_group();
                 }
                 if let Err(words) = self.end_group().await {
                     return self.wait_for_the_rest(words, assigned).await;
@@ -316,7 +318,7 @@ impl Runner {
                     self.freshness.begun();
                 }
                 let aim = match (work, &self.record.process) {
-                    (Work::Refresh, Some(process)) => Aim::Refresh(process.clone()),
+                    (Work::Refresh, Some(process)) => Aim::Refresh(system::process(process)),
                     _ => Aim::Start { first: !self.record.initialised },
                 };
                 match work.hook() {
@@ -341,7 +343,7 @@ impl Runner {
                 let trouble = if work == Work::Refresh { Trouble::may_heal(words) } else { Trouble::lasting(words) };
                 tracing::warn!(instance = %self.id, words = trouble.words, "cannot begin: {work:?}");
                 let outcome = Err(trouble);
-                self.freshness.ended(work, &outcome, self.shared.now());
+                self.freshness.ended(work, &outcome, None, self.shared.now());
                 self.note(Event::Worked(work, outcome)).await;
             }
         }
@@ -420,7 +422,7 @@ impl Runner {
     }
 
     async fn note_work(&mut self) {
-        let Some((work, outcome)) = self.work.done() else { return };
+        let Some((work, outcome, seen)) = self.work.done() else { return };
         if let Err(trouble) = &outcome {
             // While Consul is away the same is in vain again and again, and said once.
             if self.record.message.as_ref() != Some(&trouble.words) {
@@ -430,7 +432,7 @@ impl Runner {
                 self.tell_in_log(details);
             }
         }
-        self.freshness.ended(work, &outcome, self.shared.now());
+        self.freshness.ended(work, &outcome, seen, self.shared.now());
         self.obstacles.worked(work, &outcome);
         if self.note(Event::Worked(work, outcome)).await {
             self.work.clear();

@@ -6,18 +6,32 @@ use helium_crds::instance::InstancePhase;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::work::{Outcome, Prepared, Trouble, Work, Working};
-use crate::{hooks::HookRun, package::preparation::Preparation};
+use crate::{
+    hooks::HookRun,
+    package::{asking::Seen, preparation::Preparation},
+};
+
+/// What work has made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Made {
+    /// What it has found.
+    pub(crate) found: Prepared,
+    /// What its templates have asked; none where their files are those of an earlier start.
+    pub(crate) seen: Option<Seen>,
+}
 
 /// The work of one instance. Dropping it ends the work, and with it the processes that it has started.
 pub(crate) struct WorkTask {
     working: Working,
-    task: Option<JoinHandle<Outcome>>,
+    /// What the templates of the work that is done have asked.
+    seen: Option<Seen>,
+    task: Option<JoinHandle<Result<Made, Trouble>>>,
     progress: watch::Receiver<Option<InstancePhase>>,
 }
 
 impl Default for WorkTask {
     fn default() -> Self {
-        Self { working: Working::Nothing, task: None, progress: watch::channel(None).1 }
+        Self { working: Working::Nothing, seen: None, task: None, progress: watch::channel(None).1 }
     }
 }
 
@@ -40,13 +54,10 @@ impl WorkTask {
 
     /// Begins a hook.
     pub(crate) fn begin_hook(&mut self, work: Work, hook: HookRun) {
-        self.begin(
-            work,
-            async move { hook.to_success().await.map(|_| Prepared::default()).map_err(Trouble::may_heal) },
-        );
+        self.begin(work, async move { hook.to_success().await.map(|_| Made::default()).map_err(Trouble::may_heal) });
     }
 
-    fn begin(&mut self, work: Work, doing: impl Future<Output = Outcome> + Send + 'static) {
+    fn begin(&mut self, work: Work, doing: impl Future<Output = Result<Made, Trouble>> + Send + 'static) {
         self.cancel();
         self.working = Working::Busy(work, None);
         self.task = Some(tokio::spawn(doing));
@@ -61,13 +72,21 @@ impl WorkTask {
         }
         let Some(task) = self.task.take() else { return };
         let outcome = task.await.unwrap_or_else(|error| Err(Trouble::may_heal(format!("it broke off: {error}"))));
-        self.working = Working::Done(work, outcome);
+        self.end(work, outcome);
     }
 
-    /// What has become of it, once it has ended.
-    pub(crate) fn done(&self) -> Option<(Work, Outcome)> {
+    fn end(&mut self, work: Work, outcome: Result<Made, Trouble>) {
+        let (outcome, seen) = match outcome {
+            Ok(Made { found, seen }) => (Ok(found), seen),
+            Err(trouble) => (Err(trouble), None),
+        };
+        (self.working, self.seen) = (Working::Done(work, outcome), seen);
+    }
+
+    /// What has become of it, once it has ended, and what its templates have asked.
+    pub(crate) fn done(&self) -> Option<(Work, Outcome, Option<Seen>)> {
         match &self.working {
-            Working::Done(work, outcome) => Some((*work, outcome.clone())),
+            Working::Done(work, outcome) => Some((*work, outcome.clone(), self.seen.clone())),
             Working::Nothing | Working::Busy(..) => None,
         }
     }
@@ -96,7 +115,7 @@ impl WorkTask {
                     self.task = None;
                     let outcome = outcome.unwrap_or_else(|error| Err(Trouble::may_heal(format!("it broke off: {error}"))));
                     if let Working::Busy(work, _) = self.working {
-                        self.working = Working::Done(work, outcome);
+                        self.end(work, outcome);
                     }
                 }
             },

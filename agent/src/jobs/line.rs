@@ -25,10 +25,7 @@ use super::{
     telling::Telling,
 };
 use crate::{
-    instance::{
-        record::{InstanceDir, Record},
-        standing::Standing,
-    },
+    instance::{dir::InstanceDir, record::Record, standing::Standing},
     package::lookups::InstanceLookup,
     shared::Shared,
 };

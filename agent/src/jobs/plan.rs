@@ -24,7 +24,7 @@ use super::mapping::job_set;
 use crate::{
     config::AgentConfig,
     driver::environment::Resolved,
-    instance::record::{InstanceDir, Record},
+    instance::{dir::InstanceDir, record::Record},
 };
 
 /// What the agent keeps of a stop's grace for itself: a supervisor that has all of it would be killed just before it is done.

@@ -12,7 +12,7 @@ use helium_crds::{
 use helium_processes::{ProcessIdentity, Signal};
 
 use super::plan::Files;
-use crate::instance::record::{InstanceDir, Record};
+use crate::instance::{dir::InstanceDir, record::Record};
 
 /// How often is looked whether what was killed is gone, and how long in between: the system may take its time with a process that waits for a disk.
 const LOOKS: u32 = 100;

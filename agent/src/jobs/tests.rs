@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     driver::environment,
-    instance::record::{InstanceDir, Record},
+    instance::{dir::InstanceDir, record::Record},
     testing,
 };
 

@@ -39,10 +39,11 @@ use super::{
 use crate::{
     checks,
     driver::signal::system_signal,
-    hooks::{Hook, HookRun},
+    hooks::{self, Hook, HookRun},
     instance::{
-        record::InstanceDir,
-        work::{Outcome, Part, Prepared, Trouble},
+        dir::InstanceDir,
+        task::Made,
+        work::{Part, Prepared, Trouble},
     },
     shared::Shared,
 };
@@ -77,8 +78,8 @@ pub(crate) struct Preparation {
 
 impl Preparation {
     /// Does it.
-    pub(crate) async fn run(self) -> Outcome {
-        let Some(package) = &self.assignment.template.package else { return Ok(Prepared::default()) };
+    pub(crate) async fn run(self) -> Result<Made, Trouble> {
+        let Some(package) = &self.assignment.template.package else { return Ok(Made::default()) };
         std::fs::create_dir_all(self.dir.state()).map_err(|error| self.disk(&error))?;
         let _over = self.turn.guard();
         let untold = self.dir.state().join(UNTOLD);
@@ -86,24 +87,24 @@ impl Preparation {
             Aim::Start { first } => {
                 let folder = self.install(package).await.map_err(|trouble| trouble.of(Part::Package))?;
                 self.progress.send_replace(Some(InstancePhase::Starting));
-                let (found, _) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
+                let (made, _) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
                 if *first {
                     self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
                 }
                 self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
                 // A process that starts now has read nothing else.
                 let _ = std::fs::remove_file(&untold);
-                Ok(found)
+                Ok(made)
             }
             Aim::Refresh(process) => {
                 let Assignment { service, template, .. } = &self.assignment;
                 let folder = self.shared.packages.folder(&service.name, &template.version)?;
-                let (found, changed) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
+                let (made, changed) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
                 if changed || untold.exists() {
-                    self.tell(&found, process).await?;
+                    self.tell(&made.found, process).await?;
                     let _ = std::fs::remove_file(&untold);
                 }
-                Ok(found)
+                Ok(made)
             }
         }
     }
@@ -160,7 +161,7 @@ impl Preparation {
     }
 
     /// Makes the view with its rendered files, and tells what is in it, and whether a file is another one now.
-    async fn render(&self, folder: &Path) -> Result<(Prepared, bool), Trouble> {
+    async fn render(&self, folder: &Path) -> Result<(Made, bool), Trouble> {
         let view = self.dir.view();
         let mut templates = rendering::templates(folder, &view).map_err(|error| self.disk(&error))?;
         for template in &mut templates {
@@ -177,7 +178,8 @@ impl Preparation {
             Err(trouble) if self.is_again() && targets.iter().all(|target| target.exists()) => {
                 let instance = &self.assignment.id;
                 tracing::warn!(%instance, words = trouble.words, "it starts with the files that were rendered last");
-                Ok((Prepared { behind: Some(trouble.words), ..self.look(&view, None)? }, false))
+                let Made { found, seen } = self.look(&view, None)?;
+                Ok((Made { found: Prepared { behind: Some(trouble.words), ..found }, seen }, false))
             }
             made => {
                 let (seen, changed) = made?;
@@ -260,10 +262,10 @@ impl Preparation {
     }
 
     /// What Helium knows by its name in a package.
-    fn look(&self, view: &Path, seen: Option<Seen>) -> Outcome {
+    fn look(&self, view: &Path, seen: Option<Seen>) -> Result<Made, Trouble> {
         let mut hooks = BTreeSet::new();
         for hook in Hook::ALL {
-            if hook.find(view).map_err(|error| self.disk(&error))?.is_some() {
+            if hooks::find(hook, view).map_err(|error| self.disk(&error))?.is_some() {
                 hooks.insert(hook);
             }
         }
@@ -271,7 +273,8 @@ impl Preparation {
         let own = self.assignment.template.checks.iter().map(|check| check.name.clone());
         let taken: Vec<String> = own.chain(health.iter().map(|health| health.name.clone())).collect();
         let read = checks::read(view, &taken).map_err(Trouble::lasting)?;
-        Ok(Prepared { hooks, checks: read.into_iter().chain(health).collect(), seen, behind: None })
+        let found = Prepared { hooks, checks: read.into_iter().chain(health).collect(), behind: None };
+        Ok(Made { found, seen })
     }
 
     async fn values(&self, folder: &Path, asking: &Asking) -> Result<Values, Trouble> {

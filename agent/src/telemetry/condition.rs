@@ -124,7 +124,7 @@ impl Obstacles {
         match (work, outcome) {
             (Work::Prepare, Ok(prepared)) => {
                 let old = "the files are those that were rendered last; the agent's log says why";
-                *self = Self { package: None, config: prepared.seen.is_none().then(|| old.to_owned()) };
+                *self = Self { package: None, config: prepared.behind.is_some().then(|| old.to_owned()) };
             }
             (Work::Refresh, Ok(_)) => self.config = None,
             (Work::Prepare | Work::Refresh, Err(trouble)) => match trouble.part {
@@ -261,7 +261,7 @@ fn config(facts: &Facts<'_>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use helium_crds::package::Package;
-    use helium_processes::ProcessIdentity;
+    use helium_instance::process::ProcessIdentity;
 
     use super::*;
     use crate::{

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use helium_packages::store::{Name, listing};
 
 use super::{Finding, State, nearest};
-use crate::{data::FOLDER_OF_INSTANCES, instance::record::InstanceDir};
+use crate::{data::FOLDER_OF_INSTANCES, instance::dir::InstanceDir};
 
 /// More changed files than these are counted and not named.
 const NAMED: usize = 10;

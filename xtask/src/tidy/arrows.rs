@@ -30,6 +30,7 @@ const HOUSE: &[Room] = &[
             "helium-cgroups",
             "helium-crds",
             "helium-election",
+            "helium-instance",
             "helium-lookups",
             "helium-nix",
             "helium-packages",
@@ -53,6 +54,7 @@ const HOUSE: &[Room] = &[
         &["consul-embedded", "helium-hydra", "helium-sim"],
     ),
     room("helium-hydra", &[], &[]),
+    room("helium-instance", &["helium-crds"], &[]),
     room("helium-nix", &["helium-hydra", "helium-packages", "helium-processes", "helium-runtime"], &[]),
     room(
         "helium-lookups",
@@ -114,7 +116,7 @@ const HOUSE: &[Room] = &[
 ];
 
 /// Rooms of pure decisions, and what may not be anywhere behind them: a runtime, the network, randomness.
-const PURE: &[&str] = &["helium-planner", "helium-crds", "helium-containerpilot", "helium-hydra"];
+const PURE: &[&str] = &["helium-planner", "helium-crds", "helium-containerpilot", "helium-hydra", "helium-instance"];
 const IMPURE: &[&str] =
     &["consul-client", "fastrand", "futures", "getrandom", "hyper", "mio", "rand", "socket2", "tokio", "uuid"];
 

@@ -6,7 +6,7 @@ use helium_crds::{
     ids::InstanceId,
     instance::{Assignment, Desired},
 };
-use helium_processes::{Exit, ProcessIdentity};
+use helium_instance::process::{Exit, ProcessIdentity};
 use helium_templates::{
     files::Files as _,
     output::{Output, Secrecy},

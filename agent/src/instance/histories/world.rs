@@ -7,7 +7,7 @@ use helium_crds::{
     instance::{Assignment, Desired, Role},
     package::Package,
 };
-use helium_processes::ProcessIdentity;
+use helium_instance::process::ProcessIdentity;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{

@@ -13,7 +13,7 @@ use helium_crds::{
 use helium_processes::{Gated, Limit, Resource};
 
 use super::{DISK_RETRY, Runner};
-use crate::instance::{record::Record, table::AssignedCell};
+use crate::instance::{record::Record, system, table::AssignedCell};
 
 /// How long the processes of a group may take to end once they are killed.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -54,7 +54,7 @@ impl Runner {
         let limits = of_group(&self.record.assignment.template.resources);
         let planned = self.shared.cgroups.plan(self.id.as_str(), &limits);
         if !planned.folders.is_empty() {
-            let next = Record { group: Some(planned), ..self.record.clone() };
+            let next = Record { group: Some(system::note_of_group(planned)), ..self.record.clone() };
             self.save(next).await.map_err(|error| format!("the local record cannot be written: {error}"))?;
         }
         Ok(self.shared.cgroups.make(self.id.as_str(), &limits))
@@ -81,7 +81,7 @@ impl Runner {
     /// # Errors
     /// In words, what is left. It is to be tried again: until then its end is not noted, nothing is started, and it is not forgotten.
     pub(super) async fn end_group(&mut self) -> Result<(), String> {
-        let Some(group) = &self.record.group else { return Ok(()) };
+        let Some(group) = self.record.group.as_ref().map(system::group) else { return Ok(()) };
         self.record.memory_kills = group.memory_kills();
         match group.end(END_LIMIT).await {
             Ok(()) => {

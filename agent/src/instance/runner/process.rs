@@ -7,9 +7,11 @@ use super::Runner;
 use crate::{
     driver::{signal::system_signal, user},
     instance::{
+        listening,
         machine::{Event, KILL_AGAIN},
         numbers,
         record::Record,
+        system,
     },
     jobs::plan,
     leading::LEADER_FILE,
@@ -31,7 +33,7 @@ impl Runner {
                 return;
             }
         };
-        let identity = gated.identity().clone();
+        let identity = system::note_of(gated.identity());
         let pid = identity.pid;
         if self.note(Event::Launched(identity)).await {
             self.process = Some(gated.open().await);
@@ -64,7 +66,7 @@ impl Runner {
                 &self.record.ports,
                 &self.shared.table.ports_of_others(&self.id),
                 &self.shared.config.port_range,
-                numbers::is_free,
+                listening::is_free,
                 || self.shared.ports.entropy.next_u64(),
             )
             .map_err(|error| error.to_string())?;
@@ -86,7 +88,7 @@ impl Runner {
         // A supervisor knows the signal of its main process, and itself hears this one.
         let signal = if template.is_supervised() { Signal::TERM } else { system_signal(*stop_signal) };
         if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(signal)
+            && let Err(error) = system::process(process).signal_group(signal)
         {
             tracing::error!(instance = %self.id, %error, "cannot be signalled");
         }
@@ -96,7 +98,7 @@ impl Runner {
     pub(super) async fn kill(&mut self) {
         tracing::warn!(instance = %self.id, "did not stop within its grace period; killed");
         if let Some(process) = &self.record.process
-            && let Err(error) = process.signal_group(Signal::KILL)
+            && let Err(error) = system::process(process).signal_group(Signal::KILL)
         {
             tracing::error!(instance = %self.id, %error, "cannot be killed");
         }

@@ -15,7 +15,7 @@ use super::{
 use crate::hooks::Hook;
 
 /// How long a stop waits for a Consul that cannot be reached.
-pub(crate) const DRAIN_LIMIT: SignedDuration = SignedDuration::from_secs(5);
+pub const DRAIN_LIMIT: SignedDuration = SignedDuration::from_secs(5);
 
 /// What to do next for an instance that is to stop, or whose stop cannot be taken back.
 pub(super) fn decide_stop(facts: &Facts<'_>) -> Step {

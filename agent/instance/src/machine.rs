@@ -1,12 +1,12 @@
 //! What to do next for one instance, as a pure function of what is so.
 //!
 //! [`decide`] looks at the assignment, the local record, the process and the registration, and names one [`Step`]. The
-//! [runner](super::runner) does it, turns what came of it into an [`Event`], writes the record that [`apply`](super::apply::apply) makes of that, and
+//! runner does it, turns what came of it into an [`Event`], writes the record that [`apply`](super::apply::apply) makes of that, and
 //! asks again. Nothing is remembered anywhere but in the record, so an agent that is killed between any two instructions goes on
 //! where it was. The rules:
 //!
 //! - a process is started only while the record holds none, and the record holds it before it executes anything: it waits at a
-//!   gate until the record is on the disk, and dies there if the agent does (see [`helium_processes::gate`]). So there are never
+//!   gate until the record is on the disk, and dies there if the agent does (see `gate` in `helium-processes`). So there are never
 //!   two copies;
 //! - an instance is registered while its process lives and at no other time: what has ended takes no traffic, and an instance
 //!   without checks is healthy just while it is registered;
@@ -25,18 +25,18 @@ use super::{
     stopping::decide_stop,
     work::{Outcome, Work, Working, cancel_unless, work_on},
 };
-use helium_processes::{Exit, ProcessIdentity};
+use crate::process::{Exit, ProcessIdentity};
 
 /// An instance that has ended before is called running again once it has run so long.
 const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// An end after so long a run is the first of its row.
 pub(super) const STABLE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// After SIGKILL has been sent, it is sent again at this interval until the process is seen to have ended.
-pub(crate) const KILL_AGAIN: SignedDuration = SignedDuration::from_secs(1);
+pub const KILL_AGAIN: SignedDuration = SignedDuration::from_secs(1);
 
 /// What the controller wants of the instance, as far as this agent can see.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Assigned<'a> {
+pub enum Assigned<'a> {
     /// Nothing is known: the view of the assignments is not to be trusted.
     Unknown,
     /// A trusted view holds no assignment of this instance.
@@ -47,7 +47,7 @@ pub(crate) enum Assigned<'a> {
 
 /// What is so with the process that the record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Process {
+pub enum Process {
     /// It runs. Also said where the record holds none.
     AliveIfAny,
     /// It has ended.
@@ -56,7 +56,7 @@ pub(crate) enum Process {
 
 /// What is so with the registration, compared with the wanted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Registered {
+pub enum Registered {
     /// Consul has not been asked since this agent started.
     Unknown,
     /// The local Consul agent does not know the service.
@@ -79,7 +79,7 @@ pub(crate) enum Registered {
 
 /// Whether Consul answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Contact {
+pub enum Contact {
     /// Nobody knows: this agent has only just begun to ask.
     #[default]
     Unknown,
@@ -91,7 +91,7 @@ pub(crate) enum Contact {
 
 /// How a service is registered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Checks {
+pub enum Checks {
     /// With its checks, which begin critical.
     Inline,
     /// Without a word on checks, which keeps those that are there and their state.
@@ -100,21 +100,27 @@ pub(crate) enum Checks {
 
 /// All that a decision depends on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts<'a> {
-    pub(crate) assigned: Assigned<'a>,
-    pub(crate) record: &'a Record,
-    pub(crate) process: Process,
-    pub(crate) registered: Registered,
+pub struct Facts<'a> {
+    /// What the controller wants, as far as can be seen.
+    pub assigned: Assigned<'a>,
+    /// What is remembered.
+    pub record: &'a Record,
+    /// How the process of the record is.
+    pub process: Process,
+    /// How the instance stands in Consul.
+    pub registered: Registered,
     /// What is being done beside the process.
-    pub(crate) work: &'a Working,
+    pub work: &'a Working,
     /// What its templates ask may have other answers than those that its files were made with.
-    pub(crate) stale: bool,
+    pub stale: bool,
     /// The last call to Consul failed; the next is not to be made before this instant.
-    pub(crate) consul_after: Option<Timestamp>,
-    pub(crate) contact: Contact,
+    pub consul_after: Option<Timestamp>,
+    /// Whether Consul answers.
+    pub contact: Contact,
     /// The agent is stopping, and its instances with it.
-    pub(crate) halt: bool,
-    pub(crate) now: Timestamp,
+    pub halt: bool,
+    /// The present, by the clock of this agent.
+    pub now: Timestamp,
 }
 
 impl Facts<'_> {
@@ -139,7 +145,7 @@ impl Facts<'_> {
 
 /// The one thing to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     /// Nothing, until something changes, or this instant at the latest.
     Rest(Option<Timestamp>),
     /// Take the assignment over into the record.
@@ -192,7 +198,7 @@ pub(crate) enum Step {
 
 /// What came of a step.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub enum Event {
     /// The assignment was taken over.
     Accepted(Box<Assignment>),
     /// The process ended.
@@ -228,7 +234,7 @@ pub(crate) enum Event {
 }
 
 /// What to do next.
-pub(crate) fn decide(facts: &Facts<'_>) -> Step {
+pub fn decide(facts: &Facts<'_>) -> Step {
     let record = facts.record;
     if let Assigned::Present(assignment) = facts.assigned
         && *assignment != record.assignment

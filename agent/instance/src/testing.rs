@@ -1,29 +1,22 @@
-//! What the tests of this crate share.
+//! What the tests of this crate and of those that use it share.
 
 use std::collections::BTreeMap;
 
 use helium_crds::{
-    InstanceId, NodeName, ObjectKey, Period, RevisionId,
+    InstanceId, ObjectKey, Period, RevisionId,
     deployment::StopSignal,
     instance::{Assignment, Desired, Role, ServiceEntry, service_id},
     template::{Check, Driver, Exec, HttpCheck, Port, Template},
 };
 use jiff::{SignedDuration, Timestamp};
 
-use crate::config::AgentConfig;
-
 /// So many seconds after the beginning of the tests' world.
-pub(crate) fn instant(seconds: i64) -> Timestamp {
+pub fn instant(seconds: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_secs(1_700_000_000 + seconds)
 }
 
-/// The configuration of node `n1`.
-pub(crate) fn config() -> AgentConfig {
-    AgentConfig::new(NodeName::from("n1"), "/nowhere", "/opt/helium")
-}
-
 /// An assignment of Deployment `hello` with one port and one check.
-pub(crate) fn assignment(id: &str) -> Assignment {
+pub fn assignment(id: &str) -> Assignment {
     let id = InstanceId::from(id);
     Assignment {
         deployment: ObjectKey::new("default", "hello"),
@@ -60,7 +53,7 @@ fn template() -> Template {
     };
     Template {
         package: None,
-        config: serde_json::Map::new(),
+        config: <_>::default(),
         secrets: std::collections::BTreeMap::new(),
         config_update: <_>::default(),
         overrides: <_>::default(),

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use helium_crds::instance::{Desired, InstancePhase};
-use helium_processes::Exit;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -11,19 +10,19 @@ use super::{
     record::{Record, Stopping},
     work::{Outcome, Trouble, Work},
 };
-use crate::hooks::Hook;
+use crate::{hooks::Hook, process::Exit};
 
 /// The longest wait before an instance that ended is started again.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The wait, at most, after the first end.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// So many ends, or vain starts, in a row make an instance `failed`: a port may be free a moment later.
-pub(crate) const FAILED_AFTER: u32 = 3;
+pub const FAILED_AFTER: u32 = 3;
 /// How long after a vain `post-start` it is tried again.
 const POST_START_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// The record after an event. `random` spreads the waits of instances that end together.
-pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) -> Record {
+pub fn apply(record: &Record, event: Event, now: Timestamp, random: u64) -> Record {
     let mut next = record.clone();
     match event {
         Event::Accepted(assignment) => {
@@ -84,7 +83,7 @@ pub(crate) fn apply(record: &Record, event: Event, now: Timestamp, random: u64) 
 
 /// A record as it is after a restart of the agent: an instant in the future, which a clock that went back leaves behind, counts
 /// as now.
-pub(crate) fn after_restart(mut record: Record, now: Timestamp) -> Record {
+pub fn after_restart(mut record: Record, now: Timestamp) -> Record {
     let longest = now.checked_add(SignedDuration::try_from(LONGEST_WAIT).unwrap_or_default()).unwrap_or(now);
     record.since = record.since.min(now);
     record.started_at = record.started_at.map(|at| at.min(now));

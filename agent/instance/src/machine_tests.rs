@@ -6,12 +6,10 @@ use helium_crds::Period;
 
 use super::*;
 use crate::{
-    instance::{
-        apply::{after_restart, apply, wait_after},
-        machine_world::{Agent, World, facts, live},
-        record::Stopping,
-        stopping::DRAIN_LIMIT,
-    },
+    apply::{after_restart, apply, wait_after},
+    machine_world::{Agent, World, facts, live},
+    record::Stopping,
+    stopping::DRAIN_LIMIT,
     testing::{assignment, instant},
 };
 

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use helium_crds::instance::InstancePhase;
 
 use super::machine::{Facts, Step};
-use crate::{checks::PackageCheck, hooks::Hook, package::asking::Seen};
+use crate::{checks::PackageCheck, hooks::Hook};
 
 /// A piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Work {
+pub enum Work {
     /// The package is brought, its templates are rendered, and the hooks `init` and `pre-start` run.
     Prepare,
     /// The files of the running instance are made again, and it is told if they have changed.
@@ -29,7 +29,7 @@ pub(crate) enum Work {
 
 impl Work {
     /// The hook that it is, if it is one.
-    pub(crate) fn hook(self) -> Option<Hook> {
+    pub fn hook(self) -> Option<Hook> {
         match self {
             Work::Prepare | Work::Refresh => None,
             Work::PostStart => Some(Hook::PostStart),
@@ -42,20 +42,20 @@ impl Work {
 
 /// Why work was in vain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub struct Trouble {
     /// What is wrong, in one line.
-    pub(crate) words: String,
+    pub words: String,
     /// More of it than fits in a line, for the log of the instance.
-    pub(crate) details: Option<String>,
+    pub details: Option<String>,
     /// Whether it may be gone by itself in a moment.
-    pub(crate) may_heal: bool,
+    pub may_heal: bool,
     /// What it is of.
-    pub(crate) part: Part,
+    pub part: Part,
 }
 
 /// What trouble is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// The package could not be brought into place.
     Package,
     /// The files of the instance could not be made.
@@ -67,45 +67,45 @@ pub(crate) enum Part {
 
 impl Trouble {
     /// Trouble that may be gone in a moment.
-    pub(crate) fn may_heal(words: impl Into<String>) -> Self {
+    pub fn may_heal(words: impl Into<String>) -> Self {
         Self { words: words.into(), details: None, may_heal: true, part: Part::Other }
     }
 
     /// Trouble that somebody has to mend.
-    pub(crate) fn lasting(words: impl Into<String>) -> Self {
+    pub fn lasting(words: impl Into<String>) -> Self {
         Self { words: words.into(), details: None, may_heal: false, part: Part::Other }
     }
 
     /// The same, of a part.
-    pub(crate) fn of(self, part: Part) -> Self {
+    #[must_use]
+    pub fn of(self, part: Part) -> Self {
         Self { part, ..self }
     }
 
     /// The same with more of it for the log.
-    pub(crate) fn with_details(self, details: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn with_details(self, details: impl Into<String>) -> Self {
         Self { details: Some(details.into()), ..self }
     }
 }
 
 /// What has become of work.
-pub(crate) type Outcome = Result<Prepared, Trouble>;
+pub type Outcome = Result<Prepared, Trouble>;
 
 /// What a preparation has found in the package; other work finds nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Prepared {
+pub struct Prepared {
     /// The hooks that it has.
-    pub(crate) hooks: BTreeSet<Hook>,
+    pub hooks: BTreeSet<Hook>,
     /// The checks that it brings.
-    pub(crate) checks: Vec<PackageCheck>,
+    pub checks: Vec<PackageCheck>,
     /// Why the files of before are used, if they are.
-    pub(crate) behind: Option<String>,
-    /// What its templates have asked; none where their files are those of an earlier start.
-    pub(crate) seen: Option<Seen>,
+    pub behind: Option<String>,
 }
 
 /// What is being done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Working {
+pub enum Working {
     /// Nothing.
     Nothing,
     /// This; a preparation tells how far it is.

@@ -6,7 +6,6 @@ use helium_crds::{
     instance::{Assignment, Desired, InstancePhase, Role},
     package::Package,
 };
-use helium_processes::{Exit, ProcessIdentity};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -17,6 +16,7 @@ use super::{
 };
 use crate::{
     hooks::Hook,
+    process::{Exit, ProcessIdentity},
     testing::{assignment, instant},
 };
 

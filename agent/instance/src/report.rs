@@ -12,21 +12,21 @@ use super::record::Record;
 
 /// What a report says beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extras {
+pub struct Extras {
     /// The address that it is registered under.
-    pub(crate) address: Option<String>,
+    pub address: Option<String>,
     /// What is known of its jobs.
-    pub(crate) jobs: BTreeMap<String, JobReport>,
+    pub jobs: BTreeMap<String, JobReport>,
     /// Failing checks.
-    pub(crate) failing: BTreeMap<String, String>,
+    pub failing: BTreeMap<String, String>,
     /// A trusted view does not hold its assignment.
-    pub(crate) unassigned: bool,
+    pub unassigned: bool,
     /// Why it cannot be registered, if Consul refuses it.
-    pub(crate) refusal: Option<String>,
+    pub refusal: Option<String>,
 }
 
 /// The report.
-pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
+pub fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
     let Extras { address, jobs, failing, unassigned, refusal } = extras;
     let alive = record.process.is_some();
     let orphan = unassigned && record.assignment.desired == Desired::Run;
@@ -55,24 +55,19 @@ pub(crate) fn report(node: &NodeName, record: &Record, extras: Extras) -> Report
 
 #[cfg(test)]
 mod tests {
-    use helium_processes::ProcessIdentity;
-
     use super::*;
-    use crate::{
-        instance::{apply::apply, machine::Event},
-        testing,
-    };
+    use crate::{apply::apply, machine::Event, process::ProcessIdentity, testing};
 
     #[test]
     fn a_report_says_what_the_record_and_consul_know() {
         let record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
         let failing = BTreeMap::from([("up".to_owned(), "GET /health -> 500".to_owned())]);
         let extras = Extras { failing: failing.clone(), unassigned: true, ..Extras::default() };
-        let before = report(&testing::config().node, &record, extras.clone());
+        let before = report(&NodeName::from("n1"), &record, extras.clone());
         assert_eq!((before.phase, before.pid, before.failing.len()), (InstancePhase::Starting, None, 0));
         let process = ProcessIdentity { pid: 42, start: "b/1".to_owned() };
         let record = apply(&record, Event::Launched(process), testing::instant(1), 0);
-        let after = report(&testing::config().node, &record, extras);
+        let after = report(&NodeName::from("n1"), &record, extras);
         assert_eq!((after.phase, after.pid, after.since), (InstancePhase::Running, Some(42), testing::instant(1)));
         assert_eq!(after.failing, failing);
         assert_eq!(after.message.as_deref(), Some("its assignment is missing; it is kept running"));
