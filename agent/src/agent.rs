@@ -203,6 +203,7 @@ impl<'a> Crew<'a> {
             checks: Vec::new(),
             unheld: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            conditions: Vec::new(),
             since: self.shared.began.0,
         }
     }

@@ -1,7 +1,10 @@
-//! Writes the reports: only what differs from what is in the store, many in one transaction, and again after a failure.
+//! Writes the reports: only what differs from what is in the store, many in one transaction, and again after a failure. When each is due its
+//! [slot](Slot) knows.
 //!
 //! The store is read at the start and from time to time, so that an agent that was restarted writes nothing that is there
 //! already, and a report that somebody deleted comes back.
+
+mod slot;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +25,7 @@ use helium_runtime::{backoff::wait_after, ports::Ports};
 use tokio::sync::Notify;
 
 use crate::telemetry::Telemetry;
+use slot::{Due, Slot, Wanted};
 
 /// How often the store is read again.
 const READ_AGAIN: Duration = Duration::from_mins(1);
@@ -29,16 +33,6 @@ const READ_AGAIN: Duration = Duration::from_mins(1);
 const MOST_BYTES: usize = 200_000;
 /// The wait after the first failure, at most, and after many.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
-
-/// One report: what it should be, if anything was said of it yet, and what is in the store as far as we know.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Slot {
-    wanted: Option<Wanted>,
-    written: Option<Report>,
-}
-
-/// What a report should be; none: there should be none.
-type Wanted = Option<Report>;
 
 /// The reports of this agent.
 pub(crate) struct Reporter {
@@ -72,9 +66,7 @@ impl Reporter {
     /// Says what the report of an instance should be; none: there should be none.
     pub(crate) fn set(&self, id: &InstanceId, report: Wanted) {
         let mut slots = self.slots();
-        let slot = slots.entry(id.clone()).or_default();
-        if slot.wanted.as_ref() != Some(&report) {
-            slot.wanted = Some(report);
+        if slots.entry(id.clone()).or_default().say(report, self.ports.monotonic()) {
             self.changed.notify_one();
         }
     }
@@ -115,10 +107,11 @@ impl Reporter {
                 }
                 Ok(()) => {
                     failures = 0;
+                    let next = self.next_due().map_or(read_at, |due| due.min(read_at));
                     tokio::select! {
                         biased;
                         () = self.changed.notified() => {}
-                        () = self.ports.sleep_until(read_at) => {}
+                        () = self.ports.sleep_until(next) => {}
                     }
                 }
                 Err(error) => {
@@ -151,7 +144,7 @@ impl Reporter {
     /// Notes what the store holds of our reports, and leaves those in `found` that are not ours.
     fn take_found(&self, found: &mut BTreeMap<InstanceId, Option<Report>>) {
         for (id, slot) in self.slots().iter_mut() {
-            slot.written = found.remove(id).flatten();
+            slot.found(found.remove(id).flatten());
         }
     }
 
@@ -170,17 +163,27 @@ impl Reporter {
         Ok(())
     }
 
-    /// How many reports the store does not hold yet, as far as is known.
+    /// How many reports the store does not hold yet though it should, as far as is known.
     pub(crate) fn backlog(&self) -> usize {
         self.pending().len()
     }
 
+    /// Those that are to be written now.
     fn pending(&self) -> Vec<(InstanceId, Wanted)> {
-        let slots = self.slots();
-        let said = slots.iter().filter_map(|(id, slot)| Some((id, slot.wanted.as_ref()?, &slot.written)));
-        said.filter(|(_, wanted, written)| wanted != written)
-            .map(|(id, wanted, _)| (id.clone(), wanted.clone()))
-            .collect()
+        let (slots, now) = (self.slots(), self.ports.monotonic());
+        let due = slots.iter().filter(|(_, slot)| slot.due(now) == Due::Now);
+        due.filter_map(|(id, slot)| Some((id.clone(), slot.wanted()?.clone()))).collect()
+    }
+
+    /// When the next one is due that may not be written yet.
+    fn next_due(&self) -> Option<Duration> {
+        let (slots, now) = (self.slots(), self.ports.monotonic());
+        let due = slots.values().filter_map(|slot| match slot.due(now) {
+            Due::At(at) => Some(at),
+            Due::Now => Some(now),
+            Due::Never => None,
+        });
+        due.min()
     }
 
     /// Writes all that differs.
@@ -194,7 +197,7 @@ impl Reporter {
             self.note(done);
             rest = later;
         }
-        self.slots().retain(|_, slot| slot.wanted != Some(None) || slot.written.is_some());
+        self.slots().retain(|_, slot| !slot.is_over());
         self.settled.notify_waiters();
         Ok(())
     }
@@ -220,10 +223,10 @@ impl Reporter {
     }
 
     fn note(&self, done: &[(InstanceId, Wanted)]) {
-        let mut slots = self.slots();
+        let (mut slots, now) = (self.slots(), self.ports.monotonic());
         for (id, report) in done {
             if let Some(slot) = slots.get_mut(id) {
-                slot.written.clone_from(report);
+                slot.wrote(report, now);
             }
         }
     }

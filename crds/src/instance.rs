@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    condition::Condition,
     deployment::StopSignal,
     ids::{InstanceId, NodeName, ObjectKey, RevisionId},
     job::{JobReport, MAIN},
@@ -200,11 +201,25 @@ pub struct Report {
     /// Its jobs, by name; none while nothing is known of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub jobs: BTreeMap<String, JobReport>,
+    /// Its conditions. Of themselves they are written at most a few times a minute, so that they may be a little old.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// When the phase was entered.
     pub since: Timestamp,
 }
 
 impl Report {
+    /// Its conditions that a person should know of.
+    pub fn troubles(&self) -> impl Iterator<Item = &Condition> {
+        self.conditions.iter().filter(|condition| condition.is_trouble())
+    }
+
+    /// Whether it says the same as another, whatever the conditions of both are.
+    pub fn says_as_much_as(&self, other: &Self) -> bool {
+        let bare = |report: &Self| Self { conditions: Vec::new(), ..report.clone() };
+        bare(self) == bare(other)
+    }
+
     /// What people should know of its jobs, one line each: what is wrong with them, and what the main process waits for. What a failing check says
     /// already is not said again.
     pub fn words_of_jobs(&self) -> impl Iterator<Item = String> {

@@ -3,7 +3,7 @@
 //! - from text to objects, or to a report of everything that is wrong: [`diagnose`], guided by [`schema`];
 //! - the kinds: [`Deployment`], [`Canary`] and [`HydraJob`], in [`deployment`], [`template`], [`version_from`], [`canary`], [`step`], [`metric`], [`gate`]
 //!   and [`hydra_job`];
-//! - the records kept in Consul KV: [`status`], [`instance`], [`revision`], [`control`], [`node`], [`event`];
+//! - the records kept in Consul KV: [`status`], [`instance`], [`condition`], [`revision`], [`control`], [`node`], [`event`];
 //! - what a controller is told about where its events are sent: [`notification`];
 //! - where each of them lives: [`keys`].
 //!
@@ -11,6 +11,7 @@
 
 pub mod any_object;
 pub mod canary;
+pub mod condition;
 pub mod control;
 pub mod deployment;
 pub mod diagnose;

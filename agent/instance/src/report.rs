@@ -49,6 +49,7 @@ pub fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
         unheld: if alive { record.unheld.clone() } else { BTreeMap::new() },
         checks: record.checks.iter().map(|check| check.name.clone()).chain(of_jobs).collect(),
         jobs: if alive { jobs } else { BTreeMap::new() },
+        conditions: Vec::new(),
         since: record.since,
     }
 }

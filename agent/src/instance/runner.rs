@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use helium_crds::{ids::InstanceId, instance::check_id, job::JOBS_CHECK, maintenance::Maintenance};
+use helium_crds::{
+    ids::InstanceId,
+    instance::{Report, check_id},
+    job::JOBS_CHECK,
+    maintenance::Maintenance,
+};
 use helium_processes::Supervised;
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -492,10 +497,12 @@ impl Runner {
             report: &report,
             obstacles: &self.obstacles,
             registered: self.standing.is_registered(),
+            refusal: self.standing.refusal.as_deref(),
+            with_node: !self.maintenance.borrow().instances.contains_key(&self.id),
             unpassing: self.standing.unpassing,
         };
-        self.shared.telemetry.show(&self.record, &facts);
-        self.shared.reporter.set(&self.id, Some(report));
+        let conditions = self.shared.telemetry.show(&self.record, &facts);
+        self.shared.reporter.set(&self.id, Some(Report { conditions, ..report }));
     }
 
     /// Waits until something of this instance changes, or until an instant.

@@ -4,49 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use helium_crds::instance::{Desired, InstancePhase, Report};
+use helium_crds::{
+    condition::{Condition, ConditionKind as Kind, ConditionStatus as Status, reason},
+    instance::{Desired, InstancePhase, Report},
+};
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::instance::{
     apply::FAILED_AFTER,
     record::Record,
     work::{Outcome, Part, Work},
 };
-
-/// Whether a condition holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) enum Status {
-    /// It holds.
-    True,
-    /// It does not.
-    False,
-    /// Nobody can tell.
-    Unknown,
-}
-
-/// What a condition is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(crate) enum Kind {
-    /// An instance serves, or a node has joined and does what it is told.
-    Ready,
-    /// The local Consul agent, or the servers behind it, have answered the last call.
-    ConsulReachable,
-    /// What the node is to run can be read and believed.
-    AssignmentsKnown,
-    /// The package of the instance is in place.
-    PackageReady,
-    /// Its files are those that its values and templates make now.
-    ConfigValid,
-    /// It is in Consul as it should be.
-    Registered,
-    /// Its process ends again and again, or cannot be started.
-    CrashLoop,
-    /// It leads its service.
-    Leader,
-    /// Somebody has taken it out of service for a while.
-    Maintenance,
-}
 
 /// What was found of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,22 +40,6 @@ impl Verdict {
     }
 }
 
-/// A condition as it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Condition {
-    /// What it is about.
-    #[serde(rename = "type")]
-    kind: Kind,
-    /// Whether it holds.
-    pub(crate) status: Status,
-    /// One word.
-    pub(crate) reason: &'static str,
-    /// A sentence, or nothing.
-    message: String,
-    /// When `status` last changed, as far as this run of the agent knows.
-    since: Timestamp,
-}
-
 /// The conditions of one thing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conditions(BTreeMap<Kind, Condition>);
@@ -99,7 +51,7 @@ impl Conditions {
         for Verdict { kind, status, reason, message } in found {
             let old = before.get(&kind).filter(|old| old.status == status);
             let since = old.map_or(now, |old| old.since);
-            self.0.insert(kind, Condition { kind, status, reason, message, since });
+            self.0.insert(kind, Condition { kind, status, reason: reason.to_owned(), message, since });
         }
     }
 
@@ -144,6 +96,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) obstacles: &'a Obstacles,
     /// Whether it is in Consul; none before anybody has looked.
     pub(crate) registered: Option<bool>,
+    /// Why Consul refuses it, if it does.
+    pub(crate) refusal: Option<&'a str>,
+    /// It is in maintenance with its node, and not for itself.
+    pub(crate) with_node: bool,
     /// How many of its checks do not pass.
     pub(crate) unpassing: usize,
 }
@@ -152,11 +108,17 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn of_instance(facts: &Facts<'_>) -> Vec<Verdict> {
     let Facts { record, .. } = facts;
     let template = &record.assignment.template;
-    let mut found =
-        vec![ready(facts), registered(facts), crash_loop(record), maintenance(record.maintenance.as_deref())];
+    let mut maintained = maintenance(record.maintenance.as_deref());
+    if facts.with_node && maintained.status == Status::True {
+        maintained.reason = reason::NODE_ASKED;
+    }
+    let mut found = vec![ready(facts), registered(facts), crash_loop(record), maintained];
     if template.package.is_some() {
         found.push(package(facts));
         found.push(config(facts));
+    }
+    if !template.resources.is_empty() {
+        found.push(limits(facts));
     }
     if template.election.is_some() {
         let reason = if record.leads { "Leads" } else { "Follows" };
@@ -208,6 +170,9 @@ pub(crate) fn phase(phase: InstancePhase) -> &'static str {
 
 fn registered(facts: &Facts<'_>) -> Verdict {
     match facts.registered {
+        _ if facts.refusal.is_some() => {
+            Verdict::of(Kind::Registered, false, reason::REFUSED, facts.refusal.unwrap_or_default())
+        }
         Some(true) => Verdict::of(Kind::Registered, true, "Registered", ""),
         Some(false) => Verdict::of(Kind::Registered, false, "Absent", facts.report.message.clone().unwrap_or_default()),
         None => Verdict::unknown(Kind::Registered, "NotAsked", "Consul has not answered yet"),
@@ -221,23 +186,41 @@ fn crash_loop(record: &Record) -> Verdict {
         _ if holds => "FailedInARow",
         _ => "Ended",
     };
-    let message = match record.failures {
-        0 => String::new(),
-        row => format!("{row} in a row: {}", record.message.as_deref().unwrap_or("it runs again")),
+    let message = match (record.failures, record.message.as_deref()) {
+        (0, _) => String::new(),
+        // That it is not the first time is said by what has failed for good.
+        (_, Some(words)) if holds => words.to_owned(),
+        (row, words) => format!("{row} in a row: {}", words.unwrap_or("it runs again")),
     };
     Verdict::of(Kind::CrashLoop, holds, reason, message)
 }
 
 /// Whether something is in maintenance, and why.
 pub(crate) fn maintenance(reason: Option<&str>) -> Verdict {
-    let word = if reason.is_some() { "Asked" } else { "NotAsked" };
+    let word = if reason.is_some() { reason::ASKED } else { "NotAsked" };
     Verdict::of(Kind::Maintenance, reason.is_some(), word, reason.unwrap_or_default())
+}
+
+/// Whether the calls that register an instance are answered; nothing while there is nothing wrong, so that an outage of which no call of this
+/// instance has heard is none of its conditions.
+pub(crate) fn consul(failing: Option<&str>, refused: bool) -> Option<Verdict> {
+    let words = failing.filter(|_| !refused)?;
+    Some(Verdict::of(Kind::ConsulReachable, false, "CallsFail", words))
+}
+
+fn limits(facts: &Facts<'_>) -> Verdict {
+    let unheld = &facts.report.unheld;
+    if facts.record.process.is_none() {
+        return Verdict::unknown(Kind::LimitsHold, "NotStarted", "");
+    }
+    let each: Vec<String> = unheld.iter().map(|(name, why)| format!("`{name}`: {why}")).collect();
+    Verdict::of(Kind::LimitsHold, each.is_empty(), if each.is_empty() { "Held" } else { "NotHeld" }, each.join("; "))
 }
 
 fn package(facts: &Facts<'_>) -> Verdict {
     let Facts { record, obstacles, .. } = facts;
     if let Some(words) = &obstacles.package {
-        return Verdict::of(Kind::PackageReady, false, "PackageFailed", words.clone());
+        return Verdict::of(Kind::PackageReady, false, reason::PACKAGE_FAILED, words.clone());
     }
     let in_place = record.prepared || record.process.is_some() || obstacles.config.is_some();
     match record.phase {
@@ -250,7 +233,7 @@ fn package(facts: &Facts<'_>) -> Verdict {
 fn config(facts: &Facts<'_>) -> Verdict {
     let Facts { record, obstacles, .. } = facts;
     if let Some(words) = &obstacles.config {
-        return Verdict::of(Kind::ConfigValid, false, "ConfigInvalid", words.clone());
+        return Verdict::of(Kind::ConfigValid, false, reason::CONFIG_INVALID, words.clone());
     }
     if record.prepared || record.process.is_some() {
         return Verdict::of(Kind::ConfigValid, true, "Rendered", "");
@@ -281,7 +264,15 @@ mod tests {
         let report = report(&testing::config().node, record, Extras::default());
         let mut obstacles = Obstacles::default();
         let empty = Obstacles::default();
-        let mut facts = Facts { record, report: &report, obstacles: &empty, registered: Some(true), unpassing: 0 };
+        let mut facts = Facts {
+            record,
+            report: &report,
+            obstacles: &empty,
+            registered: Some(true),
+            refusal: None,
+            with_node: false,
+            unpassing: 0,
+        };
         change(&mut facts, &mut obstacles);
         let facts = Facts { obstacles: &obstacles, ..facts };
         let all = of_instance(&facts);
@@ -309,6 +300,34 @@ mod tests {
         assert_eq!(said(&record, |_, _| {})[0], "Ready=False/Maintenance");
         record.assignment.desired = Desired::Stop;
         assert_eq!(said(&record, |_, _| {})[0], "Ready=False/Stopping");
+    }
+
+    #[test]
+    fn one_that_consul_refuses_is_told_apart_from_one_that_gets_no_answer() {
+        let record = running();
+        let refused = said(&record, |facts, _| (facts.registered, facts.refusal) = (None, Some("denied")));
+        assert_eq!(refused[1], "Registered=False/Refused");
+        assert_eq!(consul(Some("denied"), true), None);
+        assert_eq!(consul(Some("no answer"), false).map(|one| one.reason), Some("CallsFail"));
+        assert_eq!(consul(None, false), None, "there is none while there is nothing wrong");
+    }
+
+    #[test]
+    fn a_maintenance_tells_whether_it_is_the_node_s() {
+        let record = Record { maintenance: Some("a new disk".to_owned()), ..running() };
+        assert_eq!(said(&record, |_, _| {})[3], "Maintenance=True/Asked");
+        assert_eq!(said(&record, |facts, _| facts.with_node = true)[3], "Maintenance=True/NodeAsked");
+    }
+
+    #[test]
+    fn limits_that_the_machine_does_not_keep_are_a_condition_of_who_has_limits() {
+        let mut record = running();
+        record.assignment.template.resources.processes = Some(5);
+        assert_eq!(said(&record, |_, _| {})[4], "LimitsHold=True/Held");
+        record.unheld = [("processes".to_owned(), "no control groups".to_owned())].into();
+        assert_eq!(said(&record, |_, _| {})[4], "LimitsHold=False/NotHeld");
+        record.process = None;
+        assert_eq!(said(&record, |_, _| {})[4], "LimitsHold=Unknown/NotStarted");
     }
 
     #[test]
@@ -345,7 +364,7 @@ mod tests {
         let not = |reason| vec![Verdict::of(Kind::Ready, false, reason, "")];
         kept.take(not("Starting"), testing::instant(1));
         kept.take(not("ChecksFailing"), testing::instant(5));
-        assert_eq!((kept.all()[0].since, kept.all()[0].reason), (testing::instant(1), "ChecksFailing"));
+        assert_eq!((kept.all()[0].since, kept.all()[0].reason.as_str()), (testing::instant(1), "ChecksFailing"));
         kept.take(vec![Verdict::of(Kind::Ready, true, "Running", "")], testing::instant(9));
         assert_eq!(kept.all()[0].since, testing::instant(9));
         kept.take(Vec::new(), testing::instant(10));

@@ -14,13 +14,17 @@ use std::{
 };
 
 use consul_client::{AgentCheck, CheckStatus};
-use helium_crds::{ids::InstanceId, instance::Report};
+use helium_crds::{
+    condition::{Condition, ConditionKind as Kind},
+    ids::InstanceId,
+    instance::Report,
+};
 use helium_runtime::{ports::Ports, pulse::Pulse};
 use jiff::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::instance::record::Record;
-use condition::{Conditions, Facts, Kind, Verdict};
+use condition::{Conditions, Facts, Verdict};
 pub use handle::AgentHandle;
 use metrics::{Metrics, Part, Status};
 
@@ -191,15 +195,18 @@ impl Telemetry {
         self.known().unsettled.remove(id);
     }
 
-    /// What is so with an instance.
-    pub(crate) fn show(&self, record: &Record, facts: &Facts<'_>) {
-        let verdicts = condition::of_instance(facts);
+    /// What is so with an instance; gives its conditions.
+    pub(crate) fn show(&self, record: &Record, facts: &Facts<'_>) -> Vec<Condition> {
+        let mut verdicts = condition::of_instance(facts);
         let now = self.0.ports.now();
         let assignment = &record.assignment;
         let mut known = self.known();
         let before = known.instances.remove(&assignment.id);
         let mut conditions = before.map(|shown| shown.conditions).unwrap_or_default();
+        let failing = known.consul.failing.get(&(REGISTRATION, Some(assignment.id.clone())));
+        verdicts.extend(condition::consul(failing.map(|(_, words)| words.as_str()), facts.refusal.is_some()));
         conditions.take(verdicts, now);
+        let all = conditions.all();
         let shown = Shown {
             service: assignment.service.name.clone(),
             version: assignment.template.version.clone(),
@@ -208,6 +215,7 @@ impl Telemetry {
             conditions,
         };
         known.instances.insert(assignment.id.clone(), shown);
+        all
     }
 
     /// An instance is here no more.

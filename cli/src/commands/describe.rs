@@ -9,7 +9,7 @@ use crate::{
     names,
     output::{
         Console, Exit, Failure, Outcome, explain::waiting_line, format::to_yaml, hydra_job, table::Rows, time::age,
-        tree::unheld,
+        tree::unheld, trouble,
     },
     session::Session,
 };
@@ -59,6 +59,8 @@ async fn describe(
         }
         let instances = people.instances(&object.key).await?;
         table("Instances", &instance_rows(&instances, session), console)?;
+        let now = session.ports.now();
+        section("Troubles", instances.iter().flat_map(|view| trouble::lines(view, now)).collect(), console)?;
     }
     events(&ObjectRef::new(Kind::Deployment, object.key.clone()), object, people, session, console).await
 }
@@ -151,28 +153,36 @@ fn version_rows(status: &DeploymentStatus) -> Rows {
 
 fn instance_rows(instances: &[InstanceView], session: &Session) -> Rows {
     let mut rows = Rows::new(&["INSTANCE", "VERSION", "ROLE", "NODE", "STATE", "RESTARTS", "AGE", "MESSAGE"]);
-    for InstanceView { instance, report } in instances {
-        let state = match report {
-            Some(report) => format!("{:?}", report.phase),
-            None => "Assigned".to_owned(),
-        };
-        let failing = report.iter().flat_map(|report| report.failing.values().cloned());
-        let unheld = report.iter().flat_map(unheld);
-        let jobs = report.iter().flat_map(Report::words_of_jobs);
-        let said = report.iter().filter_map(|report| report.message.clone());
-        let message: Vec<String> = said.chain(failing).chain(unheld).chain(jobs).collect();
+    for view in instances {
+        let InstanceView { instance, report } = view;
         rows.add(vec![
             instance.id.to_string(),
             instance.version.clone(),
             instance.role.tag().to_owned(),
             instance.node.to_string(),
-            state,
+            state(view),
             report.as_ref().map_or(0, |report| report.restarts).to_string(),
             age(Some(instance.created_at), session.ports.now()),
-            message.join("; "),
+            message(view),
         ]);
     }
     rows
+}
+
+/// How far an instance is.
+pub(super) fn state(view: &InstanceView) -> String {
+    view.report.as_ref().map_or_else(|| "Assigned".to_owned(), |report| format!("{:?}", report.phase))
+}
+
+/// All that its agent says of an instance, in a line.
+pub(super) fn message(view: &InstanceView) -> String {
+    let InstanceView { report, .. } = view;
+    let failing = report.iter().flat_map(|report| report.failing.values().cloned());
+    let said = report.iter().filter_map(|report| report.message.clone());
+    let jobs = report.iter().flat_map(Report::words_of_jobs);
+    let mut message: Vec<String> = said.chain(failing).chain(report.iter().flat_map(unheld)).chain(jobs).collect();
+    message.extend(trouble::beside(view, &message));
+    message.join("; ")
 }
 
 /// The word for how bad an event is.

@@ -2,19 +2,23 @@
 
 use clap::{Args, ValueEnum};
 use helium_crds::{
-    Kind, ObjectKey,
-    instance::Report,
+    DeploymentStatus, Kind, ObjectKey,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
 };
 use helium_engine::people::{ObjectRef, People, PeopleError, Stored, read::InstanceView, undo::version_from};
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::get_instances;
 use crate::{
     names,
     output::{
-        Console, Exit, Failure, Outcome, Tone, explain::explain, format::to_json, hydra_job, object_table::phase_tone,
-        tree::unheld,
+        Console, Exit, Failure, Outcome, Tone,
+        explain::{explain, waiting_line},
+        format::to_json,
+        hydra_job,
+        object_table::phase_tone,
+        trouble::{self, end_of_maintenance},
     },
     session::Session,
 };
@@ -66,18 +70,29 @@ async fn why(
     let status = people.status(&object.key).await?;
     let mut lines = explain(&object.key.to_string(), generation, status.as_ref(), session.ports.now());
     let advice = lines.pop_if(|line| line.starts_with("Next: "));
-    for InstanceView { instance, report } in people.instances(&object.key).await? {
-        let unheld = report.iter().flat_map(unheld);
-        let told = unheld.chain(report.iter().flat_map(Report::words_of_jobs));
-        lines.extend(told.map(|words| format!("  {} on {}: {words}", instance.id, instance.node)));
-    }
+    let views = people.instances(&object.key).await?;
+    add_instances(&mut lines, &views, status.as_ref(), session.ports.now());
     lines.extend(version_lines(&stored, &people, session.ports.now()).await?);
-    lines.extend(advice);
+    lines.extend(end_of_maintenance(&views).map(|command| format!("Next: {command}")).or(advice));
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
-        return console.data(to_json(&json!({ "object": object.to_string(), "lines": lines, "status": status }))?);
+        let instances = views.iter().map(get_instances::document).collect::<Result<Vec<_>, _>>()?;
+        let object = object.to_string();
+        return console
+            .data(to_json(&json!({ "object": object, "lines": lines, "status": status, "instances": instances }))?);
     }
     print(lines, status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase)), console)
+}
+
+/// What the agents say of instances that are not as they should be, in place of what the controller has heard of the same.
+fn add_instances(lines: &mut Vec<String>, views: &[InstanceView], status: Option<&DeploymentStatus>, now: Timestamp) {
+    if let Some(status) = status {
+        let told = status.waiting_on.iter().filter(|waiting| trouble::tells(views, waiting));
+        let told: Vec<String> =
+            told.filter_map(|waiting| waiting_line(waiting, status, now)).map(|line| format!("  {line}")).collect();
+        lines.retain(|line| !told.contains(line));
+    }
+    lines.extend(views.iter().flat_map(|view| trouble::lines(view, now)).map(|line| format!("  {line}")));
 }
 
 /// Where the version of a Deployment comes from, if not from its template.

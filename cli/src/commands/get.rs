@@ -8,7 +8,7 @@ use helium_crds::{DeploymentStatus, Kind, ObjectKey, keys::SENTINEL, status::Hyd
 use helium_engine::people::{ObjectRef, People, PeopleError, Stored};
 use serde_json::{Value, json};
 
-use super::get_watch::watch;
+use super::{get_instances, get_watch::watch};
 use crate::{
     names::{self, Selection},
     output::{
@@ -22,18 +22,18 @@ use crate::{
 /// Options of `helium get`.
 #[derive(Args, Debug)]
 pub(crate) struct GetArgs {
-    /// `all`, `KIND[,KIND]`, `KIND NAME...` or `KIND/NAME...`
+    /// `all`, `KIND[,KIND]`, `KIND NAME...` or `KIND/NAME...`; `instances [DEPLOYMENT...]` are those of Deployments
     #[arg(value_name = "OBJECT", required = true)]
-    objects: Vec<String>,
+    pub(super) objects: Vec<String>,
     /// How to print
     #[arg(short, long, value_name = "FORMAT")]
     pub(super) output: Option<Format>,
     /// Objects of every namespace
     #[arg(short = 'A', long)]
-    all_namespaces: bool,
+    pub(super) all_namespaces: bool,
     /// Go on printing what changes
     #[arg(short, long)]
-    watch: bool,
+    pub(super) watch: bool,
 }
 
 /// Objects with what the controller says of them.
@@ -45,6 +45,9 @@ pub(super) struct View {
 
 /// Runs `helium get`.
 pub(crate) async fn run(args: GetArgs, session: &Session, console: &mut Console) -> Outcome {
+    if get_instances::are_asked_for(&args) {
+        return get_instances::run(&args, session, console).await;
+    }
     let selection = names::selection(&args.objects, session.namespace())?;
     let people = session.people("get")?;
     if args.watch {

@@ -21,6 +21,7 @@ pub(crate) mod events;
 pub(crate) mod explain;
 mod following;
 pub(crate) mod get;
+mod get_instances;
 mod get_watch;
 pub(crate) mod hail;
 pub(crate) mod haproxy;

@@ -13,6 +13,7 @@ pub(crate) mod progress;
 pub(crate) mod table;
 pub(crate) mod time;
 pub(crate) mod tree;
+pub(crate) mod trouble;
 
 pub(crate) use console::{Console, Tone};
 pub(crate) use exit::{Exit, Failure, Outcome};

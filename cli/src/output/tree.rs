@@ -12,6 +12,7 @@ use super::{
     Console, Tone,
     explain::waiting_line,
     time::{age, short},
+    trouble,
 };
 
 /// A line, and how it is to be seen.
@@ -115,7 +116,8 @@ fn a_version(version: &VersionStatus, canary: Option<&Rollout>, instances: &[Ins
     Limb { head: plain(head), leaves: own.map(|view| instance(view, now)).collect() }
 }
 
-fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) -> Line {
+fn instance(view: &InstanceView, now: Timestamp) -> Line {
+    let InstanceView { instance, report } = view;
     use helium_crds::instance::Desired;
     let failing = report.as_ref().and_then(|report| report.failing.values().next().cloned());
     let said = report.as_ref().and_then(|report| report.message.clone());
@@ -131,7 +133,8 @@ fn instance(InstanceView { instance, report }: &InstanceView, now: Timestamp) ->
     };
     let state = if instance.role.is_standby() { format!("{state}, on standby") } else { state };
     let more = report.iter().flat_map(Report::words_of_jobs).chain(report.iter().flat_map(unheld));
-    let state: Vec<String> = [state].into_iter().chain(more).collect();
+    let mut state: Vec<String> = [state].into_iter().chain(more).collect();
+    state.extend(trouble::beside(view, &state));
     Line { text: format!("{}  {}  {}", instance.id, instance.node, state.join("; ")), tone }
 }
 

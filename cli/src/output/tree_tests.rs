@@ -71,6 +71,7 @@ fn instance(id: &str, revision: &str, healthy: bool, failing: Option<&str>) -> I
         checks: Vec::new(),
         unheld: std::collections::BTreeMap::new(),
         jobs: std::collections::BTreeMap::new(),
+        conditions: Vec::new(),
         since: created_at,
     };
     InstanceView { instance, report: Some(report) }

@@ -360,6 +360,7 @@ impl Agent {
             checks: Vec::new(),
             unheld: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            conditions: Vec::new(),
             since: Timestamp::UNIX_EPOCH,
         }
     }

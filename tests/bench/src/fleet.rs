@@ -195,6 +195,7 @@ fn report(node: &NodeName, assignment: &Assignment, phase: InstancePhase, now: T
         checks: Vec::new(),
         unheld: BTreeMap::new(),
         jobs: BTreeMap::new(),
+        conditions: Vec::new(),
         since: now,
     }
 }

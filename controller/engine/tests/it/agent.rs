@@ -199,6 +199,7 @@ impl Hand {
             checks: Vec::new(),
             unheld: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            conditions: Vec::new(),
             since: self.ports.now(),
         };
         let value = serde_json::to_vec(&report).unwrap();

@@ -506,6 +506,7 @@ impl Model {
             checks: Vec::new(),
             unheld: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            conditions: Vec::new(),
             since: now,
         });
         report.phase = phase;

@@ -195,6 +195,7 @@ impl Machines {
             checks: Vec::new(),
             unheld: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            conditions: Vec::new(),
             since: self.ports.now(),
         };
         self.reported.insert(instance.id.clone(), instance.node.clone());

@@ -44,5 +44,6 @@ mod steering;
 mod switched;
 mod terminal;
 mod traffic;
+mod troubles;
 mod values;
 mod variables;

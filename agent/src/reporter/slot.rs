@@ -1,0 +1,220 @@
+//! One report: what it should be, what the store holds, and when it is to be written.
+//!
+//! What the controller waits for is written at once, and the conditions go along. Conditions are for people: where nothing else has changed they wait
+//! for a moment after the last write, so that a start costs one more write and not one for each step, and one that comes and goes costs a few writes
+//! a minute at most.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use helium_crds::{
+    condition::{Condition, ConditionKind, ConditionStatus},
+    instance::Report,
+};
+use jiff::Timestamp;
+
+/// The least time between the last write of a report, whatever it was for, and one for its conditions alone.
+const REST: Duration = Duration::from_secs(5);
+/// At most so many writes for conditions alone in a [`WHILE`].
+const MOST: usize = 3;
+/// The time in which they are counted.
+const WHILE: Duration = Duration::from_mins(1);
+
+/// What a report should be; none: there should be none.
+pub(super) type Wanted = Option<Report>;
+
+/// When something is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The store holds what it should, or nobody has said anything yet.
+    Never,
+    /// Now.
+    Now,
+    /// Not before this time of the steady clock.
+    At(Duration),
+}
+
+/// One report of this agent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slot {
+    wanted: Option<Wanted>,
+    written: Option<Report>,
+    /// When this run of the agent wrote it last, or told of it first: an instance that was adopted stands as before after a moment.
+    written_at: Option<Duration>,
+    /// When it was written for its conditions alone: the last [`MOST`] times.
+    alone: VecDeque<Duration>,
+    /// Since when each condition was so when it was first told of in this run.
+    first: BTreeMap<ConditionKind, Timestamp>,
+    /// The conditions that an earlier run has left in the store, once that was read.
+    earlier: Option<BTreeMap<ConditionKind, (ConditionStatus, Timestamp)>>,
+}
+
+impl Slot {
+    /// Says what it should be; true if that is news.
+    pub(super) fn say(&mut self, mut wanted: Wanted, now: Duration) -> bool {
+        self.written_at.get_or_insert(now);
+        if let Some(report) = &mut wanted {
+            for condition in &report.conditions {
+                self.first.entry(condition.kind).or_insert(condition.since);
+            }
+            self.date_back(&mut report.conditions);
+        }
+        let is_news = self.wanted.as_ref() != Some(&wanted);
+        self.wanted = Some(wanted);
+        is_news
+    }
+
+    /// Takes up what the store holds.
+    pub(super) fn found(&mut self, written: Option<Report>) {
+        if self.earlier.is_none() {
+            let left = written.iter().flat_map(|report| &report.conditions);
+            self.earlier = Some(left.map(|one| (one.kind, (one.status, one.since))).collect());
+            if let Some(Some(mut report)) = self.wanted.take() {
+                self.date_back(&mut report.conditions);
+                self.wanted = Some(Some(report));
+            }
+        }
+        self.written = written;
+    }
+
+    /// A condition that has not changed in this run and is as an earlier run left it has been so for longer than this run knows.
+    fn date_back(&self, conditions: &mut [Condition]) {
+        for one in conditions {
+            let unchanged = self.first.get(&one.kind) == Some(&one.since);
+            match self.earlier.as_ref().and_then(|earlier| earlier.get(&one.kind)) {
+                Some((status, since)) if unchanged && *status == one.status => one.since = one.since.min(*since),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes up that this was written.
+    pub(super) fn wrote(&mut self, written: &Wanted, now: Duration) {
+        if let (Some(old), Some(new)) = (&self.written, written)
+            && new.says_as_much_as(old)
+        {
+            self.alone.push_back(now);
+            self.alone.drain(..self.alone.len().saturating_sub(MOST));
+        }
+        self.written.clone_from(written);
+        self.written_at = Some(now);
+    }
+
+    /// What it should be, if anybody has said.
+    pub(super) fn wanted(&self) -> Option<&Wanted> {
+        self.wanted.as_ref()
+    }
+
+    /// When it is to be written.
+    pub(super) fn due(&self, now: Duration) -> Due {
+        let Some(wanted) = &self.wanted else { return Due::Never };
+        if *wanted == self.written {
+            return Due::Never;
+        }
+        let (Some(wanted), Some(written)) = (wanted, &self.written) else { return Due::Now };
+        let rested = self.written_at.map(|at| at + REST);
+        let spent = self.alone.front().filter(|_| self.alone.len() == MOST).map(|first| *first + WHILE);
+        match rested.max(spent).filter(|at| *at > now) {
+            Some(at) if wanted.says_as_much_as(written) => Due::At(at),
+            _ => Due::Now,
+        }
+    }
+
+    /// Whether there should be no such report, and there is none.
+    pub(super) fn is_over(&self) -> bool {
+        self.wanted == Some(None) && self.written.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use helium_crds::instance::InstancePhase;
+
+    use super::*;
+    use crate::{
+        instance::{
+            record::Record,
+            report::{Extras, report},
+        },
+        testing,
+    };
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A report with `CrashLoop` as it became so many seconds ago.
+    fn said(status: ConditionStatus, since: i64) -> Report {
+        let record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
+        let kind = ConditionKind::CrashLoop;
+        let since = testing::instant(since);
+        let one = Condition { kind, status, reason: "Ended".to_owned(), message: String::new(), since };
+        Report { conditions: vec![one], ..report(&testing::config().node, &record, Extras::default()) }
+    }
+
+    fn written(report: &Report, at: Duration) -> Slot {
+        let mut slot = Slot::default();
+        slot.found(None);
+        slot.say(Some(report.clone()), at);
+        assert_eq!(slot.due(at), Due::Now);
+        slot.wrote(&Some(report.clone()), at);
+        assert_eq!(slot.due(at), Due::Never);
+        slot
+    }
+
+    #[test]
+    fn a_condition_that_comes_and_goes_is_written_three_times_a_minute_at_most() {
+        use ConditionStatus::{False, True};
+        let mut slot = written(&said(False, 0), SECOND);
+        let mut writes = Vec::new();
+        for second in 2..=130 {
+            let now = SECOND * second;
+            slot.say(Some(said(if second % 2 == 0 { True } else { False }, i64::from(second))), now);
+            if slot.due(now) == Due::Now {
+                writes.push(second);
+                let wanted = slot.wanted().unwrap().clone();
+                slot.wrote(&wanted, now);
+            }
+        }
+        assert_eq!(writes, [6, 11, 16, 66, 71, 76, 126]);
+    }
+
+    #[test]
+    fn after_a_while_of_rest_a_condition_is_written_at_once_and_with_anything_else_it_always_is() {
+        let mut slot = written(&said(ConditionStatus::False, 0), SECOND);
+        let changed = said(ConditionStatus::True, 2);
+        slot.say(Some(changed.clone()), SECOND * 2);
+        assert_eq!(slot.due(SECOND * 2), Due::At(SECOND * 6));
+        assert_eq!(slot.due(SECOND * 6), Due::Now);
+        slot.say(Some(Report { phase: InstancePhase::Failed, ..changed }), SECOND * 2);
+        assert_eq!(slot.due(SECOND * 2), Due::Now);
+        slot.say(None, SECOND * 2);
+        assert_eq!(slot.due(SECOND * 2), Due::Now);
+    }
+
+    #[test]
+    fn an_agent_that_was_restarted_writes_nothing_that_is_there_and_knows_since_when_it_is_so() {
+        let left = said(ConditionStatus::True, 5);
+        for read_first in [true, false] {
+            let mut slot = Slot::default();
+            if read_first {
+                slot.found(Some(left.clone()));
+            }
+            slot.say(Some(said(ConditionStatus::True, 500)), SECOND);
+            if !read_first {
+                slot.found(Some(left.clone()));
+            }
+            assert_eq!((slot.due(SECOND), slot.wanted()), (Due::Never, Some(&Some(left.clone()))));
+        }
+    }
+
+    #[test]
+    fn what_has_changed_in_this_run_is_as_old_as_its_change() {
+        use ConditionStatus::{False, True};
+        let mut slot = Slot::default();
+        slot.say(Some(said(False, 500)), SECOND);
+        slot.say(Some(said(True, 510)), SECOND * 10);
+        slot.found(Some(said(True, 5)));
+        assert_eq!(slot.wanted(), Some(&Some(said(True, 510))));
+    }
+}
