@@ -89,6 +89,10 @@ reasons! {
     RequestRefused: "What a person has asked for cannot be done.",
     InvalidSpec: "What is stored cannot be followed.",
     VersionNotFound: "`versions` names a version that is not in the history.",
+    BuildFound: "A HydraJob has a newer build; whoever takes its version from it goes on to that.",
+    BuildGone: "The newest build of a HydraJob is no more, or has failed after all; an older one takes its place.",
+    JobNotFollowed: "A HydraJob cannot be followed: Hydra does not answer, has nothing to take, or the spec is wrong.",
+    JobFollowed: "A HydraJob that could not be followed can be followed again.",
     WeightNotPossible: "The canary asks for exact weights that whole instances cannot make.",
 }
 

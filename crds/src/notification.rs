@@ -116,6 +116,14 @@ impl Notification {
     }
 }
 
+impl Notification {
+    /// Whether it is told of this event of a HydraJob, from which these Deployments take their version: those that it is told of are meant.
+    pub fn wants_of_job(&self, job: &ObjectKey, deployments: &[ObjectKey], event: &Event) -> bool {
+        let about = |object: &ObjectKey| self.wants(object, event);
+        if self.deployments.is_empty() { about(job) } else { deployments.iter().any(about) }
+    }
+}
+
 impl Notifications {
     /// Reads the settings.
     ///

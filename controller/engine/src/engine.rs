@@ -206,6 +206,7 @@ impl Engine {
             committer: Arc::clone(&reconciler.committer),
             builds: Arc::clone(builds),
             wake,
+            announce: Arc::clone(&self.announce),
         }
     }
 

@@ -4,12 +4,13 @@
 //! change of them goes the way of a changed template: through the canary, and back if it fails. People change several keys one after
 //! another, so a change counts once nothing has changed for [`REST`]; that all are gone may be an accident, and counts after
 //! [`EMPTIED`]. Until then the values of the present revision hold. A template that changes takes what is there at once: it is a new
-//! revision anyway.
+//! revision anyway. Only that nothing is there any more it believes no sooner than another one.
 //!
 //! What cannot be seen, or can be no part of a revision, changes nothing for a template that has a revision: its values go on to hold, so that
 //! all that keeps what runs safe goes on, and people are told. Only a template that has none yet cannot be followed without its values.
 //!
-//! How long values have rested is in memory alone. It may be lost: a change of them then begins its rest anew.
+//! How long values have rested is in memory alone. It may be lost: a change of them then begins its rest anew. So it does after any time in
+//! which they could not be seen, for nobody knows how they were meanwhile.
 //!
 //! The watch is begun by the first Deployment that asks: most stores hold no such values, and a long poll is not free.
 
@@ -22,6 +23,7 @@ use std::{
 
 use helium_crds::{Deployment, Kind, ObjectKey, keys::Keys, limits, revision::Revision};
 use helium_runtime::snapshot::{BlindReason, Snapshot, Trust, View};
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::{
@@ -52,6 +54,8 @@ pub struct Overrides {
 struct Resting {
     /// The `ModifyIndex` of each.
     indexes: BTreeMap<String, u64>,
+    /// Since when they had been in sight without a break.
+    in_sight_since: Timestamp,
     /// When they were first seen like this, on the monotonic clock.
     since: Duration,
 }
@@ -111,14 +115,17 @@ impl Overrides {
         now: Duration,
     ) -> Result<Taken, OverridesError> {
         let written = deployment.spec.template.as_written();
-        let present = present.filter(|revision| revision.template.as_written() == written);
-        let present = present.map(|revision| &revision.template.overrides);
-        let (snapshot, _) = match (self.begin().await.trusted(), present) {
-            (Ok(seen), _) => seen,
-            (Err(unseen), None) => return Err(unseen.into()),
-            (Err(unseen), Some(present)) => return Ok(Taken::kept(present, unseen.to_string())),
+        let present = match present {
+            None => Present::None,
+            Some(revision) if revision.template.as_written() == written => Present::Same(&revision.template.overrides),
+            Some(revision) => Present::Other(&revision.template.overrides),
         };
-        let unchanged_for = self.unchanged_for(object, &snapshot, now);
+        let (snapshot, since) = match (self.begin().await.trusted(), present) {
+            (Ok(seen), _) => seen,
+            (Err(unseen), Present::Same(present)) => return Ok(Taken::kept(present, unseen.to_string())),
+            (Err(unseen), _) => return Err(unseen.into()),
+        };
+        let unchanged_for = self.unchanged_for(object, &snapshot, since, now);
         let seen = self.values(object, &snapshot);
         let seen = seen.and_then(|values| fits(deployment, values, &self.keys.overrides(object)));
         take(seen, present, unchanged_for)
@@ -147,15 +154,24 @@ impl Overrides {
         source
     }
 
-    fn unchanged_for(&self, object: &ObjectKey, snapshot: &Snapshot<Vec<u8>>, now: Duration) -> Duration {
+    /// For how long the values of `object` have been as they are. `in_sight_since`: since when `snapshot` has been trusted without a break.
+    fn unchanged_for(
+        &self,
+        object: &ObjectKey,
+        snapshot: &Snapshot<Vec<u8>>,
+        in_sight_since: Timestamp,
+        now: Duration,
+    ) -> Duration {
         let prefix = self.keys.overrides(object);
         let indexes: BTreeMap<String, u64> =
             snapshot.under(&prefix).map(|(key, row)| (key.clone(), row.modify_index)).collect();
         let mut resting = lock(&self.resting);
         match resting.get(object) {
-            Some(known) if known.indexes == indexes => now.saturating_sub(known.since),
+            Some(known) if known.indexes == indexes && known.in_sight_since == in_sight_since => {
+                now.saturating_sub(known.since)
+            }
             _ => {
-                resting.insert(object.clone(), Resting { indexes, since: now });
+                resting.insert(object.clone(), Resting { indexes, in_sight_since, since: now });
                 Duration::ZERO
             }
         }
@@ -174,6 +190,17 @@ impl Overrides {
     }
 }
 
+/// The values of the present revision.
+#[derive(Clone, Copy, Debug)]
+enum Present<'a> {
+    /// There is none.
+    None,
+    /// It is of this very template.
+    Same(&'a Values),
+    /// It is of another template.
+    Other(&'a Values),
+}
+
 impl Taken {
     fn at_once(values: Values) -> Self {
         Self { values, look_again: None, problem: None }
@@ -188,17 +215,24 @@ impl Taken {
 /// have rested.
 fn take(
     seen: Result<Values, String>,
-    present: Option<&Values>,
+    present: Present<'_>,
     unchanged_for: Duration,
 ) -> Result<Taken, OverridesError> {
-    let Some(present) = present else { return seen.map(Taken::at_once).map_err(OverridesError::Unfit) };
-    let rest = match &seen {
-        Ok(seen) if seen == present => return Ok(Taken::at_once(seen.clone())),
-        Ok(seen) if seen.is_empty() => EMPTIED,
-        _ => REST,
+    let left = |rest: Duration| rest.checked_sub(unchanged_for).filter(|left| !left.is_zero());
+    let still = |present: &Values, left| Ok(Taken { values: present.clone(), look_again: Some(left), problem: None });
+    let emptied = seen.as_ref().is_ok_and(Values::is_empty);
+    let present = match present {
+        Present::Same(present) => present,
+        Present::Other(had) if emptied && !had.is_empty() => {
+            return left(EMPTIED).map_or_else(|| Ok(Taken::at_once(Values::new())), |left| still(had, left));
+        }
+        Present::Other(_) | Present::None => return seen.map(Taken::at_once).map_err(OverridesError::Unfit),
     };
-    match (rest.checked_sub(unchanged_for).filter(|left| !left.is_zero()), seen) {
-        (Some(left), _) => Ok(Taken { values: present.clone(), look_again: Some(left), problem: None }),
+    if seen.as_ref() == Ok(present) {
+        return Ok(Taken::at_once(present.clone()));
+    }
+    match (left(if emptied { EMPTIED } else { REST }), seen) {
+        (Some(left), _) => still(present, left),
         (None, Ok(seen)) => Ok(Taken::at_once(seen)),
         (None, Err(problem)) => Ok(Taken::kept(present, problem)),
     }

@@ -1,9 +1,9 @@
 //! An event as it is told: what happened, and where its rollout stands.
 
 use helium_crds::{
-    DeploymentStatus, ObjectKey, Phase,
+    DeploymentStatus, Kind, ObjectKey, Phase,
     event::{Event, Severity},
-    status::Rollout,
+    status::{HydraJobStatus, Rollout},
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -20,16 +20,18 @@ pub struct News {
     pub reason: String,
     /// A sentence.
     pub message: String,
-    /// The namespace of the Deployment.
+    /// What it is about: a Deployment or a HydraJob.
+    pub kind: Kind,
+    /// The namespace of that object.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The version that its template asks for.
+    /// The version that its template asks for; that of the newest build of a HydraJob, and nothing if there is none.
     pub version: String,
     /// The version that has served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stable: Option<String>,
-    /// Where it stands.
+    /// Where it stands. A HydraJob is `Healthy` if it has a build and can be followed, `Degraded` if it cannot be followed, else `Pending`.
     pub phase: Phase,
     /// The step of its canary, counted from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,6 +53,7 @@ impl News {
             severity: event.severity,
             reason: event.reason.clone(),
             message: event.message.clone(),
+            kind: Kind::Deployment,
             namespace: object.namespace.clone(),
             name: object.name.clone(),
             version: status.current.version.clone(),
@@ -59,6 +62,30 @@ impl News {
             step,
             steps,
             rollout: status.rollout.as_ref().map(|rollout| rollout.id.clone()),
+        }
+    }
+
+    /// An event of a HydraJob, and the status that was committed with it.
+    pub fn of_job(job: &ObjectKey, status: &HydraJobStatus, event: &Event) -> Self {
+        let phase = match (&status.error, &status.newest) {
+            (Some(_), _) => Phase::Degraded,
+            (None, Some(_)) => Phase::Healthy,
+            (None, None) => Phase::Pending,
+        };
+        Self {
+            at: event.at,
+            severity: event.severity,
+            reason: event.reason.clone(),
+            message: event.message.clone(),
+            kind: Kind::HydraJob,
+            namespace: job.namespace.clone(),
+            name: job.name.clone(),
+            version: status.newest.as_ref().map(|newest| newest.version.clone()).unwrap_or_default(),
+            stable: None,
+            phase,
+            step: None,
+            steps: None,
+            rollout: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use helium_crds::{
     DeploymentStatus, ObjectKey,
     event::Event,
     notification::{Notification, Notifications},
+    status::HydraJobStatus,
 };
 use helium_runtime::{ports::Ports, shutdown::Shutdown};
 use prometheus_client::registry::Registry;
@@ -90,17 +91,29 @@ async fn all(receivers: &mut JoinSet<()>) {
     }
 }
 
-impl Announce for Notifier {
-    fn announce(&self, object: &ObjectKey, status: &DeploymentStatus, event: &Event) {
-        let mut wanting = self.queues.iter().filter(|queue| queue.settings.wants(object, event)).peekable();
+impl Notifier {
+    /// Puts news into the queue of everybody who wants them.
+    fn queue(&self, wants: impl Fn(&Notification) -> bool, news: impl FnOnce() -> News) {
+        let mut wanting = self.queues.iter().filter(|queue| wants(&queue.settings)).peekable();
         if wanting.peek().is_none() {
             return;
         }
-        let queued = Queued { news: Arc::new(News::of(object, status, event)), since: self.ports.monotonic() };
+        let queued = Queued { news: Arc::new(news()), since: self.ports.monotonic() };
         for queue in wanting {
             if queue.sender.send(queued.clone()).is_err() {
                 self.outcomes.count(&queue.settings.name, Outcome::Dropped, 1);
             }
         }
+    }
+}
+
+impl Announce for Notifier {
+    fn announce(&self, object: &ObjectKey, status: &DeploymentStatus, event: &Event) {
+        self.queue(|settings| settings.wants(object, event), || News::of(object, status, event));
+    }
+
+    fn announce_job(&self, job: &ObjectKey, deployments: &[ObjectKey], status: &HydraJobStatus, event: &Event) {
+        let wants = |settings: &Notification| settings.wants_of_job(job, deployments, event);
+        self.queue(wants, || News::of_job(job, status, event));
     }
 }

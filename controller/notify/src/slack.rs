@@ -3,7 +3,7 @@
 //! The line is what a telephone shows. It is in Slack's `mrkdwn`, in which `&`, `<` and `>` are escaped: what people wrote into a reason cannot
 //! mention a channel.
 
-use helium_crds::event::Severity;
+use helium_crds::{Kind, event::Severity};
 use serde_json::{Value, json};
 
 use crate::news::News;
@@ -17,7 +17,9 @@ pub(crate) fn message(news: &News) -> Value {
         Severity::Normal => ("", "#2eb886"),
         Severity::Warning => (":warning: ", "#daa038"),
     };
-    let headline = format!("{mark}*{}* {}/{}", escaped(&news.reason), escaped(&news.namespace), escaped(&news.name));
+    let (reason, namespace, name) = (escaped(&news.reason), escaped(&news.namespace), escaped(&news.name));
+    let kind = if news.kind == Kind::Deployment { String::new() } else { format!("{} ", news.kind.singular()) };
+    let headline = format!("{mark}*{reason}* {kind}{namespace}/{name}");
     let section = json!({ "type": "section", "text": mrkdwn(&escaped(&news.message)) });
     let context = json!({ "type": "context", "elements": [mrkdwn(&place(news))] });
     // An empty text is refused.
@@ -31,8 +33,9 @@ fn place(news: &News) -> String {
         Some(stable) if *stable != news.version => format!("{}, stable {stable}", news.version),
         _ => news.version.clone(),
     };
+    let version = Some(version).filter(|version| !version.is_empty());
     let step = news.step.zip(news.steps).map(|(step, steps)| format!("step {step}/{steps}"));
-    let parts = [Some(news.phase.to_string()), Some(escaped(&version)), step];
+    let parts = [Some(news.phase.to_string()), version.map(|version| escaped(&version)), step];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let (seconds, plain) = (news.at.as_second(), news.at);
     // Slack shows it in the time zone of whoever reads it.
@@ -74,6 +77,7 @@ mod tests {
             severity: Severity::Warning,
             reason: "RolloutAborted".to_owned(),
             message: message.to_owned(),
+            kind: Kind::Deployment,
             namespace: "default".to_owned(),
             name: "shop".to_owned(),
             version: "2.0.0".to_owned(),
@@ -113,5 +117,14 @@ mod tests {
     fn an_event_without_words_has_no_empty_section() {
         let message = message(&news(""));
         assert_eq!(message["attachments"][0]["blocks"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn a_message_about_a_hydra_job_says_so_and_has_no_version_before_the_first_build() {
+        let news = News { kind: Kind::HydraJob, version: String::new(), stable: None, step: None, ..news("404") };
+        let message = message(&news);
+        assert_eq!(message["text"], ":warning: *RolloutAborted* hydrajob default/shop");
+        let place = message["attachments"][0]["blocks"][1]["elements"][0]["text"].as_str().unwrap();
+        assert!(place.starts_with("RollingBack | <!date^"), "{place}");
     }
 }

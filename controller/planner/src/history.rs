@@ -2,7 +2,12 @@
 
 use std::{cmp::Reverse, collections::BTreeSet};
 
-use helium_crds::{RevisionId, deployment::STEPS_ANNOTATION, revision::Revision, template::Template};
+use helium_crds::{
+    RevisionId,
+    deployment::STEPS_ANNOTATION,
+    revision::{Revision, revision_id},
+    template::Template,
+};
 
 use crate::{draft::Draft, plan::Action};
 
@@ -74,16 +79,16 @@ pub(crate) fn new_build(draft: &Draft<'_>) -> Option<String> {
     (!is_chosen && but_the_version == *target).then(|| format!("a build of hydrajob/{}", from.hydra_job))
 }
 
-/// Whether the rollout to the present template takes no steps: because a person said so for this very revision, or because it goes
-/// back within `rollbackWindow` to one that has served before.
+/// Whether the rollout to the present template takes no steps: because a person said so for this very revision, or for its template whatever
+/// the values in Consul are, or because it goes back within `rollbackWindow` to one that has served before.
 ///
 /// Example: 1, 2, 3 and 4 have served, 4 does now, and the window is of 2 revisions. Back to 2 takes no steps, for only 3 lies between.
 pub(crate) fn skips_steps(draft: &Draft<'_>) -> bool {
     let target = &draft.target.revision;
     let said = draft.world.deployment.metadata.annotations.get(STEPS_ANNOTATION);
     match said.and_then(|said| said.split_once(' ')) {
-        Some(("skip", revision)) if revision == target.as_str() => return true,
-        Some(("take", revision)) if revision == target.as_str() => return false,
+        Some(("skip", revision)) if is_meant(draft, revision) => return true,
+        Some(("take", revision)) if is_meant(draft, revision) => return false,
         _ => {}
     }
     let Some(window) = draft.spec().rollback_window else { return false };
@@ -91,6 +96,18 @@ pub(crate) fn skips_steps(draft: &Draft<'_>) -> bool {
     let (Some(back), Some(stable)) = (number(target), draft.stable().and_then(number)) else { return false };
     let between = draft.world.revisions.values().filter(|known| known.number > back && known.number < stable).count();
     back < stable && between < window.revisions as usize && draft.status.served.contains(target)
+}
+
+/// Whether a person's word about `revision` is about the present one. Who names a template without values of Consul's means it with those that
+/// there are, which may have changed since; but once it serves, a change of values is a rollout of its own.
+fn is_meant(draft: &Draft<'_>, revision: &str) -> bool {
+    if revision == draft.target.revision.as_str() {
+        return true;
+    }
+    let written = draft.spec().template.as_written();
+    let stable = draft.stable().and_then(|stable| draft.world.revisions.get(stable));
+    let serves = |stable: &Revision| stable.template.as_written() == written;
+    stable.is_some_and(|stable| !serves(stable)) && revision_id(&written).as_str() == revision
 }
 
 /// Notes that the stable revision serves.

@@ -14,6 +14,7 @@ use helium_runtime::{
 
 use crate::{
     defects,
+    hydra::Asker,
     instruments::Instruments,
     net::{Net, lock},
     rng::Rng,
@@ -183,6 +184,7 @@ impl Controllers {
         let ports = Ports::seeded(rng.draw(), self.net.wall()).with_clock(clock);
         let instruments = Instruments::new(&self.net, rng.child("instruments"));
         let engine = Engine::new(Client::over(wire, Some("controller".to_owned())), config, ports, instruments);
+        let engine = engine.following(Asker::new(&self.net, rng.child("hydra")));
         slot.leading = Some(engine.leading());
         self.net.tell(&format!("c{number} starts life {}", slot.lives));
         Some((Arc::clone(&slot.life), engine, stopped))

@@ -3,6 +3,7 @@
 //! A defect is put in through the seams only: another planner, or requests and answers that are changed on the wire.
 
 mod plans;
+mod values;
 mod wires;
 
 use helium_planner::{Decision, World, plan};
@@ -76,12 +77,26 @@ pub enum Defect {
     S15Set,
     /// Gives up a node that has been away for some seconds.
     S15Lost,
+    /// Gives what it makes the values that are in the store, and not those of its revision.
+    S16,
+    /// Takes values as it sees them, before they have rested.
+    S17,
+    /// Believes at once that all values are gone.
+    S17Wiped,
+    /// Takes values that it cannot see for none.
+    S17Unseen,
+    /// Takes the newest build, whatever became of it.
+    S18,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
     L1Record,
     /// Forgets what it should stop.
     L1Forgotten,
+    /// Takes no change of values.
+    L1Values,
+    /// Takes no build after the first.
+    L1Build,
     /// Writes the minute into the status.
     L2,
     /// Wants to write the minute into the status, and is refused each time.
@@ -92,7 +107,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 45] = [
         Self::S1,
         Self::S1OneLess,
         Self::S1Withdrawn,
@@ -125,9 +140,16 @@ impl Defect {
         Self::S15,
         Self::S15Set,
         Self::S15Lost,
+        Self::S16,
+        Self::S17,
+        Self::S17Wiped,
+        Self::S17Unseen,
+        Self::S18,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,
+        Self::L1Values,
+        Self::L1Build,
         Self::L2,
         Self::L2Refused,
         Self::L3,
@@ -162,6 +184,7 @@ impl std::fmt::Display for Defect {
 pub fn reset() {
     plans::reset();
     wires::reset();
+    values::reset();
 }
 
 /// The planner with this bug.

@@ -18,6 +18,7 @@ use crate::{
     defects::Defect,
     faults::{FaultKind, Faults},
     fleet::Fleet,
+    hydra::Hydra,
     instruments::Mood,
     rng::Rng,
     tally::{Sort, Tally},
@@ -54,6 +55,8 @@ pub struct Net {
     pub broken: Notify,
     /// People who are always a little faster than the controller; none if there are none.
     pub rival: Mutex<Option<Arc<dyn Rival>>>,
+    /// What Hydra has built.
+    pub hydra: Hydra,
     /// How metric sources are.
     pub mood: Mutex<Mood>,
 }
@@ -87,6 +90,7 @@ impl Net {
             past: Mutex::default(),
             broken: Notify::new(),
             rival: Mutex::new(None),
+            hydra: Hydra::default(),
             mood: Mutex::default(),
         })
     }

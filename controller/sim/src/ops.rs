@@ -57,6 +57,13 @@ impl Op {
     }
 }
 
+impl Written {
+    /// Whether it may change a key below `prefix`.
+    pub fn may_touch(&self, prefix: &str) -> bool {
+        self.ops.iter().any(|op| op.writes() && (op.key.starts_with(prefix) || prefix.starts_with(&op.key)))
+    }
+}
+
 /// What a request asks for.
 pub fn of_request(method: &Method, path: &str, body: &Bytes) -> Written {
     let plain = path.split('?').next().unwrap_or(path);

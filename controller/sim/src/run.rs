@@ -13,11 +13,13 @@ use crate::{
     controllers::Conduct,
     defects::Defect,
     faults::{FaultKind, Faults},
+    hydra,
     nemesis::Nemesis,
-    net::{Rival, lock},
+    net::{Net, Rival, lock},
     rng::Rng,
     show,
     users::Users,
+    values::ValueKeepers,
     world::{Setup, World},
 };
 
@@ -28,6 +30,9 @@ const QUIET: Duration = Duration::from_secs(205);
 
 /// How often one looks whether it does.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// The Deployment that takes its version from a build, if there is one, and its HydraJob.
+pub(crate) const BUILT: &str = "built";
 
 /// What became of a seed.
 #[derive(Clone, Debug)]
@@ -114,9 +119,13 @@ async fn whole(seed: u64, defect: Option<Defect>) -> Verdict {
 }
 
 async fn all_acts(world: &Arc<World>) -> Option<Duration> {
-    let users = Users::new(world, &["web", "api", "job"]);
+    let built = hydra::is_there(&world.net).then_some(BUILT);
+    let names: Vec<&str> = ["web", "api", "job"].into_iter().chain(built).collect();
+    let users = Users::new(world, &names);
+    let keepers = ValueKeepers::new(world, &users, &names);
     let mut rng = world.net.rng.child("run");
     tokio::time::sleep(rng.between(Duration::from_millis(100), Duration::from_secs(4))).await;
+    keepers.begin().await;
     if let Err(error) = users.begin().await {
         world.net.check(|checkers, _| checkers.fail("L1", format!("nothing could be applied: {error}")));
         return None;
@@ -129,14 +138,25 @@ async fn all_acts(world: &Arc<World>) -> Option<Duration> {
         biased;
         () = Nemesis::new(world, &users).rage(end) => {}
         () = Arc::clone(&users).live() => {}
+        () = keepers.live() => {}
+        () = hydra::push(&world.net, built) => {}
     }
     *lock(&world.net.rival) = None;
     world.net.faults().heal();
     world.net.tell("all is healed");
     users.ungarble().await;
+    keepers.mend().await;
+    world.net.hydra.table().mood = hydra::Mood::Fine;
     let converged = converge(world).await?;
     stay(world).await;
     Some(converged)
+}
+
+/// What is not yet as it should be.
+fn unsettled(net: &Net) -> Option<String> {
+    let state = net.server.state();
+    let fleet = checkers::settled(&state, &net.fleet.table());
+    fleet.or_else(|| checkers::builds_settled(&state, &net.hydra.table()))
 }
 
 /// L1, the first half.
@@ -147,7 +167,7 @@ async fn converge(world: &Arc<World>) -> Option<Duration> {
     let mut problem = String::new();
     while net.now() < healed + CONVERGE {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        match checkers::settled(&net.server.state(), &net.fleet.table()) {
+        match unsettled(net) {
             Some(found) => (calm, problem) = (0, found),
             // Three looks in a row: nobody passes by chance.
             None if calm == 2 => return Some(net.now().saturating_sub(healed)),
@@ -167,7 +187,7 @@ async fn stay(world: &Arc<World>) {
     let end = net.now() + QUIET;
     while net.now() < end {
         tokio::time::sleep(LOOK).await;
-        let problem = checkers::settled(&net.server.state(), &net.fleet.table());
+        let problem = unsettled(net);
         net.check(|checkers, _| {
             let more = checkers.writes_so_far() - writes;
             if more > 0 {

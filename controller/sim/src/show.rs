@@ -2,8 +2,10 @@
 //!
 //! Nothing in here changes from run to run where the story is the same: no instants, no hashes.
 
+use std::collections::BTreeMap;
+
 use consul_embedded::state::State;
-use helium_crds::{InstanceId, Kind, ObjectKey, control::Verb, event::EventLog, keys::Keys, status::WaitingOn};
+use helium_crds::{InstanceId, Kind, ObjectKey, control::Verb, event::EventLog, keys::Keys, status::HydraJobStatus, status::WaitingOn};
 
 use crate::truth::{self, Truth};
 
@@ -61,6 +63,34 @@ pub fn explain(state: &State, object: &ObjectKey) -> Vec<String> {
         lines.push(format!("  {verb} by {}: {}", answer.by, without_hashes(&outcome)));
     }
     lines
+}
+
+/// How many instances should run with which values of Consul's.
+pub fn values(state: &State, object: &ObjectKey) -> Vec<String> {
+    let truth = Truth::of(state, object);
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for instance in truth.running() {
+        let Some(assignment) = truth::assignment(state, instance) else { continue };
+        let template = &assignment.template;
+        let pairs: Vec<String> = template.overrides.iter().map(|(name, text)| format!("{name}={text}")).collect();
+        let pairs = if pairs.is_empty() { "no values".to_owned() } else { pairs.join(" ") };
+        *counts.entry(format!("{} with {pairs}", template.version)).or_default() += 1;
+    }
+    counts.into_iter().map(|(what, count)| format!("  {count} of {what}")).collect()
+}
+
+/// Which build a HydraJob has, what is wrong, and what people were told of it.
+pub fn job(state: &State, job: &ObjectKey) -> Vec<String> {
+    let (keys, kind) = (Keys::default(), Kind::HydraJob);
+    let Some(status) = truth::value::<HydraJobStatus>(state, &keys.status(kind, job)) else {
+        return vec![format!("hydrajob/{job}: no status")];
+    };
+    let newest = status.newest.map_or_else(|| "no build".to_owned(), |newest| format!("build {}", newest.build));
+    let error = status.error.map(|error| format!(", {}: {}", error.reason, error.message)).unwrap_or_default();
+    let log: Option<EventLog> = truth::value(state, &keys.events(kind, job));
+    let events = log.map(|log| log.events).unwrap_or_default();
+    let told = events.iter().map(|event| format!("  {}: {}", event.reason, event.message));
+    [format!("hydrajob/{}: {newest}{error}", job.name)].into_iter().chain(told).collect()
 }
 
 /// What people were told of it.

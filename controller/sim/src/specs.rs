@@ -3,6 +3,8 @@
 use helium_crds::{AnyObject, any_object::DecodeError};
 use serde_json::{Value, json};
 
+use crate::hydra;
+
 /// A Deployment in the making.
 #[derive(Clone, Debug)]
 pub struct Wish {
@@ -22,6 +24,10 @@ pub struct Wish {
     pub min_healthy: String,
     /// Anything that makes the template another one without a new label.
     pub env: String,
+    /// Whether the values in Consul are a part of its revisions.
+    pub values: bool,
+    /// The HydraJob that its version comes from; `version` is then only told in `env`.
+    pub job: Option<String>,
 }
 
 impl Wish {
@@ -36,6 +42,8 @@ impl Wish {
             deadline: "60s".to_owned(),
             min_healthy: "5s".to_owned(),
             env: String::new(),
+            values: false,
+            job: None,
         }
     }
 
@@ -46,7 +54,7 @@ impl Wish {
     pub fn object(&self) -> Result<AnyObject, DecodeError> {
         let on_failure = if self.pause_on_failure { "pause" } else { "rollback" };
         let env = if self.env.is_empty() { json!({}) } else { json!({ "SALT": self.env }) };
-        read(&json!({
+        let mut object = json!({
             "apiVersion": "helium.dev/v1",
             "kind": "Deployment",
             "metadata": {"namespace": "default", "name": self.name},
@@ -64,7 +72,17 @@ impl Wish {
                 "progressDeadline": self.deadline,
                 "onFailure": on_failure
             }
-        }))
+        });
+        if self.values {
+            object["spec"]["template"]["package"] = json!({ "url": "file:///srv/${VERSION}" });
+        }
+        if let Some(job) = &self.job {
+            object["spec"]["versionFrom"] = json!({ "hydraJob": job });
+            let template = &mut object["spec"]["template"];
+            template["env"]["WISH"] = self.version.clone().into();
+            template.as_object_mut().map(|template| template.remove("version"));
+        }
+        read(&object)
     }
 }
 
@@ -96,6 +114,19 @@ pub fn canary(name: &str, way: &Value, auto_promote: bool, judged: bool) -> Resu
     }))
 }
 
+/// The HydraJob of a name.
+///
+/// # Errors
+/// A name that breaks a rule.
+pub fn hydra_job(name: &str) -> Result<AnyObject, DecodeError> {
+    read(&json!({
+        "apiVersion": "helium.dev/v1",
+        "kind": "HydraJob",
+        "metadata": {"namespace": "default", "name": name},
+        "spec": {"url": hydra::url(name), "interval": "15s"},
+    }))
+}
+
 fn read(value: &Value) -> Result<AnyObject, DecodeError> {
     AnyObject::from_json(value.to_string().as_bytes())
 }
@@ -107,6 +138,12 @@ mod tests {
     #[test]
     fn wishes_are_valid_objects() {
         Wish::new("web", "2-bad", 3).object().unwrap();
+        let AnyObject::Deployment(web) = (Wish { values: true, ..Wish::new("web", "2", 3) }).object().unwrap() else {
+            panic!("it is no Deployment")
+        };
+        assert!(web.spec.template.takes_overrides());
+        Wish { job: Some("job".to_owned()), ..Wish::new("web", "2", 3) }.object().unwrap();
+        hydra_job("job").unwrap();
         canary("web", &json!([{"setWeight": "25%"}, {"soak": "10s"}, {"pause": {}}]), false, true).unwrap();
         canary("web", &json!({"blueGreen": {"preview": 1}, "scaleDownDelay": "5s"}), false, true).unwrap();
     }

@@ -3,12 +3,15 @@
 //! | command | meaning |
 //! |---|---|
 //! | `nodes N`, `controllers N` | how the world is; before anything else |
-//! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person |
+//! | `deploy NAME VERSION xN [surge=A] [unavailable=A] [recreate] [hold] [values] [deadline=T]` | apply a Deployment; `hold`: a failure waits for a person; `values`: those in Consul are a part of its revisions |
 //! | `canary NAME STEP.. [manual] [judged] [weighed]` | apply a Canary: `25%`, `25%:T` (with a soak), `+2` (replicas), `soak:T`, `preview:N`, `switch` or `switch:N` (blue-green), `bake:T`, `pause`, `pause:T`, `promote-after:T`, `analysis`, `gate`, `gate:T:abort` (or `hold`, `continue`); `judged`: by the metric `errors`; `weighed`: by weights in Consul |
+//! | `set NAME KEY=TEXT..` (`no-text`: bytes that are none), `unset NAME KEY..`, `wipe-values NAME`, `put-back NAME` | people change its values in Consul |
+//! | `hydra-job JOB`; `deploy .. job=JOB` | apply a HydraJob; a Deployment whose version comes from it |
+//! | `build JOB [END]`, `finish JOB N good` (or `failed`), `lose-build JOB`, `hydra fine` (or `away`, `nonsense`) | what Hydra builds, and how it is |
 //! | `gate NAME open`, `metrics fine` (or `down`, `empty`, `lying`) | what gates and metric sources say |
 //! | `run T` | time passes |
 //! | `until NAME REASON T` | time passes until the status is about the newest spec and has this reason, at most T |
-//! | `show NAME`, `explain NAME`, `events NAME` | what there is to see |
+//! | `show NAME`, `explain NAME`, `events NAME`, `values NAME`, `show-job JOB` | what there is to see; `values`: those that run, by what values they have |
 //! | `promote`, `promote-full`, `abort`, `retry`, `pause`, `resume`, `restart`, `undo`, `delete` NAME | what people ask for |
 //! | `delete-canary NAME`, `scale NAME N`, `versions NAME V=N..` | more of it |
 //! | `crash`, `hand-over`, `end-session` | what happens to the leader |
@@ -16,6 +19,9 @@
 //! | `kill NAME`, `unrecord NAME`, `unassign NAME`, `deregister NAME` | to its oldest instance |
 //! | `leap c0 T`, `leap nN -T` | to the wall clock of a machine |
 //! | `snapshot`, `restore`, `deny WHAT`, `allow` | to Consul |
+
+mod hydra;
+mod values;
 
 use std::{
     collections::BTreeMap,
@@ -166,6 +172,7 @@ struct Teller {
     client: Client,
     wishes: BTreeMap<String, Wish>,
     snapshot: Mutex<Option<State>>,
+    wiped: values::Wiped,
     output: String,
 }
 
@@ -177,8 +184,8 @@ impl Teller {
         // If this fails the first line of the story says so.
         let _layout = people.initialise().await;
         let client = world.client(Actor::Operator);
-        let (wishes, snapshot) = (BTreeMap::new(), Mutex::new(None));
-        Self { world, people, client, wishes, snapshot, output: String::new() }
+        let (wishes, snapshot, wiped) = (BTreeMap::new(), Mutex::new(None), BTreeMap::new());
+        Self { world, people, client, wishes, snapshot, wiped, output: String::new() }
     }
 
     async fn play(&mut self, script: &Script<'_>) -> Result<(), StoryError> {
@@ -243,6 +250,20 @@ impl Teller {
             "show" => self.say_all(&show::object(&self.world.net.server.state(), &key(name))),
             "explain" => self.say_all(&show::explain(&self.world.net.server.state(), &key(name))),
             "events" => self.say_all(&show::events(&self.world.net.server.state(), &key(name))),
+            "values" => self.say_all(&show::values(&self.world.net.server.state(), &key(name))),
+            "set" | "unset" | "wipe-values" | "put-back" => {
+                let state = self.world.net.server.state();
+                values::change(&self.client, &state, &mut self.wiped, verb, rest).await?;
+            }
+            "build" | "finish" | "lose-build" | "hydra" => {
+                hydra::change(&mut self.world.net.hydra.table(), verb, rest)?;
+            }
+            "show-job" => self.say_all(&show::job(&self.world.net.server.state(), &key(name))),
+            "hydra-job" => {
+                let job = specs::hydra_job(name).map_err(|error| error.to_string())?;
+                let outcome = self.people.apply(&[job]).await.map(drop);
+                self.told(outcome);
+            }
             "deploy" | "canary" | "scale" | "versions" | "undo" | "delete" | "delete-canary" => {
                 let outcome = self.edit(verb, rest).await?;
                 self.told(outcome);
@@ -447,10 +468,12 @@ fn wish(before: Option<&Wish>, name: &str, options: &[&str]) -> Result<Wish, Str
             Some(("surge", value)) => (surge, rolling) = (amount(value), true),
             Some(("unavailable", value)) => (unavailable, rolling) = (amount(value), true),
             Some(("deadline", value)) => value.clone_into(&mut wish.deadline),
+            Some(("job", value)) => wish.job = Some(value.to_owned()),
             Some(("env", value)) => value.clone_into(&mut wish.env),
             Some((other, _)) => return Err(format!("what is `{other}`?")),
             None if *option == "recreate" => wish.strategy = json!({"recreate": {}}),
             None if *option == "hold" => wish.pause_on_failure = true,
+            None if *option == "values" => wish.values = true,
             None => match option.strip_prefix('x').and_then(|number| number.parse().ok()) {
                 Some(number) => wish.replicas = number,
                 None => (*option).clone_into(&mut wish.version),

@@ -10,9 +10,9 @@ use std::{
 use bytes::Bytes;
 use consul_embedded::state::{Entry, Node, Service, State};
 use helium_crds::{
-    AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey,
+    AnyObject, Canary, Deployment, DeploymentStatus, InstanceId, Kind, NodeName, ObjectKey, RevisionId,
     instance::{Assignment, Desired, Instance, InstancePhase, Report, STANDBY_CHECK, check_id, service_id},
-    keys::Keys,
+    keys::{Keys, SENTINEL},
     revision::Revision,
 };
 use serde::de::DeserializeOwned;
@@ -164,6 +164,28 @@ pub fn revisions(state: &State, object: &ObjectKey) -> Vec<Revision> {
     let prefix = Keys::default().revisions(object);
     let entries = state.kv().under(&prefix);
     entries.filter_map(|entry| parsed(entry, from_json)).map(Arc::unwrap_or_clone).collect()
+}
+
+/// One revision that is kept of an object.
+pub fn revision(state: &State, object: &ObjectKey, id: &RevisionId) -> Option<Arc<Revision>> {
+    shared(state, &Keys::default().revision(object, id))
+}
+
+/// What is stored below a prefix, folders aside.
+pub fn keys_under<'a>(state: &'a State, prefix: &'a str) -> impl Iterator<Item = &'a Entry> + 'a {
+    state.kv().under(prefix).filter(move |entry| entry.key.len() > prefix.len() && !entry.key.ends_with('/'))
+}
+
+/// The values of a Deployment as they are in the store; none if they cannot be seen, for want of the sentinel, or are no text.
+pub fn values(state: &State, object: &ObjectKey) -> Option<BTreeMap<String, String>> {
+    let keys = Keys::default();
+    state.kv().get(&format!("{}{SENTINEL}", keys.overrides_root()))?;
+    let prefix = keys.overrides(object);
+    let text = |entry: &Entry| {
+        let text = std::str::from_utf8(&entry.value).ok()?;
+        Some((entry.key[prefix.len()..].to_owned(), text.to_owned()))
+    };
+    keys_under(state, &prefix).map(text).collect()
 }
 
 /// Instances of which only the assignment is left, because somebody deleted the record by hand.

@@ -21,8 +21,10 @@ use serde_json::{Value, json};
 use crate::{
     net::{Rival, lock},
     rng::Rng,
+    run::BUILT,
     specs::{self, Wish},
     truth::Truth,
+    values,
     wire::Actor,
     world::World,
 };
@@ -71,6 +73,7 @@ impl Users {
             let mut objects = Vec::new();
             let wish = self.first_wish(name);
             objects.extend(wish.object().ok());
+            objects.extend(wish.job.as_ref().and_then(|job| specs::hydra_job(job).ok()));
             if place % 2 == 1 {
                 objects.extend(self.steps(name));
             }
@@ -121,7 +124,9 @@ impl Users {
                 json!({"recreate": {}}),
             ];
             let strategy = rng.pick(&strategies).cloned().unwrap_or(Value::Null);
-            Wish { strategy, pause_on_failure: rng.chance(300), ..Wish::new(name, "1", replicas) }
+            let values = values::takes_values(&self.world.net, name);
+            let job = (name == BUILT).then(|| name.to_owned());
+            Wish { strategy, pause_on_failure: rng.chance(300), values, job, ..Wish::new(name, "1", replicas) }
         })
     }
 

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use consul_client::{LongPoll, Transport, TransportError};
 use consul_embedded::{Config, Server, state::State};
 use futures::future::{BoxFuture, FutureExt as _};
+use helium_crds::keys::Keys;
 use http::{Method, Request, Response};
 use tokio::sync::Notify;
 
@@ -332,6 +333,10 @@ impl Wire {
         let before = (self.is_controller() && self.net.is_watched()).then(|| self.net.server.state());
         let answer = self.inner.send(sending.request.clone()).await;
         let applied = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+        if !self.is_controller() && written.may_touch(&Keys::default().overrides_root()) {
+            let state = self.net.server.state();
+            self.net.check(|checkers, net| checkers.note_values(&state, net.now()));
+        }
         if let Some(before) = before {
             if !applied && answer.is_ok() && deposed(written, &before) {
                 self.net.faults().refuse();

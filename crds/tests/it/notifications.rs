@@ -54,6 +54,18 @@ fn every_filter_has_to_let_an_event_through() {
 }
 
 #[test]
+fn an_event_of_a_job_is_for_those_who_are_told_of_whoever_takes_its_builds() {
+    let settings = read(&one("    namespaces: [shop]\n    deployments: [web, api]\n"));
+    let (job, found) = (ObjectKey::new("shop", "main"), event(Severity::Normal, EventReason::BuildFound));
+    let wants = |names: &[&str]| {
+        let takers: Vec<ObjectKey> = names.iter().map(|name| ObjectKey::new("shop", *name)).collect();
+        settings.notifications[0].wants_of_job(&job, &takers, &found)
+    };
+    assert!(wants(&["other", "api"]) && !wants(&["other"]) && !wants(&[]));
+    assert!(read(&one("")).notifications[0].wants_of_job(&job, &[], &found), "without a filter all are told");
+}
+
+#[test]
 fn what_is_wrong_is_told_with_its_line_and_what_was_meant() {
     let events = wrong(&one("    events: [CanaryPromotd, Frobnicated]\n    severity: info\n"));
     insta::assert_snapshot!("words", events);

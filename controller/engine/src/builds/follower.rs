@@ -16,6 +16,7 @@ use helium_crds::{
     keys::Keys,
     status::HydraJobStatus,
 };
+use helium_notify::Announce;
 use helium_runtime::{
     leader::{Fence, Leadership, Lease},
     ports::Ports,
@@ -24,14 +25,17 @@ use helium_runtime::{
 use jiff::Timestamp;
 use tokio::sync::watch::Receiver;
 
-use super::machine::{Outcome, judge, pause};
+use super::machine::{Outcome, call_invalid, judge, pause, told};
 use crate::{
     commit::{CommitError, Committer, lock},
+    rows::InvalidSpec,
     sources::{JobRow, Sources},
 };
 
 /// How often it is looked whether anything is due.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is looked whether what is said of a spec that cannot be followed is in the store still.
+const INVALID_LOOK: Duration = Duration::from_mins(5);
 /// So many servers are asked at the same time.
 const AT_ONCE: usize = 16;
 /// By how many percent a wait differs from what was asked for.
@@ -49,15 +53,26 @@ pub(crate) struct Follower {
     pub(crate) committer: Arc<Committer>,
     pub(crate) builds: Arc<dyn Builds>,
     pub(crate) wake: Wake,
+    pub(crate) announce: Arc<dyn Announce>,
 }
 
 /// A look that has ended: whose, which generation of its spec it was for, and how.
 type Ended = (ObjectKey, HydraJob, Outcome);
 
+/// Which spec is meant: one that says something else is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Meant<'a> {
+    uid: &'a str,
+    generation: u64,
+    follows: bool,
+}
+
 /// What is remembered of a job between two looks. All of it may be lost.
 struct Entry {
     uid: String,
     generation: u64,
+    /// Whether the spec can be followed.
+    follows: bool,
     /// The `ModifyIndex` of the spec.
     index: u64,
     stored: Stored,
@@ -77,6 +92,20 @@ struct Stored {
     status_index: u64,
     events: EventLog,
     events_index: u64,
+}
+
+impl<'a> Meant<'a> {
+    fn of(job: &'a HydraJob) -> Self {
+        Self { uid: &job.metadata.uid, generation: job.metadata.generation, follows: true }
+    }
+
+    fn invalid(spec: &'a InvalidSpec) -> Self {
+        Self { uid: &spec.uid, generation: spec.generation, follows: false }
+    }
+
+    fn is(self, entry: &Entry) -> bool {
+        self == Self { uid: &entry.uid, generation: entry.generation, follows: entry.follows }
+    }
 }
 
 impl Follower {
@@ -133,12 +162,20 @@ impl Follower {
                 lock(table).remove(&object);
                 continue;
             }
-            let Ok(job) = row.job else { continue };
-            if !self.is_known(table, &object, &job, row.index).await {
+            let job = match row.job {
+                Ok(job) => job,
+                Err(spec) => {
+                    self.enter_invalid(table, fence, &object, &spec, row.index).await;
+                    continue;
+                }
+            };
+            if !self.is_known(table, &object, Meant::of(&job), row.index).await {
                 continue;
             }
             if job.spec.suspend {
-                self.enter(table, fence, &object, &job, &Outcome::Suspended).await;
+                if !self.is_said(table, &object) {
+                    self.enter(table, fence, &object, &job, &Outcome::Suspended).await;
+                }
                 continue;
             }
             let mut table = lock(table);
@@ -167,11 +204,10 @@ impl Follower {
         &self,
         table: &Mutex<BTreeMap<ObjectKey, Entry>>,
         object: &ObjectKey,
-        job: &HydraJob,
+        meant: Meant<'_>,
         index: u64,
     ) -> bool {
-        let (uid, generation) = (&job.metadata.uid, job.metadata.generation);
-        let same = |entry: &Entry| entry.uid == *uid && entry.generation == generation;
+        let same = |entry: &Entry| meant.is(entry);
         let now = self.ports.monotonic();
         let is_at_hand = |entry: &Entry| same(entry) && (!entry.doubtful || entry.due > now || entry.under_way);
         if let Some(entry) = lock(table).get_mut(object).filter(|entry| is_at_hand(entry)) {
@@ -194,11 +230,18 @@ impl Follower {
             }
             return true;
         }
-        let (uid, due) = (uid.clone(), self.ports.monotonic());
+        let Meant { uid, generation, follows } = meant;
+        let (uid, due) = (uid.to_owned(), self.ports.monotonic());
         let (doubtful, failures, under_way, last_success) = (false, 0, false, None);
-        let entry = Entry { uid, generation, index, stored, doubtful, due, failures, under_way, last_success };
+        let entry = Entry { uid, generation, follows, index, stored, doubtful, due, failures, under_way, last_success };
         table.insert(object.clone(), entry);
         true
+    }
+
+    /// Whether what there is to be said of a job that is not asked for was said, and need not be looked at yet.
+    fn is_said(&self, table: &Mutex<BTreeMap<ObjectKey, Entry>>, object: &ObjectKey) -> bool {
+        let now = self.ports.monotonic();
+        lock(table).get(object).is_some_and(|entry| entry.doubtful && entry.due > now)
     }
 
     /// Commits what an outcome comes to, if that is anything new.
@@ -211,46 +254,83 @@ impl Follower {
         outcome: &Outcome,
     ) {
         let Some(mut entry) = lock(table).remove(object) else { return };
-        if (&entry.uid, entry.generation) != (&job.metadata.uid, job.metadata.generation) {
+        if !Meant::of(job).is(&entry) {
             // The spec has changed since it was asked for: what it says now was asked for anew, or will be.
             lock(table).insert(object.clone(), entry);
             return;
         }
-        let (status, events) = judge(job, entry.stored.status.as_ref(), outcome, entry.last_success, self.ports.now());
+        let judged = judge(job, entry.stored.status.as_ref(), outcome, entry.last_success, self.ports.now());
         entry.under_way = false;
+        let mut failures = 0;
         if let Outcome::Looked(looked) = outcome {
             // Who answers, and has nothing to take, is asked again at its interval.
             let is_away = looked.as_ref().is_err_and(|missed| missed.unreachable);
-            entry.failures = if is_away { entry.failures.saturating_add(1) } else { 0 };
-            // What is in the store is read again before each look: it may have been restored, or deleted.
-            entry.doubtful = true;
+            failures = if is_away { entry.failures.saturating_add(1) } else { 0 };
             entry.last_success = if looked.is_ok() { Some(self.ports.now()) } else { entry.last_success };
-            let pause = pause(job.spec.interval.as_duration(), entry.failures);
-            entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
         }
-        if entry.stored.status.as_ref() == Some(&status) {
-            lock(table).insert(object.clone(), entry);
+        let interval = job.spec.interval.as_duration();
+        self.rest(&mut entry, failures, interval);
+        self.write(fence, object, &mut entry, judged, interval).await;
+        lock(table).insert(object.clone(), entry);
+    }
+
+    /// Says of a HydraJob that it cannot be followed.
+    async fn enter_invalid(
+        &self,
+        table: &Mutex<BTreeMap<ObjectKey, Entry>>,
+        fence: &Fence,
+        object: &ObjectKey,
+        spec: &InvalidSpec,
+        index: u64,
+    ) {
+        if !self.is_known(table, object, Meant::invalid(spec), index).await || self.is_said(table, object) {
             return;
         }
-        match self.commit(fence, object, &entry, &status, &events).await {
+        let Some(mut entry) = lock(table).remove(object) else { return };
+        let judged = call_invalid(spec, entry.stored.status.as_ref(), self.ports.now());
+        self.rest(&mut entry, 0, INVALID_LOOK);
+        self.write(fence, object, &mut entry, judged, INVALID_LOOK).await;
+        lock(table).insert(object.clone(), entry);
+    }
+
+    /// The next look is due in a while, after so many failures in a row. What is in the store is read again before it: it may have been
+    /// restored, or deleted.
+    fn rest(&self, entry: &mut Entry, failures: u32, interval: Duration) {
+        (entry.doubtful, entry.failures) = (true, failures);
+        entry.due = self.ports.monotonic() + self.ports.jittered(pause(interval, failures), JITTER);
+    }
+
+    /// Commits a status and tells of it, if it is another one than is stored.
+    async fn write(
+        &self,
+        fence: &Fence,
+        object: &ObjectKey,
+        entry: &mut Entry,
+        (status, events): (HydraJobStatus, Vec<Event>),
+        interval: Duration,
+    ) {
+        if entry.stored.status.as_ref() == Some(&status) {
+            return;
+        }
+        match self.commit(fence, object, entry, &status, &events).await {
             Ok(stored) => {
-                entry.stored = stored;
+                let before = std::mem::replace(&mut entry.stored, stored).status;
                 for event in &events {
                     tracing::info!(hydrajob = %object, reason = event.reason, "{}", event.message);
                 }
-                self.wake_those_of(object);
+                let deployments = self.sources.taking_versions_of(object);
+                for event in told(before.as_ref(), &status, &events, self.ports.now()) {
+                    self.announce.announce_job(object, &deployments, &status, &event);
+                }
+                deployments.iter().for_each(|deployment| (self.wake)(deployment));
             }
             Err(error) => {
                 tracing::debug!(%object, %error, "the status of a HydraJob was not committed");
                 // Whatever became of it, it is read again, and then Hydra is asked again.
-                entry.doubtful = true;
                 self.wake_those_of(object);
-                entry.failures = entry.failures.saturating_add(1);
-                let pause = pause(job.spec.interval.as_duration(), entry.failures);
-                entry.due = self.ports.monotonic() + self.ports.jittered(pause, JITTER);
+                self.rest(entry, entry.failures.saturating_add(1), interval);
             }
         }
-        lock(table).insert(object.clone(), entry);
     }
 
     /// The Deployments that take their version from a job are looked at again.

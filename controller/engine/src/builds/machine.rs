@@ -5,14 +5,19 @@ use std::time::Duration;
 use helium_analysis::{Look, Missed};
 use helium_crds::{
     HydraJob,
-    event::{Event, Severity},
+    event::{Event, EventReason, Severity},
     hydra_job::version_of,
     status::{HydraBuild, HydraCondition, HydraConditionKind, HydraError, HydraJobStatus},
 };
 use jiff::Timestamp;
 
+use crate::rows::InvalidSpec;
+
 /// The wait after the first look that failed; it doubles from one to the next, up to the interval of the job.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+/// The reason of what is wrong with a spec.
+const INVALID: &str = "InvalidSpec";
 
 /// What there is to be written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +52,46 @@ pub fn judge(
     }
     status.conditions = conditions(&status, before, now);
     (status, events)
+}
+
+/// The status of a HydraJob that cannot be followed, and what to tell people of it. What was taken before stays: a build is no worse for what
+/// has become of the spec. Whose status it is that a spec without a uid has is not known, and it stays that one's.
+pub fn call_invalid(
+    spec: &InvalidSpec,
+    before: Option<&HydraJobStatus>,
+    now: Timestamp,
+) -> (HydraJobStatus, Vec<Event>) {
+    let before = before.filter(|before| spec.uid.is_empty() || before.uid == spec.uid);
+    let mut status = before.cloned().unwrap_or_default();
+    if !spec.uid.is_empty() {
+        status.uid.clone_from(&spec.uid);
+    }
+    status.observed_generation = status.observed_generation.max(spec.generation);
+    let mut events = Vec::new();
+    let problem = Missed { reason: INVALID, message: spec.problem.clone(), unreachable: false };
+    miss(&mut status, problem, None, now, &mut events);
+    status.conditions = conditions(&status, before, now);
+    (status, events)
+}
+
+/// What the world outside is told of a change of status: builds as they are, and whether the job can be followed, once for each change of that,
+/// however the reason changes meanwhile.
+pub fn told(before: Option<&HydraJobStatus>, after: &HydraJobStatus, events: &[Event], now: Timestamp) -> Vec<Event> {
+    let of_builds = [EventReason::BuildFound, EventReason::BuildGone];
+    let builds = events.iter().filter(|event| of_builds.iter().any(|reason| reason.as_str() == event.reason)).cloned();
+    let failed = before.filter(|before| before.uid == after.uid).and_then(|before| before.error.as_ref());
+    let turn = match (failed, &after.error) {
+        (None, Some(error)) => {
+            let words = format!("{}: {}", error.reason, error.message);
+            Some(event(now, Severity::Warning, EventReason::JobNotFollowed.as_str(), words))
+        }
+        (Some(error), None) => {
+            let words = format!("it can be followed again, after {} since {:.0}", error.reason, error.since);
+            Some(event(now, Severity::Normal, EventReason::JobFollowed.as_str(), words))
+        }
+        _ => None,
+    };
+    turn.into_iter().chain(builds).collect()
 }
 
 /// When to look again, without its jitter: after a good look in an interval, after a bad one the sooner, the fewer there were in a row.
@@ -161,6 +206,10 @@ fn conditions(status: &HydraJobStatus, before: Option<&HydraJobStatus>, now: Tim
     let reachable = match &status.error {
         Some(error) if error.unreachable => {
             Some(condition(HydraConditionKind::Reachable, false, &error.reason, error.message.clone()))
+        }
+        // What a spec says wrongly is no word on Hydra.
+        Some(error) if error.reason == INVALID => {
+            before.and_then(|before| before.condition(HydraConditionKind::Reachable)).cloned()
         }
         None if status.newest.is_none() => None,
         _ => Some(condition(HydraConditionKind::Reachable, true, "Answers", "Hydra answers".to_owned())),

@@ -140,3 +140,35 @@ fn a_look_that_failed_is_tried_again_soon_and_then_less_often() {
     assert_eq!(waits, [300, 5, 10, 20, 40, 80, 160, 300, 300]);
     assert_eq!(pause(Duration::from_secs(1), u32::MAX), Duration::from_secs(1));
 }
+
+#[test]
+fn what_is_wrong_with_a_spec_is_told_and_leaves_the_build_and_the_word_on_hydra_as_they_are() {
+    let invalid = |uid: &str| InvalidSpec { uid: uid.to_owned(), generation: 2, problem: "no url".to_owned(), ..InvalidSpec::default() };
+    let (known, _) = after(&[found(1), missed("Unreachable", "refused", true)]);
+    for uid in ["u1", ""] {
+        let (status, events) = call_invalid(&invalid(uid), Some(&known), at(9));
+        assert_eq!((newest(&status), status.uid.as_str(), status.observed_generation), (Some(1), "u1", 2));
+        assert_eq!(status.error.as_ref().map(|error| error.reason.as_str()), Some(INVALID));
+        assert_eq!(holds(&status, HydraConditionKind::Reachable), Some(false), "nobody has asked since");
+        assert_eq!(events.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(), [INVALID]);
+        assert_eq!(call_invalid(&invalid(uid), Some(&status), at(20)), (status, vec![]), "the same again changes nothing");
+    }
+    let (status, _) = call_invalid(&invalid("u2"), Some(&known), at(9));
+    assert_eq!((newest(&status), status.uid.as_str()), (None, "u2"), "it is another object");
+}
+
+#[test]
+fn the_world_is_told_of_builds_and_of_each_turn_once() {
+    let away = || missed("Unreachable", "refused", true);
+    let not_whole = || missed("NotWhole", "evaluation 3 is not whole", false);
+    let outcomes = [found(1), away(), away(), not_whole(), found(2), not_whole(), Outcome::Looked(Ok(Look::Same))];
+    let (mut status, mut all) = (None, Vec::new());
+    for (second, outcome) in (1..).zip(&outcomes) {
+        let (next, events) = judge(&job(), status.as_ref(), outcome, None, at(second));
+        all.push(told(status.as_ref(), &next, &events, at(second)).into_iter().map(|event| event.reason).collect::<Vec<_>>().join(" "));
+        status = Some(next);
+    }
+    let expected =
+        ["BuildFound", "JobNotFollowed", "", "", "JobFollowed BuildFound", "JobNotFollowed", "JobFollowed"];
+    assert_eq!(all, expected);
+}

@@ -85,7 +85,8 @@ impl People {
             let prefix = self.keys().overrides(key);
             return Err(PeopleError::OnlyValues { object, number: to.number, prefix, values });
         }
-        let goes_to = revision_id(&Template { overrides, ..to.template.clone() });
+        // The values may change before the controller comes to it: they are no part of what is meant.
+        let goes_to = revision_id(&to.template.as_written());
         let change = |_: usize, stored: &Stored| {
             counts_are_not_held(stored)?;
             let put_back = edited(stored, |spec| put_back(spec, &to, newest.as_deref()))?;
@@ -173,7 +174,7 @@ fn put_back(spec: &mut serde_json::Map<String, Value>, revision: &Revision, newe
     spec.insert("template".to_owned(), json!(template));
 }
 
-/// Says of this one revision whether the rollout to it takes the steps.
+/// Says of this one template whether the rollout to it takes the steps.
 fn say_way(after: &mut Stored, way: Way, to: &RevisionId) {
     let word = match way {
         Way::AsDeclared => return,

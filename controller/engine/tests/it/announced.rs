@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use helium_crds::{DeploymentStatus, Kind, ObjectKey, event::Event, status::Reason};
+use helium_crds::{
+    DeploymentStatus, Kind, ObjectKey,
+    event::Event,
+    status::{HydraJobStatus, Reason},
+};
 use helium_engine::people::ObjectRef;
 use helium_notify::Announce;
 
@@ -21,6 +25,10 @@ impl Heard {
 impl Announce for Heard {
     fn announce(&self, object: &ObjectKey, status: &DeploymentStatus, event: &Event) {
         self.0.lock().unwrap().push((object.clone(), status.clone(), event.clone()));
+    }
+
+    fn announce_job(&self, job: &ObjectKey, _: &[ObjectKey], _: &HydraJobStatus, _: &Event) {
+        panic!("there is no {job}");
     }
 }
 

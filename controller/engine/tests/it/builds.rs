@@ -5,14 +5,17 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
+use consul_client::Put;
 use futures::future::{BoxFuture, FutureExt as _};
 use helium_analysis::{Builds, Look, Missed};
 use helium_crds::{
     DeploymentStatus, HydraJobSpec, Kind, ObjectKey, Phase,
+    event::Event,
     status::{HydraBuild, HydraConditionKind, HydraJobStatus, Reason, WaitingOn},
 };
 use helium_engine::people::ObjectRef;
 use helium_hydra::Built;
+use helium_notify::Announce;
 
 use crate::stage::{Stage, log, seconds};
 
@@ -301,4 +304,99 @@ async fn what_never_had_a_version_can_be_deleted() {
             stage.written().await.iter().all(|(key, _)| !key.contains("/status/"))
         })
         .await;
+}
+
+/// What somebody writes over the spec of a HydraJob by hand: the same object, with something wrong in it.
+async fn by_hand(stage: &Stage, change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let key = stage.keys.spec(Kind::HydraJob, &job());
+    let before = stage.client.kv_get(&key, &consul_client::Read::default()).await.unwrap().value.unwrap().value;
+    let mut value: serde_json::Value = serde_json::from_slice(&before).unwrap();
+    change(&mut value);
+    stage.client.kv_put(&key, value.to_string(), &Put::default()).await.unwrap();
+    before.to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_was_made_invalid_by_hand_says_what_is_wrong_keeps_its_build_and_goes_on_once_it_is_mended() {
+    log();
+    let (stage, hydra) = (Stage::new(), Hydra::new(Ok(1)));
+    let _controller = stage.controller_following("a", hydra.clone());
+    let _agent = stage.agent("n1");
+    stage.apply(&format!("{JOB}---{HELLO}")).await;
+    stage.until("hello", 120, serves(1)).await;
+    let before = by_hand(&stage, |job| job["spec"]["url"] = "ftp://hydra".into()).await;
+    let said = async || job_status(&stage).await.and_then(|status| status.error);
+    stage.eventually("it says what is wrong", 20, async || said().await.is_some()).await;
+    let status = job_status(&stage).await.unwrap();
+    let error = status.error.unwrap();
+    assert_eq!((error.reason.as_str(), error.unreachable), ("InvalidSpec", false));
+    assert!(error.message.contains("url"), "{}", error.message);
+    assert_eq!(status.newest.map(|newest| newest.build), Some(1), "what was taken stays");
+    let reachable = status.conditions.iter().find(|one| one.kind == HydraConditionKind::Reachable);
+    assert_eq!(reachable.map(|one| one.status), Some(true), "nobody has asked Hydra since");
+
+    hydra.says(Ok(2));
+    let (index, asked) = (stage.kv_index().await, hydra.asked());
+    seconds(900).await;
+    assert_eq!((stage.kv_index().await, hydra.asked()), (index, asked), "nothing is asked, and nothing written again");
+    assert!(serves(1)(&stage.status("hello").await.unwrap()));
+    let status_key = stage.keys.status(Kind::HydraJob, &job());
+    stage.client.kv_delete(&status_key, None).await.unwrap();
+    stage.eventually("what was deleted is said again", 400, async || said().await.is_some()).await;
+
+    let key = stage.keys.spec(Kind::HydraJob, &job());
+    stage.client.kv_put(&key, before, &Put::default()).await.unwrap();
+    stage.until("hello", 120, serves(2)).await;
+    assert!(said().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_never_could_be_followed_says_so_and_so_does_who_waits_for_it() {
+    log();
+    let (stage, hydra) = (Stage::new(), Hydra::new(Ok(1)));
+    let _controller = stage.controller_following("a", hydra);
+    let _agent = stage.agent("n1");
+    stage.apply(HELLO).await;
+    stage.client.kv_put(&stage.keys.spec(Kind::HydraJob, &job()), "no object at all", &Put::default()).await.unwrap();
+    let says_why = |status: &DeploymentStatus| matches!(&status.waiting_on[..], [WaitingOn::Build { why: Some(_), .. }]);
+    stage.until("hello", 60, says_why).await;
+    let error = job_status(&stage).await.unwrap().error.unwrap();
+    assert_eq!(error.reason, "InvalidSpec");
+}
+
+/// Keeps what is announced of jobs: the reason, and for whom it matters.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, Vec<String>)>>);
+
+impl Announce for Told {
+    fn announce(&self, _: &ObjectKey, _: &DeploymentStatus, _: &Event) {}
+
+    fn announce_job(&self, _: &ObjectKey, deployments: &[ObjectKey], _: &HydraJobStatus, event: &Event) {
+        let names = deployments.iter().map(|deployment| deployment.name.clone()).collect();
+        self.0.lock().unwrap().push((event.reason.clone(), names));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_build_is_told_and_once_that_a_job_cannot_be_followed_and_that_it_can_again() {
+    log();
+    let (stage, hydra, told) = (Stage::new(), Hydra::new(Ok(1)), Arc::new(Told::default()));
+    let controller = stage.controller_following_and_announcing("a", hydra.clone(), told.clone());
+    let _agent = stage.agent("n1");
+    stage.apply(&format!("{JOB}---{HELLO}")).await;
+    stage.until("hello", 120, serves(1)).await;
+    for trouble in [away(), nothing(), away()] {
+        hydra.says(Err(trouble));
+        seconds(120).await;
+    }
+    // The next leader tells it no second time.
+    controller.kill().await;
+    let _next = stage.controller_following_and_announcing("b", hydra.clone(), told.clone());
+    seconds(300).await;
+    hydra.says(Ok(2));
+    stage.until("hello", 400, serves(2)).await;
+    let all = told.0.lock().unwrap().clone();
+    let reasons: Vec<&str> = all.iter().map(|(reason, _)| reason.as_str()).collect();
+    assert_eq!(reasons, ["BuildFound", "JobNotFollowed", "JobFollowed", "BuildFound"]);
+    assert!(all.iter().all(|(_, names)| names == &["hello"]), "{all:?}");
 }

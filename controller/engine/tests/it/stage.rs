@@ -15,7 +15,7 @@ use helium_engine::{
     metrics::Metrics,
     people::{ObjectRef, People, Who},
 };
-use helium_notify::Announce;
+use helium_notify::{Announce, Nobody};
 use helium_runtime::{
     ports::Ports,
     shutdown::{Shutdown, Trigger},
@@ -110,8 +110,17 @@ impl Stage {
     }
 
     pub(crate) fn controller_following(&self, name: &str, builds: Arc<dyn Builds>) -> Controller {
+        self.controller_following_and_announcing(name, builds, Arc::new(Nobody))
+    }
+
+    pub(crate) fn controller_following_and_announcing(
+        &self,
+        name: &str,
+        builds: Arc<dyn Builds>,
+        announce: Arc<dyn Announce>,
+    ) -> Controller {
         let config = EngineConfig { name: name.to_owned(), ..EngineConfig::default() };
-        Self::run(self.engine(name, self.client.clone(), config).following(builds))
+        Self::run(self.engine(name, self.client.clone(), config).following(builds).announcing(announce))
     }
 
     fn start(&self, name: &str, client: Client, config: EngineConfig) -> Controller {

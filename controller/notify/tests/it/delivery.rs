@@ -29,7 +29,7 @@ async fn each_receiver_is_told_what_it_wants_in_its_form() {
     let mut body = told[1].body.clone();
     assert!(body["at"].take().as_str().unwrap().ends_with('Z'));
     let expected = json!({
-        "at": null, "severity": "warning", "reason": "RolloutAborted", "message": "2.0.0 was given up", "namespace": "default",
+        "at": null, "severity": "warning", "reason": "RolloutAborted", "message": "2.0.0 was given up", "kind": "Deployment", "namespace": "default",
         "name": "web", "version": "2.0.0", "stable": "1.0.0", "phase": "RollingBack", "step": 2, "steps": 4, "rollout": "5b1f0c2e",
     });
     assert_eq!(body, expected);
@@ -115,4 +115,24 @@ async fn at_the_end_what_is_queued_is_told_and_a_dead_receiver_gets_a_few_second
     assert_eq!((world.counted("good", "sent"), world.counted("stuck", "dropped")), (20, 20));
     world.announce_many(0..1);
     assert_eq!(world.counted("good", "dropped"), 1, "nobody is left to tell it");
+}
+
+#[tokio::test]
+async fn an_event_of_a_hydra_job_is_told_with_its_newest_build() {
+    let all = Receiver::start().await;
+    let world = World::new(&format!("notifications: [{{name: all, webhook: {{url: \"{}\"}}}}]", all.url("/")), None);
+    let status = json!({
+        "uid": "u", "observedGeneration": 1,
+        "newest": { "build": 7, "path": "/nix/store/x-web", "version": "x-web", "job": "https://h/job/a/b/c", "foundAt": "2026-03-01T12:00:00Z" },
+        "error": { "reason": "Unreachable", "message": "refused", "unreachable": true, "since": "2026-03-01T13:00:00Z" },
+    });
+    world.announce_job(&serde_json::from_value(status).unwrap(), EventReason::JobNotFollowed, "Unreachable: refused");
+    world.until_counted("all", "sent", 1).await;
+    let mut body = all.told()[0].body.clone();
+    body["at"].take();
+    let expected = json!({
+        "at": null, "severity": "warning", "reason": "JobNotFollowed", "message": "Unreachable: refused", "kind": "HydraJob",
+        "namespace": "default", "name": "main", "version": "x-web", "phase": "Degraded",
+    });
+    assert_eq!(body, expected);
 }

@@ -15,6 +15,7 @@ use helium_crds::{
     event::{Event, EventReason, Severity},
     keys::Keys,
     notification::Notifications,
+    status::HydraJobStatus,
 };
 use helium_notify::{Announce as _, Notifier};
 use helium_runtime::{
@@ -58,6 +59,12 @@ impl World {
         let event =
             Event { at: Ports::real().now(), severity, reason: reason.to_string(), message: message.to_owned() };
         self.notifier.announce(&ObjectKey::new("default", "web"), &status(), &event);
+    }
+
+    fn announce_job(&self, status: &HydraJobStatus, reason: EventReason, message: &str) {
+        let (at, severity) = (Ports::real().now(), Severity::Warning);
+        let event = Event { at, severity, reason: reason.to_string(), message: message.to_owned() };
+        self.notifier.announce_job(&ObjectKey::new("default", "main"), &[], status, &event);
     }
 
     /// So many events, told apart by their message.

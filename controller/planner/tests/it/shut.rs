@@ -333,3 +333,26 @@ fn a_person_says_of_one_revision_whether_it_takes_the_steps() {
         assert!(model.events.contains(&"CanaryStepDone".to_owned()), "it says nothing of another");
     }
 }
+
+#[test]
+fn what_a_person_says_of_a_template_holds_whatever_its_values_are_by_then_until_it_serves() {
+    let mut model = canary();
+    roll(&mut model, "v2");
+    model.deployment().spec.template.version = "v1".to_owned();
+    let written = helium_crds::revision::revision_id(&model.deployment().spec.template);
+    model.deployment().metadata.annotations.insert("helium.dev/steps".to_owned(), format!("skip {written}"));
+    model.events.clear();
+    // They changed before the controller came to it, and once more in mid-rollout.
+    let set = |model: &mut Model, text: &str| {
+        model.deployment().spec.template.overrides.insert("db/host".to_owned(), text.to_owned());
+    };
+    set(&mut model, "b");
+    model.run(2);
+    set(&mut model, "c");
+    roll(&mut model, "v1");
+    assert!(!model.events.contains(&"CanaryStepDone".to_owned()), "{:?}", model.events);
+    set(&mut model, "d");
+    model.run(2);
+    roll(&mut model, "v1");
+    assert!(model.events.contains(&"CanaryStepDone".to_owned()), "a change of values is a rollout of its own");
+}

@@ -1,4 +1,4 @@
-//! What a plan can tell of: the list that people filter events by has every reason, and no other.
+//! What a plan, and a look at Hydra, can tell of: the list that people filter events by has every reason, and no other.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -31,6 +31,12 @@ fn of_the_unfollowable(phases: &str) -> impl Iterator<Item = &str> {
     arm.split('|').filter_map(|reason| reason.trim().strip_prefix("Reason::"))
 }
 
+/// The reasons that are told of HydraJobs.
+fn of_jobs(source: &str) -> impl Iterator<Item = &str> {
+    let named = source.split("EventReason::").skip(1);
+    named.map(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default())
+}
+
 #[test]
 fn every_event_that_can_be_told_is_in_the_list_and_no_other() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -39,6 +45,8 @@ fn every_event_that_can_be_told_is_in_the_list_and_no_other() {
     assert!(reasons.remove("&reason.to_string()"), "what cannot be followed is told by the reason of its phase");
     let phases = fs::read_to_string(here.join("../../crds/src/status/phase.rs")).unwrap();
     reasons.extend(of_the_unfollowable(&phases));
+    let jobs = fs::read_to_string(here.join("../engine/src/builds/machine.rs")).unwrap();
+    reasons.extend(of_jobs(&jobs));
     let listed: BTreeSet<&str> = EventReason::ALL.iter().map(|reason| reason.as_str()).collect();
     assert_eq!(reasons, listed);
 }

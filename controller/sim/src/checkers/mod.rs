@@ -1,4 +1,4 @@
-//! The checkers: what must hold after every write of a controller (S1 to S15), and in the end (L1 to L3).
+//! The checkers: what must hold after every write of a controller (S1 to S18), and in the end (L1 to L3).
 //!
 //! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
 //! allowed to make things late; it is never allowed to make them wrong.
@@ -8,6 +8,7 @@
 //! since, and that is not the controller's doing.
 
 mod availability;
+mod builds;
 mod canary;
 mod evidence;
 mod history;
@@ -17,6 +18,7 @@ mod restraint;
 mod settled;
 mod status;
 mod surplus;
+mod values;
 mod versions;
 mod waits;
 mod weights;
@@ -29,7 +31,7 @@ use std::{
 
 use consul_embedded::state::State;
 use helium_crds::{
-    InstanceId, NodeName, ObjectKey,
+    InstanceId, Kind, NodeName, ObjectKey,
     instance::{Desired, Instance},
     keys::{self, Keys, SpecKey},
 };
@@ -37,6 +39,7 @@ use helium_crds::{
 use crate::{net::Net, ops::Written, truth::Truth, wire::Actor};
 
 use history::History;
+pub use builds::builds_settled;
 pub use ownership::strangers_untouched;
 pub use settled::{settled, unexplained};
 use surplus::Surplus;
@@ -72,6 +75,7 @@ pub struct Checkers {
     old_clocks: BTreeMap<ObjectKey, Duration>,
     surplus: BTreeMap<ObjectKey, Surplus>,
     good: evidence::Good,
+    values: values::ValuesSeen,
     waits: waits::Waits,
     ticked: Duration,
     commits: u64,
@@ -266,6 +270,7 @@ impl Checkers {
         let now = net.now();
         net.server.with_state(|state| {
             self.history.note(state, now);
+            self.values.note(state, now);
             self.check_surplus(net, state, now);
         });
     }
@@ -281,6 +286,9 @@ impl Checkers {
         after: &State,
     ) {
         let changes_keys = written.ops.iter().any(crate::ops::Op::writes);
+        if applied {
+            self.check_jobs(net, written, after);
+        }
         let objects = if changes_keys { objects_of(written) } else { BTreeSet::new() };
         let is_write = (changes_keys || !written.is_txn) && !is_heartbeat(&written.path);
         let only_sampled = applied && restraint::only_sampled(&objects, written, before, after);
@@ -338,17 +346,21 @@ impl Checkers {
         self.check_limits(&commit);
         self.check_waits(&commit);
         self.check_versions(&commit);
+        self.check_values(&commit);
+        self.check_builds(&commit);
         self.check_sight(&commit);
         self.check_hold(&commit);
         self.check_status(&commit);
     }
 }
 
-/// The objects that a transaction is about: those whose specs it guards.
+/// The objects that a transaction is about: those whose specs it guards. HydraJobs are looked at by themselves.
 fn objects_of(written: &Written) -> BTreeSet<ObjectKey> {
     let keys = Keys::default();
     let guarded = written.ops.iter().filter_map(|op| match keys.parse_spec(&op.key)? {
-        SpecKey::Object(_, object) | SpecKey::Control(_, object) => Some(object),
+        SpecKey::Object(kind, object) | SpecKey::Control(kind, object) => {
+            Kind::OF_A_ROLLOUT.contains(&kind).then_some(object)
+        }
     });
     guarded.collect()
 }

@@ -12,7 +12,7 @@ use helium_crds::{
     status::{Reason, RolloutKind, Stage, WaitingOn},
 };
 
-use super::{leftovers, weights::is_weighed};
+use super::{builds, leftovers, values, weights::is_weighed};
 use crate::{
     fleet::{Behaviour, Table},
     truth::{self, Truth},
@@ -41,6 +41,9 @@ fn problem(state: &State, truth: &Truth) -> Option<String> {
     if status.uid != deployment.metadata.uid || status.observed_generation != deployment.metadata.generation {
         return Some("its newest spec has not been seen".to_owned());
     }
+    if status.reason == Reason::NoVersion && builds::waits_for_a_build(state, deployment) {
+        return None;
+    }
     if truth.instances.values().any(|instance| instance.desired == Desired::Stop) {
         return Some("something is still stopping".to_owned());
     }
@@ -50,7 +53,8 @@ fn problem(state: &State, truth: &Truth) -> Option<String> {
     if will_change(status) {
         return Some(format!("{} ({}) until a time that is set: {}", status.phase, status.reason, status.message));
     }
-    records_agree(state, truth).or_else(|| phase_is_final(state, deployment, status, truth))
+    let values = || values::unlike_the_store(state, deployment, status);
+    records_agree(state, truth).or_else(|| phase_is_final(state, deployment, status, truth)).or_else(values)
 }
 
 /// However hopeless a version is, no more are there than the surge allows. A way back that has failed keeps what runs, whatever is
@@ -141,7 +145,9 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
 fn cannot_be_followed(state: &State, deployment: &Deployment, status: &DeploymentStatus) -> bool {
     let (keys, object) = (Keys::default(), deployment.metadata.key());
     let canary = state.kv().get(&keys.spec(Kind::Canary, &object)).map(|entry| AnyObject::from_json(&entry.value));
+    let takes_values = deployment.spec.template.takes_overrides();
     match (status.reason, canary) {
+        (Reason::InvalidSpec, _) if takes_values && truth::values(state, &object).is_none() => true,
         (Reason::InvalidSpec, Some(read)) => !matches!(read, Ok(AnyObject::Canary(_))),
         (Reason::WeightNotPossible, Some(Ok(AnyObject::Canary(canary)))) => canary.spec.exact,
         (Reason::VersionNotFound, _) => {

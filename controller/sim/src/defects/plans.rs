@@ -10,7 +10,7 @@ use helium_crds::{
 use helium_planner::{Action, Decision, Fleet, Plan, Sight, StopCause, Trusted, World, plan};
 use jiff::{SignedDuration, Timestamp};
 
-use super::Defect;
+use super::{Defect, values};
 
 /// After how long a hasty planner calls a node lost.
 const HASTY: SignedDuration = SignedDuration::from_secs(4);
@@ -42,6 +42,11 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S13 => |world| changed(world, go_on_nevertheless),
         Defect::S14 => plan_with_others_as_one,
         Defect::S15Lost => |world| plan(&World { lost_after: HASTY, ..world.clone() }),
+        Defect::S16 => |world| changed(world, values::give_the_newest),
+        Defect::S17 => values::plan_without_rest,
+        Defect::S17Wiped => values::plan_believing_a_wipe,
+        Defect::S17Unseen => values::plan_with_unseen_as_empty,
+        Defect::L1Values => values::plan_with_old_values,
         Defect::L1 => |world| changed(world, leave_one_out),
         Defect::L1Record => |world| changed(world, keep_records),
         Defect::L1Forgotten => |world| changed(world, forget_what_runs),
@@ -50,8 +55,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         Defect::S3 | Defect::S4 | Defect::S6Sentinel | Defect::S7Canary | Defect::S7Unguarded | Defect::S9 => {
             return None;
         }
-        // These are in the clock.
-        Defect::S15 | Defect::S15Set => return None,
+        // These are in the clock, and in what is asked of Hydra.
+        Defect::S15 | Defect::S15Set | Defect::S18 | Defect::L1Build => return None,
     })
 }
 

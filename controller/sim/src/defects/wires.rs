@@ -14,7 +14,7 @@ use helium_crds::{
 use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::Defect;
+use super::{Defect, values};
 use crate::{
     agent::node_name,
     ops::{self, Op, Written},
@@ -115,6 +115,7 @@ pub(super) fn reset() {
 
 /// Changes the answer to a controller's read on the wire.
 pub(crate) fn pretend(defect: Defect, path: &str, answer: Response<Bytes>) -> Response<Bytes> {
+    values::note(path, &answer);
     match (defect, path.strip_prefix("/v1/kv/")) {
         (Defect::S6Sentinel, Some(rest)) => with_sentinel(rest, answer),
         (Defect::S7Unguarded, Some(rest)) if rest.contains("/spec/") => with_old_specs(rest, answer),
