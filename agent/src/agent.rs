@@ -34,7 +34,7 @@ use crate::{
         runner::{Ended, Runner},
         table::AssignedCell,
     },
-    logs, maintenance, observer,
+    features, logs, maintenance, observer,
     presence::Presence,
     shared::Shared,
     telemetry::AgentHandle,
@@ -132,6 +132,7 @@ impl Agent {
             () = shared.reporter.run() => {}
             () = observer::run(&shared) => {}
             () = maintenance::follow(&shared, &data) => {}
+            () = features::follow(&shared) => {}
             () = shared.lookups.run(|believed| data.note_believed(&believed)) => {}
             () = keep_tidy(&data) => {}
         }

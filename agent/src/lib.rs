@@ -10,6 +10,7 @@ mod config;
 mod data;
 mod driver;
 mod failing;
+mod features;
 pub mod helios;
 mod hooks;
 mod instance;

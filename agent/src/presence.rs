@@ -17,7 +17,7 @@ use helium_runtime::backoff::wait_after;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::{data::DataDir, instance::machine::Contact, shared::Shared, telemetry::HEARTBEAT};
+use crate::{data::DataDir, features, instance::machine::Contact, shared::Shared, telemetry::HEARTBEAT};
 
 /// How often the node record is compared with the store.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
@@ -46,6 +46,8 @@ pub(crate) struct Presence<'a> {
 impl Presence<'_> {
     /// Keeps the agent present for ever. Drop it to end it; the heartbeat then ends by its TTL.
     pub(crate) async fn run(&self) {
+        // Before it joins: a node that does not say what it has gets whatever there is.
+        features::look(self.shared).await;
         let mut failures = 0_u32;
         let mut session = None;
         let mut look_at = self.shared.ports.monotonic();
@@ -188,6 +190,7 @@ impl Presence<'_> {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
             labels: self.shared.config.labels.clone(),
+            features: self.shared.features.found(),
             maintenance: self.shared.maintenance.mark(),
             joined_at,
         }

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     config::AgentConfig,
+    features::FeaturesHere,
     instance::{machine::Contact, table::Table},
     maintenance::MaintenanceState,
     package::{lookups::Lookups, packages::Packages},
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) lookups: Lookups,
     /// Where control groups are made.
     pub(crate) cgroups: helium_cgroups::Root,
+    /// What this machine has.
+    pub(crate) features: FeaturesHere,
     /// What of this node is in maintenance.
     pub(crate) maintenance: MaintenanceState,
     /// What is told of all that happens.
@@ -86,6 +89,7 @@ impl Shared {
             .of(&table),
             table,
             cgroups: helium_cgroups::Root::here(),
+            features: FeaturesHere::default(),
             telemetry,
             look: Notify::new(),
             contact: watch::Sender::new(Contact::Unknown),

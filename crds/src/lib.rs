@@ -16,6 +16,7 @@ pub mod control;
 pub mod deployment;
 pub mod diagnose;
 pub mod event;
+pub mod features;
 pub mod gate;
 pub mod hydra_job;
 pub mod ids;

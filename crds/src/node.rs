@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::NodeName, maintenance::Mark};
+use crate::{features::Features, ids::NodeName, maintenance::Mark};
 
-/// `node/<node>`: durable facts of a node, written by its agent when it joins.
+/// `node/<node>`: durable facts of a node, written by its agent when it joins and when they change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeRecord {
@@ -24,6 +24,9 @@ pub struct NodeRecord {
     /// Names and values to place by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What its machine has; none of an agent that does not say, and then nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
     /// While it is in maintenance: it gets no new instances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Mark>,

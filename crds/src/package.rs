@@ -160,6 +160,11 @@ impl Package {
         self.url.replace("${VERSION}", version)
     }
 
+    /// Whether it is a path of the Nix store, which the node's Nix fetches.
+    pub fn is_of_nix(&self) -> bool {
+        self.url.starts_with("nix://")
+    }
+
     /// Whether it is of the agent's own machine.
     pub fn is_local(&self) -> bool {
         self.url.starts_with("file://")

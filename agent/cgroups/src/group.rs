@@ -73,6 +73,14 @@ impl Group {
         Ok(all)
     }
 
+    /// Removes it, which nobody was ever in; what cannot be removed stays, and is in nobody's way.
+    pub(crate) fn drop_empty(&self) {
+        for folder in &self.folders {
+            let _ = remove(folder);
+            leave_nothing(folder);
+        }
+    }
+
     /// Kills whoever is in it, and removes it; what is gone already is no error.
     ///
     /// # Errors

@@ -21,6 +21,8 @@ use crate::{
 const TRIES: usize = 8;
 /// The file with the controllers that a group of v2 hands on to those below it.
 const HANDED_ON: &str = "cgroup.subtree_control";
+/// The limit of memory that is tried, in bytes. Nobody is ever under it.
+const PROBED: u64 = 64 << 20;
 /// The group that the program itself is in, where groups are made beside it.
 const AGENT: &str = "agent";
 
@@ -66,6 +68,16 @@ impl Root {
         {
             let _ = hand_on(base_of_v2(own), own, controller);
         }
+    }
+
+    /// The controllers that limits can be set by here, tried by a group that is gone again when this returns.
+    pub fn usable(&self) -> BTreeMap<Controller, Version> {
+        let limits = Limits { memory: Some(PROBED), cpu: Some(1000), processes: Some(1) };
+        let name = format!("looked-at-by-{}", process::id());
+        let made = self.make(&name, &limits);
+        made.group.drop_empty();
+        let held = Controller::ALL.into_iter().filter(|controller| !made.unheld.contains_key(controller));
+        held.filter_map(|controller| Some((controller, self.own.of(controller)?.0))).collect()
     }
 
     /// The group of a name that would limit this. Nothing is made yet.

@@ -59,6 +59,17 @@ impl Program<'_> {
     }
 }
 
+/// What a program says that is asked something and changes nothing; `said` is what people are told of it.
+pub(crate) async fn answer(command: &Command, limit: Duration, said: &str) -> Result<String, Error> {
+    let run = Run { limit, grace: Duration::ZERO, log: None, keep: KEEP, note: None };
+    let finished = run.to_end(command).await.map_err(|source| Error::Start { command: said.to_owned(), source })?;
+    if finished.is_success() {
+        Ok(String::from_utf8_lossy(&finished.stdout).into_owned())
+    } else {
+        Err(Error::Failed { command: said.to_owned(), reason: reason(&finished) })
+    }
+}
+
 /// How a command failed, for people.
 pub(crate) fn reason(finished: &Finished) -> String {
     let how = if finished.timed_out { "its time was over".to_owned() } else { finished.exit.to_string() };

@@ -7,12 +7,16 @@ use std::{
     time::Duration,
 };
 
+use helium_processes::Command;
+
 use crate::program::{self, Program};
 
 /// Where the programs are if they are not in `PATH`, which of a service of the system is short.
 const USUAL: [&str; 2] = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
 /// How long fetching a path with all that it needs may take.
 const LIMIT: Duration = Duration::from_hours(1);
+/// How long it may take to say its version.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 /// What begins the names of the variables that Nix listens to.
 const PREFIX: &str = "NIX_";
 
@@ -42,6 +46,20 @@ impl Tools {
             (Some(nix_env), Some(nix_store)) => Ok(Self { nix_env, nix_store, env, netrc }),
             _ => Err(Error::Absent { looked: path }),
         }
+    }
+
+    /// Its version, such as `2.18.1`; empty if it does not end its answer with one.
+    ///
+    /// # Errors
+    /// `nix-store` cannot be started, takes too long, or fails.
+    pub async fn version(&self) -> Result<String, Error> {
+        let argv = vec![self.nix_store.display().to_string(), "--version".to_owned()];
+        let command = Command { argv, env: self.env.clone(), cwd: PathBuf::from("/"), user: None };
+        let said = "nix-store --version";
+        let answer = program::answer(&command, ANSWERS_WITHIN, said).await?;
+        // `nix-store (Nix) 2.18.1`; a fork may say more before the version.
+        let last = answer.split_whitespace().next_back().filter(|last| last.starts_with(|c: char| c.is_ascii_digit()));
+        Ok(last.unwrap_or_default().to_owned())
     }
 
     /// Has a path be in the store, fetched if need be, and stay there as long as the link `root` is there. `note` is the file that names a process

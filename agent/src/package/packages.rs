@@ -102,6 +102,11 @@ impl Packages {
         Self { table: Some(table.clone()), ..self }
     }
 
+    /// Nix's programs, if they are on this machine.
+    pub(crate) fn nix(&self) -> Option<helium_nix::Tools> {
+        self.store_paths.tools().ok()
+    }
+
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it
     /// is in the way of the next one.
     pub(crate) async fn install<G, F>(&self, wanted: &Wanted<'_>, gate: G) -> Result<PathBuf, Trouble>

@@ -104,7 +104,8 @@ impl StorePaths {
         Arc::clone(turns.entry(service.clone()).or_default())
     }
 
-    fn tools(&self) -> Result<Tools, tools::Error> {
+    /// Nix's programs.
+    pub(super) fn tools(&self) -> Result<Tools, tools::Error> {
         Tools::find(self.env.clone(), self.netrc.clone())
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     records::{Held, Raw, Records},
     rows::InvalidSpec,
     set_clock,
-    sources::{Sources, Specs, Unseen},
+    sources::{Said, Sources, Specs, Unseen},
 };
 
 /// What was found under one key.
@@ -195,7 +195,7 @@ impl Eyes<'_> {
     /// Brings the places on the nodes up to date in a capture, which others have taken since; all else in it stays as it was seen.
     pub fn look_at_places(&self, capture: &mut Capture) -> Result<(), Blind> {
         let (alive, _) = self.sources.nodes().map_err(Blind::of)?;
-        let nodes = with_load(alive, &self.sources.in_maintenance(), &lock(self.records));
+        let nodes = with_load(alive, &self.sources.said_of_nodes(), &lock(self.records));
         if let Sight::Trusted(fleet) = &mut capture.world.fleet {
             fleet.amend(|fleet| fleet.nodes = nodes);
         }
@@ -274,7 +274,7 @@ impl Eyes<'_> {
             fresh = true;
         };
         let (alive, nodes_since) = self.sources.nodes().map_err(Blind::of)?;
-        let nodes = with_load(alive, &self.sources.in_maintenance(), &lock(self.records));
+        let nodes = with_load(alive, &self.sources.said_of_nodes(), &lock(self.records));
         let since = nodes_since.max(self.health.since()).max(reports_since.unwrap_or(nodes_since));
         let fleet = Fleet { instances, assignments, reports, catalog, nodes };
         Ok(Seen { fleet, since, fresh })
@@ -360,14 +360,16 @@ fn runs_unseen(report: &Report, catalog: &BTreeMap<InstanceId, CatalogEntry>) ->
 
 fn with_load(
     alive: BTreeMap<NodeName, bool>,
-    in_maintenance: &BTreeSet<NodeName>,
+    said: &BTreeMap<NodeName, Said>,
     records: &Records,
 ) -> BTreeMap<NodeName, Node> {
     let node = |(name, alive): (NodeName, bool)| {
         let load = records.loads().get(&name).cloned().unwrap_or_default();
+        let said = said.get(&name).cloned().unwrap_or_default();
         let node = Node {
             alive,
-            in_maintenance: in_maintenance.contains(&name),
+            in_maintenance: said.in_maintenance,
+            features: said.features,
             load: load.instances,
             ports: load.ports.into_keys().collect(),
         };

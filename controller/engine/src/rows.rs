@@ -1,11 +1,14 @@
 //! The values of the watched keys: specs and requests, reports, nodes and heartbeats.
 
+use std::sync::Arc;
+
 use helium_crds::{
     AnyObject, Canary, Deployment, HydraJob, Kind, Metadata, ObjectKey,
     control::{self, Heard},
     instance::Report,
     keys::SpecKey,
     limits,
+    features::Features,
     node::{Heartbeat, NodeRecord},
     object::Object,
 };
@@ -128,11 +131,18 @@ impl Decode for ReportRow {
 
 /// A key under `node/`.
 #[derive(Clone, Debug)]
-pub struct NodeRow(pub NodeRecord);
+pub struct NodeRow {
+    /// The record, but for the features.
+    pub record: NodeRecord,
+    /// What the machine has, which every plan looks at.
+    pub features: Option<Arc<Features>>,
+}
 
 impl Decode for NodeRow {
     fn decode(_key: &str, bytes: &[u8]) -> Result<Self, InvalidRow> {
-        read(bytes).map(Self)
+        let mut record: NodeRecord = read(bytes)?;
+        let features = record.features.take().map(Arc::new);
+        Ok(Self { record, features })
     }
 }
 

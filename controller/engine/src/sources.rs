@@ -4,7 +4,7 @@
 //! writes is not watched: see [`records`](crate::records).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
 };
 
@@ -12,6 +12,7 @@ use consul_client::Client;
 use helium_crds::{
     Canary, Deployment, HydraJob, InstanceId, Kind, NodeName, ObjectKey,
     control::Heard,
+    features::Features,
     instance::Report,
     keys::{self, Keys},
 };
@@ -42,6 +43,15 @@ pub struct Source<T> {
     pub views: Receiver<View<T>>,
     /// What the watch has counted.
     pub stats: Arc<WatchStats>,
+}
+
+/// What a node says of itself that placement has to know.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// Whether it is in maintenance.
+    pub in_maintenance: bool,
+    /// What its machine has; none if it does not say.
+    pub features: Option<Arc<Features>>,
 }
 
 /// Everything that is watched.
@@ -223,17 +233,21 @@ impl Sources {
     pub fn nodes(&self) -> Result<(BTreeMap<NodeName, bool>, Timestamp), Unseen> {
         let (nodes, since) = self.nodes.trusted()?;
         let (heartbeats, alive_since) = self.heartbeats.trusted()?;
-        let names = nodes.rows.values().filter_map(|row| row.get()).map(|row| row.0.name.clone());
+        let names = nodes.rows.values().filter_map(|row| row.get()).map(|row| row.record.name.clone());
         let alive =
             |node: &NodeName| heartbeats.row(&self.keys.heartbeat(node)).is_some_and(|row| row.session.is_some());
         Ok((names.map(|node| (node.clone(), alive(&node))).collect(), since.max(alive_since)))
     }
 
-    /// The nodes that are in maintenance, among those that have been seen.
-    pub fn in_maintenance(&self) -> BTreeSet<NodeName> {
-        let Ok((nodes, _)) = self.nodes.trusted() else { return BTreeSet::new() };
-        let records = nodes.rows.values().filter_map(|row| row.get()).map(|row| &row.0);
-        records.filter(|record| record.maintenance.is_some()).map(|record| record.name.clone()).collect()
+    /// What the nodes say of themselves, those that have been seen.
+    pub fn said_of_nodes(&self) -> BTreeMap<NodeName, Said> {
+        let Ok((nodes, _)) = self.nodes.trusted() else { return BTreeMap::new() };
+        let rows = nodes.rows.values().filter_map(|row| row.get());
+        let said = |row: &NodeRow| Said {
+            in_maintenance: row.record.maintenance.is_some(),
+            features: row.features.clone(),
+        };
+        rows.map(|row| (row.record.name.clone(), said(row))).collect()
     }
 
     /// How often an index has gone back in any of the watches.

@@ -1,10 +1,14 @@
 //! What the planner is given: everything about one Deployment, at one instant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use helium_crds::{
     Canary, Deployment, DeploymentStatus, InstanceId, NodeName, RevisionId,
     control::{ControlRequest, Unreadable},
+    features::Features,
     instance::{Assignment, Instance, Report},
     measurement::{Answer, Probe},
     revision::Revision,
@@ -93,17 +97,12 @@ pub struct Node {
     pub alive: bool,
     /// Whether it is in maintenance: it keeps what it has, and gets nothing new.
     pub in_maintenance: bool,
+    /// What its machine has; none if that is not known, and then it is taken to have what is needed.
+    pub features: Option<Arc<Features>>,
     /// How many instances of all Deployments are assigned to it.
     pub load: u32,
     /// The fixed ports that those take.
     pub ports: BTreeSet<u16>,
-}
-
-impl Node {
-    /// Whether it may be given new instances.
-    pub fn takes_more(&self) -> bool {
-        self.alive && !self.in_maintenance
-    }
 }
 
 /// Something that was looked at, or the reason why it could not be seen. Absence is not intent: only what was seen to be

@@ -155,6 +155,7 @@ impl Agent {
                 agent_version: "sim".to_owned(),
                 platform: "sim".to_owned(),
                 labels: BTreeMap::new(),
+                features: None,
                 maintenance: None,
                 joined_at: self.clock.now(),
             };

@@ -68,6 +68,7 @@ async fn present(client: &Client, node: &NodeName, ports: &Ports) -> Result<(), 
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         platform: "bench".to_owned(),
         labels: std::collections::BTreeMap::new(),
+        features: None,
         maintenance: None,
         joined_at: ports.now(),
     };

@@ -100,6 +100,7 @@ impl Hand {
             agent_version: "test".to_owned(),
             platform: "linux/x86_64".to_owned(),
             labels: BTreeMap::new(),
+            features: None,
             maintenance: None,
             joined_at: self.ports.now(),
         };

@@ -1,7 +1,10 @@
 //! What the fleet does by itself: nodes that leave, records that vanish, views that cannot be trusted.
 
+use std::sync::Arc;
+
 use helium_crds::{
     NodeName,
+    features::Features,
     instance::{Desired, InstancePhase},
     status::{Reason, WaitingOn},
 };
@@ -234,4 +237,123 @@ fn a_node_in_maintenance_keeps_what_it_has_and_gets_nothing_new() {
     set(&mut model, NODE, false);
     model.run(20);
     assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 3));
+}
+
+/// A machine with the driver `exec`, and with what else is said.
+fn machine(nix: Option<&str>, switches_users: bool) -> Option<Arc<Features>> {
+    let nix = nix.map(str::to_owned);
+    let (drivers, user) = (["exec".to_owned()].into(), "helium".to_owned());
+    Some(Arc::new(Features { drivers, nix, user, switches_users, ..Features::default() }))
+}
+
+fn features<'a>(model: &'a mut Model, node: &str) -> &'a mut Option<Arc<Features>> {
+    &mut model.fleet.nodes.get_mut(&NodeName::new(node)).unwrap().features
+}
+
+fn why_no_place(model: &Model) -> Option<String> {
+    model.status().waiting_on.iter().find_map(|waiting| match waiting {
+        WaitingOn::Place { why, .. } => Some(why.clone()),
+        _ => None,
+    })
+}
+
+fn from_the_nix_store(model: &mut Model) {
+    let package = r#"{"url": "nix:///nix/store/${VERSION}"}"#;
+    model.deployment().spec.template.package = Some(serde_json::from_str(package).unwrap());
+}
+
+#[test]
+fn a_package_of_nix_is_placed_where_nix_is_and_nobody_else_is_kept_from_the_others() {
+    for (nix, on_a) in [(None, 0), (Some("2.3.16"), 0), (Some("2.18.1"), 2)] {
+        let mut model = two_nodes(0);
+        *features(&mut model, NODE) = machine(nix, false);
+        *features(&mut model, "node-b") = machine(Some("2.18.1"), false);
+        from_the_nix_store(&mut model);
+        model.deployment().spec.replicas = Some(4);
+        model.run(20);
+        assert_eq!((on(&model, NODE), on(&model, "node-b")), (on_a, 4 - on_a), "{nix:?}");
+    }
+    let mut model = two_nodes(0);
+    *features(&mut model, NODE) = machine(None, false);
+    model.deployment().spec.replicas = Some(4);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 2), "what needs no Nix goes anywhere");
+}
+
+#[test]
+fn a_node_that_does_not_say_what_it_has_is_taken_to_have_all() {
+    let mut model = two_nodes(0);
+    *features(&mut model, NODE) = machine(None, false);
+    from_the_nix_store(&mut model);
+    model.deployment().spec.replicas = Some(2);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (0, 2));
+}
+
+#[test]
+fn why_there_is_no_place_is_told_by_what_is_in_the_way_on_how_many_nodes() {
+    let mut model = Model::new(0, 1, 0);
+    for node in ["node-b", "node-c", "node-d"] {
+        model.fleet.nodes.insert(NodeName::new(node), Node { alive: true, ..Node::default() });
+    }
+    let model = &mut model;
+    from_the_nix_store(model);
+    model.deployment().spec.template.ports[0].port = Some(8080);
+    for node in [NODE, "node-b"] {
+        *features(model, node) = machine(None, false);
+    }
+    model.fleet.nodes.get_mut(&NodeName::new("node-c")).unwrap().in_maintenance = true;
+    model.deployment().spec.replicas = Some(2);
+    model.run(5);
+    assert_eq!(
+        why_no_place(model).as_deref(),
+        Some(
+            "1 of 4 live nodes is in maintenance; 2 of 4 live nodes have no Nix of 2.8 or later; port 8080 is taken on 1 of 4 live nodes"
+        )
+    );
+    model.fleet.nodes.retain(|node, _| [NODE, "node-d"].contains(&node.as_str()));
+    model.run(5);
+    assert_eq!(model.live("v1"), 1);
+    let why = "1 of 2 live nodes has no Nix of 2.8 or later; port 8080 is taken on 1 of 2 live nodes";
+    assert_eq!(why_no_place(model).as_deref(), Some(why));
+    *features(model, NODE) = machine(Some("2.18.1"), false);
+    model.run(20);
+    assert_eq!((on(model, NODE), on(model, "node-d"), model.reason()), (1, 1, Reason::AllHealthy));
+}
+
+#[test]
+fn a_user_is_placed_where_the_agent_may_switch_to_it() {
+    let mut model = two_nodes(0);
+    *features(&mut model, NODE) = machine(None, false);
+    *features(&mut model, "node-b") = machine(None, true);
+    let helium_crds::template::Driver::Exec(exec) = &mut model.deployment().spec.template.driver;
+    exec.user = Some("web".to_owned());
+    model.deployment().spec.replicas = Some(2);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (0, 2));
+    *features(&mut model, "node-b") = machine(None, false);
+    model.deployment().spec.replicas = Some(3);
+    model.run(20);
+    let why = "2 of 2 live nodes cannot run anything as `web`, for which an agent has to be root";
+    assert_eq!((why_no_place(&model).as_deref(), on(&model, "node-b")), (Some(why), 2));
+}
+
+#[test]
+fn a_node_that_has_lost_what_is_needed_keeps_what_runs_and_gets_nothing_new() {
+    let mut model = two_nodes(0);
+    for node in [NODE, "node-b"] {
+        *features(&mut model, node) = machine(Some("2.18.1"), false);
+    }
+    from_the_nix_store(&mut model);
+    model.deployment().spec.replicas = Some(2);
+    model.run(20);
+    *features(&mut model, NODE) = machine(None, false);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b"), model.reason()), (1, 1, Reason::AllHealthy));
+    model.deployment().spec.replicas = Some(4);
+    model.run(20);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (1, 3));
+    model.apply_version("v2");
+    model.run(60);
+    assert_eq!((on(&model, NODE), on(&model, "node-b")), (0, 4), "the next version goes where it can run");
 }
