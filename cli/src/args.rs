@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use helium_crds::{diagnose, object::DEFAULT_NAMESPACE};
 
-use crate::commands::{
-    acl, agent, apply, canary, controller, delete, describe, dev, diff, doctor, env, events, explain, get, hail,
-    haproxy, logs, node, package, plan, render, request, rollout, sample, scale, schema, set, supervise, validate,
-    version, wait,
-};
+#[cfg(feature = "control")]
+use crate::commands::control::ControlCommand;
+use crate::commands::{agent, env, hail, package, render, supervise, version};
 
 /// Exit codes, as `helium --help` tells them.
 const AFTER_HELP: &str = "\
@@ -69,53 +67,15 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Every command.
+/// Every command of this build.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Bring objects into the store as files declare them
-    Apply(apply::ApplyArgs),
-    /// Show what apply would change; exit code 1 if there is something
-    Diff(diff::DiffArgs),
-    /// Foresee what apply would do, step by step, in a simulated world; exit code 1 if there is something
-    Plan(plan::PlanArgs),
-    /// Check files without any store
-    Validate(validate::ValidateArgs),
-    /// List objects
-    Get(get::GetArgs),
-    /// Show all that is known of objects
-    Describe(describe::DescribeArgs),
-    /// Tell what a field means (deployment.spec), or why an object is not there yet (deployment/hello)
-    Explain(explain::ExplainArgs),
-    /// Show what happened to objects lately
-    Events(events::EventsArgs),
-    /// Take objects down, then away
-    Delete(delete::DeleteArgs),
-    /// Set how many instances there are, in all or by version
-    Scale(scale::ScaleArgs),
-    /// Set the version, or variables, of a template
-    Set(set::SetArgs),
-    /// Let no rollout of a Deployment start or come forward; one that fails still goes back
-    Lock(rollout::HoldArgs),
-    /// End a lock
-    Unlock(request::RequestArgs),
-    /// Look at rollouts and steer them
-    #[command(subcommand)]
-    Rollout(rollout::RolloutCommand),
-    /// Promote, skip, hold, abort or retry a canary
-    #[command(subcommand)]
-    Canary(canary::CanaryCommand),
-    /// Show what instances print
-    Logs(logs::LogsArgs),
-    /// Wait until an object is as wanted
-    Wait(wait::WaitArgs),
-    /// Run everything on this machine alone, with a store of its own
-    Dev(dev::DevArgs),
-    /// Run a controller; of several, one leads
-    Controller(controller::ControllerArgs),
+    /// What people and controllers do; a build of the agent alone has none of it.
+    #[cfg(feature = "control")]
+    #[command(flatten)]
+    Control(ControlCommand),
     /// Run the agent of this machine
     Agent(Box<agent::AgentArgs>),
-    /// Keep an HAProxy in step with the catalog
-    Haproxy(haproxy::HaproxyArgs),
     /// Let a Nix profile follow a job of Hydra
     Hail(hail::HailArgs),
     /// Keep files as Consul has them: templates, again with each change
@@ -125,20 +85,8 @@ pub(crate) enum Command {
     /// Make packages, look into them, and check them
     #[command(subcommand)]
     Package(package::PackageCommand),
-    /// Look at nodes, and take them out of service for a while
-    #[command(subcommand)]
-    Node(node::NodeCommand),
-    /// Help with Consul's access rules
-    #[command(subcommand)]
-    Acl(acl::AclCommand),
-    /// Look for what is wrong with the store
-    Doctor(doctor::DoctorArgs),
-    /// Print the JSON Schema of a kind
-    Schema(schema::SchemaArgs),
     /// Print the version
     Version(version::VersionArgs),
-    /// Be a small HTTP server to try deployments with
-    Sample(sample::SampleArgs),
     /// Run the main process of an instance and its jobs; agents start this
     #[command(hide = true)]
     Supervise(supervise::SuperviseArgs),

@@ -1,11 +1,22 @@
 //! The binary `helium`: parse, call, print.
+//!
+//! The feature `control` is all that people and controllers do; without it there is the agent alone, for machines and images that run nothing else.
+
+#![cfg_attr(
+    not(feature = "control"),
+    allow(dead_code, reason = "what only the other commands print with is left out by the linker")
+)]
 
 mod args;
 mod commands;
+#[cfg(feature = "control")]
 mod documents;
 mod logging;
+#[cfg(feature = "control")]
 mod names;
 mod output;
+#[cfg(feature = "control")]
+mod people;
 mod session;
 
 use std::process::ExitCode;
@@ -19,6 +30,8 @@ use crate::{
 };
 
 /// A controller of a large fleet reads and writes small records on all cores at once, a third of its time in the allocator of libc.
+/// An agent does little at once, and that of libc gives back what is not needed any more.
+#[cfg(feature = "control")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -26,6 +39,9 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(failure) = commands::elsewhere::asked(&error) {
+                return said(&failure);
+            }
             // Help and version are data on stdout, everything else is words on stderr; clap knows which is which.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };

@@ -1,10 +1,9 @@
-//! What every command starts from: the options, the store, and in whose name it is used.
+//! What every command starts from: the options and the store.
 
 use std::path::Path;
 
 use consul_client::{Client, Config};
 use helium_crds::keys::Keys;
-use helium_engine::people::{People, Who};
 use helium_runtime::ports::Ports;
 
 use crate::{
@@ -54,17 +53,6 @@ impl Session {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Client::new(self.consul()?).map_err(|error| Failure::usage(error.to_string()))
     }
-
-    /// The store as people use it; `command` goes into `metadata.managers` with what is written.
-    pub(crate) fn people(&self, command: &str) -> Result<People, Failure> {
-        Ok(self.people_over(self.client()?, command))
-    }
-
-    /// The same over a client that is there already.
-    pub(crate) fn people_over(&self, client: Client, command: &str) -> People {
-        let who = Who { by: whoami(), tool: format!("helium-{command}") };
-        People::new(client, self.keys(), self.ports.clone(), who)
-    }
 }
 
 fn read_token(path: &Path) -> Result<String, Failure> {
@@ -72,13 +60,6 @@ fn read_token(path: &Path) -> Result<String, Failure> {
         Failure::new(Exit::Usage, format!("cannot read the token file `{}`: {error}", path.display()))
     })?;
     Ok(text.trim().to_owned())
-}
-
-/// The person and the machine: `alice@laptop`.
-fn whoami() -> String {
-    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let user = var("USER").or_else(|| var("LOGNAME")).unwrap_or_else(|| "unknown".to_owned());
-    format!("{user}@{}", hostname())
 }
 
 /// The name of this machine, up to its first dot.

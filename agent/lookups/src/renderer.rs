@@ -10,7 +10,7 @@ use std::{
 };
 
 use helium_templates::{
-    Bounds, Strictness,
+    Bounds, Kept, Strictness,
     lookup::Lookup,
     render::{Render, render_within},
     template::Template,
@@ -42,11 +42,13 @@ pub(crate) struct Renderer {
     thread: Option<SyncSender<Job>>,
     /// The set that did not end in time, and what was said of it: it is not rendered again.
     refused: Option<(Arc<Set>, String)>,
+    /// What is parsed already of the templates.
+    kept: Kept,
 }
 
 impl Renderer {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { limit, thread: None, refused: None }
+        Self { limit, thread: None, refused: None, kept: Kept::default() }
     }
 
     /// Renders a set. The error says that it took too long; the same set is then not tried again.
@@ -58,9 +60,9 @@ impl Renderer {
         }
         let bounds = Bounds::default();
         let (sender, mut made) = oneshot::channel();
-        let (of, within) = (Arc::clone(set), bounds.clone());
+        let (of, within, kept) = (Arc::clone(set), bounds.clone(), self.kept.clone());
         self.begin(Box::new(move || {
-            let _ = sender.send(render_within(&of.templates, &of.values, &lookup, of.strictness, &within));
+            let _ = sender.send(render_within(&of.templates, &of.values, &lookup, of.strictness, &within, &kept));
         }))?;
         if let Ok(made) = timeout(self.limit, &mut made).await {
             return made.map_err(|_| {

@@ -14,12 +14,12 @@ use std::{
 use helium_crds::package::Missing;
 use helium_processes::{Command, Run};
 use helium_templates::{
-    Strictness,
+    Bounds, Kept, Strictness,
     files::RealFiles,
     hidden::Hidden,
     lookup::Lookup,
     output::Output,
-    render::{Render, RenderError, Rendered, render},
+    render::{Render, RenderError, Rendered, render_within},
     template::Template,
     transaction::{self, Applied, Check, Staged, command},
     values::Values,
@@ -73,12 +73,14 @@ pub(crate) struct Rendering {
 pub(crate) struct Turn {
     one: Arc<Mutex<()>>,
     over: Arc<AtomicBool>,
+    /// What is parsed already of their templates.
+    kept: Kept,
 }
 
 impl Turn {
     /// The same files, for work that begins now.
     pub(crate) fn next(&self) -> Self {
-        Self { one: Arc::clone(&self.one), over: Arc::default() }
+        Self { one: Arc::clone(&self.one), over: Arc::default(), kept: self.kept.clone() }
     }
 
     /// Waits for the turn; it is held until what is given is dropped.
@@ -175,7 +177,11 @@ impl Rendering {
     /// A template may take its time, which is bounded.
     async fn once(&self, lookup: Arc<dyn Lookup>, strictness: Strictness) -> Result<Render, Trouble> {
         let (templates, values) = (Arc::clone(&self.templates), Arc::clone(&self.values));
-        let made = tokio::task::spawn_blocking(move || render(&templates, &values, &lookup, strictness)).await;
+        let kept = self.turn.kept.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            render_within(&templates, &values, &lookup, strictness, &Bounds::default(), &kept)
+        });
+        let made = made.await;
         made.map_err(|error| Trouble::lasting(format!("the templates: {error}")))
     }
 }

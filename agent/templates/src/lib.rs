@@ -27,4 +27,4 @@ pub mod template;
 pub mod transaction;
 pub mod values;
 
-pub use engine::{Bounds, Missing, Strictness};
+pub use engine::{Bounds, Kept, Missing, Strictness};

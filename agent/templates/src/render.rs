@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use crate::{
-    engine::{self, Bounds, Failure, Job, Missing, Strictness},
+    engine::{self, Bounds, Failure, Job, Kept, Missing, Strictness},
     hidden::Hidden,
     lookup::{Asked, Lookup, Recorder},
     output::Output,
@@ -64,25 +64,28 @@ impl RenderError {
     }
 }
 
-/// Renders all templates of a service, within the usual bounds.
+/// Renders all templates of a service once, within the usual bounds.
 pub fn render(templates: &[Template], values: &Values, lookup: &Arc<dyn Lookup>, strictness: Strictness) -> Render {
-    render_within(templates, values, lookup, strictness, &Bounds::default())
+    render_within(templates, values, lookup, strictness, &Bounds::default(), &Kept::default())
 }
 
-/// Renders all templates of a service. Those that are [parts](Template::is_part) make no file.
+/// Renders all templates of a service. Those that are [parts](Template::is_part) make no file. What is parsed of them is
+/// kept for the next render of the same.
 pub fn render_within(
     templates: &[Template],
     values: &Values,
     lookup: &Arc<dyn Lookup>,
     strictness: Strictness,
     bounds: &Bounds,
+    kept: &Kept,
 ) -> Render {
+    kept.only(templates);
     let recorder = Recorder::new(Arc::clone(lookup));
     let mut error = RenderError::default();
     let mut made = Vec::new();
     let mut certain = false;
     for template in templates.iter().filter(|template| !template.is_part()) {
-        let job = Job { template, set: templates, values, lookup: &recorder, strictness, bounds };
+        let job = Job { template, set: templates, values, lookup: &recorder, strictness, bounds, kept };
         match engine::engine(template.language).render(&job) {
             Ok(text) => made.push((template, text)),
             Err(Failure::Missing(missing)) => error.missing.extend(missing),

@@ -9,9 +9,9 @@ use helium_engine::{Engine, EngineConfig};
 use helium_runtime::{notify::Notifier, shutdown::Shutdown};
 
 use super::{
-    managed,
+    controller_http,
     notifying::{self, Telling},
-    serving::{self, Signals},
+    serving::Signals,
 };
 use crate::{
     output::{Console, Exit, Failure, Outcome},
@@ -48,7 +48,7 @@ pub(crate) struct ControllerArgs {
 pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut Console) -> Outcome {
     let notifications = notifying::settings(args.notifications.as_deref(), console)?;
     let client = session.client()?;
-    let listener = serving::listen(args.http_addr).await?;
+    let listener = controller_http::listen(args.http_addr).await?;
     let address = listener.local_addr().map_err(|error| Failure::internal(error.to_string()))?;
     let config = EngineConfig {
         keys: session.keys(),
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
         port: address.port(),
         ..EngineConfig::default()
     };
-    let measure = serving::metric_sources(client.clone(), args.secrets_dir, session)?;
+    let measure = controller_http::metric_sources(client.clone(), args.secrets_dir, session)?;
     let telling = Telling::start(notifications, &measure, session);
     let engine = telling
         .wired(Engine::new(client, config, session.ports.clone(), Arc::<Sources>::clone(&measure)).following(measure));
@@ -74,9 +74,10 @@ pub(crate) async fn run(args: ControllerArgs, session: &Session, console: &mut C
     }
     let mut signals = Signals::of_daemon()?;
     let (trigger, shutdown) = Shutdown::new();
-    let http = tokio::spawn(serving::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
+    let http =
+        tokio::spawn(controller_http::serve(listener, engine.readiness(), engine.metrics_registry(), shutdown.clone()));
     let notifier = Notifier::of_process();
-    let managed = tokio::spawn(managed::controller(engine.readiness(), notifier.clone()));
+    let managed = tokio::spawn(controller_http::tell_manager(engine.readiness(), notifier.clone()));
     let (ending, told) = (shutdown.clone(), notifier);
     tokio::spawn(async move {
         ending.cancelled().await;

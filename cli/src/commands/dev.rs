@@ -26,9 +26,10 @@ use tokio::{
 use super::{
     agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     apply::result_line,
+    controller_http::metric_sources,
     dev_screen::Screen,
     notifying::{self, Telling},
-    serving::{Signals, metric_sources},
+    serving::Signals,
 };
 use crate::{
     documents::{self, Files},

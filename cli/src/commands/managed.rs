@@ -3,7 +3,6 @@
 use std::{pin::Pin, time::Duration};
 
 use helium_agent::AgentHandle;
-use helium_engine::Readiness;
 use helium_runtime::{
     notify::{Notifier, Watchdog},
     shutdown::Shutdown,
@@ -59,19 +58,6 @@ async fn tell_of_agent(handle: AgentHandle, notifier: Notifier) {
     join(ready.as_mut(), alive.as_mut()).await;
 }
 
-/// Tells of a controller for ever: that it serves, whether it leads or waits to, and what keeps it from seeing.
-pub(super) async fn controller(readiness: Readiness, notifier: Notifier) {
-    if !notifier.is_heard() {
-        return std::future::pending().await;
-    }
-    notifier.ready();
-    tell_words(&notifier, || match readiness.status() {
-        Ok(()) => "ready".to_owned(),
-        Err(reasons) => format!("not ready: {}", reasons.join("; ")),
-    })
-    .await;
-}
-
 /// Tells of an agent over the keys of Helios: that what was noted is taken up, and that it ends. It follows all that it follows by itself,
 /// so that a SIGHUP has nothing to do and ends nothing.
 pub(super) async fn helios(mut ready: watch::Receiver<bool>, mut hangups: Signal, shutdown: Shutdown) {
@@ -94,7 +80,8 @@ pub(super) async fn helios(mut ready: watch::Receiver<bool>, mut hangups: Signal
     notifier.stopping();
 }
 
-async fn tell_words(notifier: &Notifier, words: impl Fn() -> String) {
+/// Tells for ever how it stands, in words, whenever these have changed.
+pub(super) async fn tell_words(notifier: &Notifier, words: impl Fn() -> String) {
     let mut told = String::new();
     loop {
         let now = words();

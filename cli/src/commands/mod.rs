@@ -1,53 +1,89 @@
 //! The commands, one file each: their options, and what they call and print.
 
+#[cfg(feature = "control")]
 pub(crate) mod acl;
 pub(crate) mod agent;
 mod agent_helios;
 mod agent_http;
 mod agent_verify;
+#[cfg(feature = "control")]
 pub(crate) mod apply;
+#[cfg(feature = "control")]
 pub(crate) mod canary;
+#[cfg(feature = "control")]
 mod canary_get;
 mod containerpilot;
+#[cfg(feature = "control")]
+pub(crate) mod control;
+#[cfg(feature = "control")]
 pub(crate) mod controller;
+#[cfg(feature = "control")]
+mod controller_http;
+#[cfg(feature = "control")]
 pub(crate) mod delete;
+#[cfg(feature = "control")]
 pub(crate) mod describe;
+#[cfg(feature = "control")]
 pub(crate) mod dev;
+#[cfg(feature = "control")]
 mod dev_screen;
+#[cfg(feature = "control")]
 pub(crate) mod diff;
+#[cfg(feature = "control")]
 pub(crate) mod doctor;
+pub(crate) mod elsewhere;
 pub(crate) mod env;
+#[cfg(feature = "control")]
 pub(crate) mod events;
+#[cfg(feature = "control")]
 pub(crate) mod explain;
 mod following;
+#[cfg(feature = "control")]
 pub(crate) mod get;
+#[cfg(feature = "control")]
 mod get_instances;
+#[cfg(feature = "control")]
 mod get_watch;
 pub(crate) mod hail;
+#[cfg(feature = "control")]
 pub(crate) mod haproxy;
+#[cfg(feature = "control")]
 pub(crate) mod logs;
 mod managed;
+#[cfg(feature = "control")]
 pub(crate) mod node;
+#[cfg(feature = "control")]
 mod node_maintenance;
+#[cfg(feature = "control")]
 mod notifying;
+#[cfg(feature = "control")]
 mod others;
 pub(crate) mod package;
+#[cfg(feature = "control")]
 pub(crate) mod plan;
 pub(crate) mod render;
+#[cfg(feature = "control")]
 pub(crate) mod request;
+#[cfg(feature = "control")]
 pub(crate) mod rollout;
+#[cfg(feature = "control")]
 pub(crate) mod sample;
+#[cfg(feature = "control")]
 pub(crate) mod scale;
+#[cfg(feature = "control")]
 pub(crate) mod schema;
 mod serving;
+#[cfg(feature = "control")]
 pub(crate) mod set;
 pub(crate) mod supervise;
+#[cfg(feature = "control")]
 pub(crate) mod validate;
 pub(crate) mod version;
+#[cfg(feature = "control")]
 pub(crate) mod wait;
+#[cfg(feature = "control")]
 mod waiting;
 
-use helium_crds::control::Verb;
 use tokio::task::JoinError;
 
 use crate::{
@@ -70,10 +106,11 @@ pub(crate) fn supervise(command: &Command) -> Option<Result<u8, Failure>> {
 pub(crate) fn usual_log(command: &Command) -> &'static str {
     match command {
         Command::Agent(args) if !args.stays() => "error",
-        Command::Controller(_) | Command::Agent(_) | Command::Haproxy(_) | Command::Hail(_) => "info",
+        Command::Agent(_) | Command::Hail(_) => "info",
         Command::Render(args) if args.stays() => "info",
         Command::Env(args) if !args.once => "info",
-        Command::Dev(_) => "warn",
+        #[cfg(feature = "control")]
+        Command::Control(command) => command.usual_log(),
         _ => "error",
     }
 }
@@ -81,9 +118,9 @@ pub(crate) fn usual_log(command: &Command) -> &'static str {
 /// Whether a command runs until it is told to stop, and so deals with signals itself.
 fn is_server(command: &Command) -> bool {
     match command {
-        Command::Dev(_) | Command::Controller(_) | Command::Sample(_) => true,
         Command::Agent(args) => args.stays(),
-        Command::Haproxy(args) => !args.once,
+        #[cfg(feature = "control")]
+        Command::Control(command) => command.is_server(),
         Command::Hail(args) => args.stays(),
         Command::Render(args) => args.stays(),
         Command::Env(args) => !args.once,
@@ -96,7 +133,9 @@ pub(crate) fn workers(command: &Command) -> Workers {
     match command {
         Command::Render(args) if args.stays() => Workers::Own,
         Command::Env(args) if !args.once => Workers::Own,
-        Command::Agent(_) | Command::Hail(_) | Command::Haproxy(_) => Workers::Two,
+        Command::Agent(_) | Command::Hail(_) => Workers::Two,
+        #[cfg(feature = "control")]
+        Command::Control(command) => command.workers(),
         _ => Workers::Cores,
     }
 }
@@ -104,11 +143,8 @@ pub(crate) fn workers(command: &Command) -> Workers {
 /// Whether a command's exit code is the verdict on something that it waits for.
 fn is_verdict(command: &Command) -> bool {
     match command {
-        Command::Apply(args) => args.wait,
-        Command::Delete(args) => args.wait,
-        Command::Set(args) => args.wait,
-        Command::Rollout(command) => command.waits(),
-        Command::Wait(_) => true,
+        #[cfg(feature = "control")]
+        Command::Control(command) => command.is_verdict(),
         _ => false,
     }
 }
@@ -147,37 +183,14 @@ fn outcome(ended: Result<Outcome, JoinError>) -> Outcome {
 
 async fn dispatch(command: Command, session: &Session, console: &mut Console) -> Outcome {
     match command {
-        Command::Apply(args) => apply::run(args, session, console).await,
-        Command::Diff(args) => diff::run(args, session, console).await,
-        Command::Plan(args) => plan::run(args, session, console).await,
-        Command::Validate(args) => validate::run(&args, session, console),
-        Command::Get(args) => get::run(args, session, console).await,
-        Command::Describe(args) => describe::run(args, session, console).await,
-        Command::Explain(args) => explain::run(args, session, console).await,
-        Command::Events(args) => events::run(args, session, console).await,
-        Command::Delete(args) => delete::run(args, session, console).await,
-        Command::Scale(args) => scale::run(args, session, console).await,
-        Command::Set(args) => set::run(args, session, console).await,
-        Command::Lock(args) => rollout::hold(args, Verb::Lock, "locked", session, console).await,
-        Command::Unlock(args) => request::send(args, Verb::Unlock, "unlocked", session, console).await,
-        Command::Rollout(command) => rollout::run(command, session, console).await,
-        Command::Canary(command) => canary::run(command, session, console).await,
-        Command::Logs(args) => logs::run(args, session, console).await,
-        Command::Wait(args) => wait::run(args, session, console).await,
-        Command::Dev(args) => dev::run(args, session, console).await,
-        Command::Controller(args) => controller::run(args, session, console).await,
+        #[cfg(feature = "control")]
+        Command::Control(command) => control::run(command, session, console).await,
         Command::Agent(args) => Box::pin(agent::run(*args, session, console)).await,
-        Command::Haproxy(args) => haproxy::run(args, session, console).await,
         Command::Hail(args) => Box::pin(hail::run(args, session, console)).await,
         Command::Render(args) => render::run(*args, session, console).await,
         Command::Env(args) => env::run(args, session, console).await,
         Command::Package(command) => package::run(&command, console),
-        Command::Node(command) => node::run(command, session, console).await,
-        Command::Acl(command) => acl::run(&command, session, console),
-        Command::Doctor(args) => doctor::run(args, session, console).await,
-        Command::Schema(args) => schema::run(&args, console),
         Command::Version(args) => version::run(&args, console),
-        Command::Sample(args) => sample::run(args, console).await,
         // It has ended before there were threads.
         Command::Supervise(_) => Ok(Exit::Ok),
     }

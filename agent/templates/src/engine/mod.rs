@@ -4,6 +4,7 @@
 //! names. Lenient rendering leaves nothing in the place of what is missing, as Mustache does by its book.
 
 mod bounds;
+mod kept;
 mod mustache;
 mod tags;
 mod tera;
@@ -11,6 +12,7 @@ mod tera;
 use std::fmt;
 
 pub use bounds::Bounds;
+pub use kept::Kept;
 
 use crate::{
     lookup::Recorder,
@@ -76,6 +78,7 @@ pub(crate) struct Job<'a> {
     pub(crate) lookup: &'a Recorder,
     pub(crate) strictness: Strictness,
     pub(crate) bounds: &'a Bounds,
+    pub(crate) kept: &'a Kept,
 }
 
 /// A template language.

@@ -27,9 +27,9 @@ use std::{
 use serde_json::{Map, Value as Json};
 use tera::{Context, ErrorKind, Kwargs, ReportError, State, Tera, TeraResult, Value};
 
-use super::{Engine, Failure, Job, Missing, Strictness};
+use super::{Engine, Failure, Job, Missing, Strictness, kept::Called};
 use crate::{
-    lookup::{Answer, Question, Recorder},
+    lookup::{Answer, Nothing, Question, Recorder},
     snippet::{Place, Snippet},
     template::{Language, Template},
 };
@@ -41,24 +41,40 @@ pub(super) struct TeraEngine;
 
 impl Engine for TeraEngine {
     fn render(&self, job: &Job<'_>) -> Result<String, Failure> {
-        let Job { template, values, lookup, strictness, bounds, .. } = *job;
-        let name = template.name.display().to_string();
+        let name = job.template.name.display().to_string();
         let called = called(job);
         let absent = Absent::default();
-        let mut tera = Tera::new();
-        // What is made is configuration: escapes of HTML would be faults in it.
-        tera.autoescape_on(Vec::<&str>::new());
-        register(&mut tera, lookup, &absent);
-        let texts = called.iter().map(|(name, template)| (name.as_str(), template.text.as_str()));
-        tera.add_raw_templates(texts)
-            .map_err(|error| Failure::Syntax(wrong(of(&called, job, &error), &error, lookup)))?;
+        let mut tera = match job.kept.take(&name, &called) {
+            Some(tera) => tera,
+            None => {
+                parsed(&called).map_err(|error| Failure::Syntax(wrong(of(&called, job, &error), &error, job.lookup)))?
+            }
+        };
+        register(&mut tera, job.lookup, &absent);
+        let made = self.fill(job, &name, &called, &tera, &absent);
+        // Answers are large, and no function is to hold those of a render that has ended.
+        register(&mut tera, &Recorder::new(Arc::new(Nothing)), &Absent::default());
+        job.kept.put(&name, &called, tera);
+        made
+    }
+}
 
+impl TeraEngine {
+    /// Renders what is parsed, again and again until all names that are missing are known.
+    fn fill(
+        &self,
+        job: &Job<'_>,
+        name: &str,
+        called: &Called<'_>,
+        tera: &Tera,
+        absent: &Absent,
+    ) -> Result<String, Failure> {
+        let Job { template, values, lookup, strictness, bounds, .. } = *job;
         let mut json = values.to_json();
         let mut missing = BTreeSet::new();
         loop {
             let mut page = bounds.page();
-            let rendered =
-                Context::from_serialize(&json).and_then(|context| tera.render_to(&name, &context, &mut page));
+            let rendered = Context::from_serialize(&json).and_then(|context| tera.render_to(name, &context, &mut page));
             let error = match rendered {
                 Ok(()) => {
                     missing.extend(absent.take(template));
@@ -73,10 +89,10 @@ impl Engine for TeraEngine {
             };
             if let Some(message) = page.refused() {
                 let place = Place::Nowhere;
-                let report = Snippet { name: &name, text: &template.text, message, place, help: None };
+                let report = Snippet { name, text: &template.text, message, place, help: None };
                 return Err(Failure::Fault(report.render()));
             }
-            let at = of(&called, job, &error);
+            let at = of(called, job, &error);
             let found = undefined(at, &error).filter(|_| missing.len() < MOST);
             match found {
                 Some((byte, path)) if stand_in(&mut json, &path) => {
@@ -95,9 +111,19 @@ impl Engine for TeraEngine {
     }
 }
 
+/// A template and those that it calls, parsed. Tera wants to know by then which functions there are, whoever they will ask.
+fn parsed(called: &Called<'_>) -> TeraResult<Tera> {
+    let mut tera = Tera::new();
+    // What is made is configuration: escapes of HTML would be faults in it.
+    tera.autoescape_on(Vec::<&str>::new());
+    register(&mut tera, &Recorder::new(Arc::new(Nothing)), &Absent::default());
+    tera.add_raw_templates(called.iter().map(|(name, template)| (name.as_str(), template.text.as_str())))?;
+    Ok(tera)
+}
+
 /// The template, and those that it includes or extends, directly or not, each by the name it is called by. Only these, so that what is
 /// wrong with another one is told there and nowhere else.
-fn called<'a>(job: &Job<'a>) -> BTreeMap<String, &'a Template> {
+fn called<'a>(job: &Job<'a>) -> Called<'a> {
     let mut found = BTreeMap::from([(job.template.name.display().to_string(), job.template)]);
     let mut left = vec![job.template];
     while let Some(template) = left.pop() {
@@ -114,7 +140,7 @@ fn called<'a>(job: &Job<'a>) -> BTreeMap<String, &'a Template> {
 }
 
 /// The template that an error is about.
-fn of<'a>(called: &BTreeMap<String, &'a Template>, job: &Job<'a>, error: &tera::Error) -> &'a Template {
+fn of<'a>(called: &Called<'a>, job: &Job<'a>, error: &tera::Error) -> &'a Template {
     let (ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report)) = error.kind() else {
         return job.template;
     };

@@ -168,8 +168,14 @@ fn a_template_that_makes_too_much_or_takes_too_long_is_ended() {
     let set = [Template::read_from(Path::new("a.tera"), text, Path::new("/etc/app")).unwrap()];
     let lookup: std::sync::Arc<dyn helium_templates::lookup::Lookup> = std::sync::Arc::new(World::default());
     let render = |bounds: &helium_templates::Bounds| {
-        let made =
-            helium_templates::render::render_within(&set, &Values::default(), &lookup, Strictness::Strict, bounds);
+        let made = helium_templates::render::render_within(
+            &set,
+            &Values::default(),
+            &lookup,
+            Strictness::Strict,
+            bounds,
+            &helium_templates::Kept::default(),
+        );
         let Rendered::Failed(error) = made.result else { panic!("{:?}", made.result) };
         error.to_string()
     };
