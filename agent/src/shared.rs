@@ -85,7 +85,7 @@ impl Shared {
             )
             .of(&table),
             table,
-            cgroups: helium_cgroups::Root::here(),
+            cgroups: helium_cgroups::Root::here().within(config.cgroup.clone()),
             telemetry,
             look: Notify::new(),
             contact: watch::Sender::new(Contact::Unknown),
