@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub netrc: Option<PathBuf>,
     /// Where dynamic ports are chosen from. The default lies below the range that systems give to outgoing connections.
     pub port_range: RangeInclusive<u16>,
+    /// The control group of v2 in which those of instances are made; none for the agent's own, or the one around it.
+    pub cgroup: Option<PathBuf>,
 }
 
 impl AgentConfig {
@@ -44,6 +46,7 @@ impl AgentConfig {
             labels: BTreeMap::new(),
             session_ttl: Duration::from_secs(15),
             port_range: 20_000..=31_999,
+            cgroup: None,
         }
     }
 }

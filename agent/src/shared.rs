@@ -88,7 +88,7 @@ impl Shared {
             )
             .of(&table),
             table,
-            cgroups: helium_cgroups::Root::here(),
+            cgroups: helium_cgroups::Root::here().within(config.cgroup.clone()),
             features: FeaturesHere::default(),
             telemetry,
             look: Notify::new(),

@@ -13,11 +13,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 ///
 /// The mirror is the one that this machine's own apt uses. apt gets its own lists, state and cache, so it needs no root.
 pub(crate) fn unpack(packages: &[&str], suite: &str, folder: &Path) -> Result<PathBuf, String> {
-    let sources = read_sources(Path::new("/etc/apt"));
-    let mirror = sources
-        .iter()
-        .find_map(|text| mirror(text))
-        .ok_or("no Debian mirror among the sources of this machine's apt")?;
+    let mirror = own_mirror()?;
     if !Path::new(KEYRING).is_file() {
         return Err(format!("no keys to check Debian's signature with ({KEYRING})"));
     }
@@ -34,6 +30,13 @@ pub(crate) fn unpack(packages: &[&str], suite: &str, folder: &Path) -> Result<Pa
         quietly(&mut dpkg)?;
     }
     Ok(unpacked)
+}
+
+/// The Debian mirror that this machine's own apt uses.
+pub(crate) fn own_mirror() -> Result<String, String> {
+    let sources = read_sources(Path::new("/etc/apt"));
+    let found = sources.iter().find_map(|text| mirror(text));
+    found.ok_or_else(|| "no Debian mirror among the sources of this machine's apt".to_owned())
 }
 
 /// All source lists of this machine, the main one first.

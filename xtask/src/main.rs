@@ -1,8 +1,9 @@
-//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | nginx | moto | nix`.
+//! The project's only scripts: `cargo xtask test | tidy | schema | bench | consul | prometheus | haproxy | nginx | moto | nix | machine`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a script talks to whoever runs it")]
 
 mod apt;
 mod bench;
+mod machine;
 mod metadata;
 mod moto;
 mod nix;
@@ -27,6 +28,7 @@ cargo xtask schema                              write crds/schemas and docs/refe
 cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
 cargo xtask bench react [ROUNDS]                how soon a canary that fails is given up, as a ratio to a bare watcher
 cargo xtask bench agent [SECONDS]               how fast, small and steady what runs on a machine is; SECONDS of them Consul is away
+cargo xtask machine [bookworm] [trixie]         the units of the guides under a real systemd, in virtual machines; takes minutes
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
 cargo xtask haproxy                             the same of the HAProxy
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["nginx"] => finish(wrapped::NGINX.path(&project)),
         ["moto"] => finish(moto::path(&project)),
         ["nix"] => finish(nix::path(&project)),
+        ["machine", suites @ ..] => finish(machine::run(&project, suites)),
         ["schema"] => finish(schema::write(&project)),
         ["bench", "converge", size @ ..] => finish(bench::run(&project, size)),
         ["bench", "react", rounds @ ..] => finish(bench::run(&project, &[&["react"], rounds].concat())),

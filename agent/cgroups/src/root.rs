@@ -33,6 +33,8 @@ pub type Unheld = BTreeMap<Controller, String>;
 #[derive(Clone, Debug, Default)]
 pub struct Root {
     own: Hierarchies,
+    /// The group of v2 to make groups in, where that is another one than the program's own.
+    given: Option<PathBuf>,
 }
 
 /// A group with nobody in it yet.
@@ -50,12 +52,19 @@ impl Root {
     /// The groups of this program; none where the system has none.
     pub fn here() -> Self {
         let read = |file: &str| fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
-        Self { own: Hierarchies::read(&read("mountinfo"), &read("cgroup")) }
+        Self::at(Hierarchies::read(&read("mountinfo"), &read("cgroup")))
     }
 
     /// With these groups as the program's own.
     pub fn at(own: Hierarchies) -> Self {
-        Self { own }
+        Self { own, given: None }
+    }
+
+    /// Makes groups of v2 in this one, which must be there and in which nobody may be, in place of the program's own; that of v1 stays what it is.
+    /// For a service manager that starts a program anew in the group itself, which fails while there are groups with controllers below.
+    #[must_use]
+    pub fn within(self, given: Option<PathBuf>) -> Self {
+        Self { given, ..self }
     }
 
     /// Leaves the program's own group of v2 for one below it, and hands all controllers on, where both is possible. To be done before anything is
@@ -66,7 +75,7 @@ impl Root {
             .into_iter()
             .filter(|one| self.own.of(*one).is_some_and(|(version, _)| version == Version::V2))
         {
-            let _ = hand_on(base_of_v2(own), own, controller);
+            let _ = hand_on(self.base_of_v2(own), own, controller);
         }
     }
 
@@ -116,7 +125,7 @@ impl Root {
         let mut places: BTreeMap<PathBuf, (Version, Vec<Controller>)> = BTreeMap::new();
         for controller in limits.controllers() {
             let Some((version, own)) = self.own.of(controller) else { continue };
-            let base = if version == Version::V2 { base_of_v2(own) } else { own };
+            let base = if version == Version::V2 { self.base_of_v2(own) } else { own };
             let place = places.entry(base.join(HELIUM).join(name)).or_insert((version, Vec::new()));
             place.1.push(controller);
         }
@@ -126,7 +135,7 @@ impl Root {
     /// Hands controllers of v2 on to the groups that are made; those of which it could be done.
     fn hand_on(&self, wanted: &[Controller], unheld: &mut Unheld) -> Vec<Controller> {
         let Some(own) = &self.own.v2 else { return Vec::new() };
-        let base = base_of_v2(own);
+        let base = self.base_of_v2(own);
         let mut ready = Vec::new();
         for controller in wanted {
             match hand_on(base, own, *controller) {
@@ -137,6 +146,13 @@ impl Root {
             }
         }
         ready
+    }
+
+    /// Where the groups of v2 are made: in the group that was given; else beside the program's own if it is called `agent`, else within it.
+    fn base_of_v2<'a>(&'a self, own: &'a Path) -> &'a Path {
+        let beside = own.file_name().is_some_and(|name| name == AGENT);
+        let usual = own.parent().filter(|_| beside).unwrap_or(own);
+        self.given.as_deref().unwrap_or(usual)
     }
 }
 
@@ -157,12 +173,6 @@ fn create(folder: &Path) -> io::Result<()> {
     let once = || folder.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::create_dir(folder));
     let again = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     (0..TRIES).map(|_| once()).find(|done| !done.as_ref().is_err_and(again)).unwrap_or_else(once)
-}
-
-/// Where the groups of v2 are made: beside the program's own if it is called `agent`, else within it.
-fn base_of_v2(own: &Path) -> &Path {
-    let beside = own.file_name().is_some_and(|name| name == AGENT);
-    own.parent().filter(|_| beside).unwrap_or(own)
 }
 
 /// Writes all limits of the controllers in one folder; gives those that hold.
@@ -196,6 +206,9 @@ fn set_all(
 /// Sees to it that groups in `<base>/helium` have a controller, and with it all others that can be had.
 fn hand_on(base: &Path, own: &Path, controller: Controller) -> Result<(), String> {
     let name = controller.name();
+    if !base.join(CONTROLLERS).exists() && base.parent().is_some_and(|parent| parent.join(CONTROLLERS).exists()) {
+        return Err(format!("there is no control group {}", base.display()));
+    }
     if !lists(base, CONTROLLERS, name) {
         return Err(format!(
             "the control group {} does not have the controller {name}; as a unit of systemd the agent needs `Delegate=yes`",
@@ -244,7 +257,7 @@ fn make_way(own: &Path) -> Result<(), String> {
     let others = others.len();
     if others > 0 || own.extension().is_some_and(|ending| ending == "service") {
         return Err(format!(
-            "the agent is in the control group {} itself, with {others} other processes; as a unit of systemd it needs `Delegate=yes` and `DelegateSubgroup={AGENT}`",
+            "the agent is in the control group {} itself, with {others} other processes; as a unit of systemd it needs `Delegate=yes` and `DelegateSubgroup={AGENT}`, or before systemd 254 another group by `--cgroup`",
             own.display()
         ));
     }
@@ -335,6 +348,27 @@ mod tests {
         assert_eq!((made.unheld, made.group.folders.len()), (Unheld::new(), 1));
         assert_eq!(tree.read("agent/cgroup.procs"), "untouched", "the program is there already");
         assert_eq!(tree.read("helium/b/cpu.max").split(' ').count(), 2);
+    }
+
+    #[test]
+    fn groups_are_made_in_the_group_that_was_given_and_the_program_stays_where_it_is() {
+        let (own, given) = (Tree::new(&format!("{}\n", process::id())), Tree::new(""));
+        let root = own.root().within(Some(given.0.path().to_owned()));
+        root.prepare();
+        let made = root.make("a", &MEMORY);
+        assert_eq!((made.unheld, made.group.folders), (Unheld::new(), vec![given.0.path().join("helium/a")]));
+        assert_eq!(given.read("helium/a/memory.max"), (1 << 20).to_string());
+        assert!(!own.0.path().join("agent").exists() && !own.0.path().join("helium").exists());
+        assert_eq!(own.read(HANDED_ON), "");
+    }
+
+    #[test]
+    fn a_group_that_was_given_and_is_not_there_is_named() {
+        let (own, there) = (Tree::new(""), Tree::new(""));
+        let gone = there.0.path().join("helium-instances.service");
+        let made = own.root().within(Some(gone.clone())).make("a", &MEMORY);
+        assert_eq!(made.unheld[&Controller::Memory], format!("there is no control group {}", gone.display()));
+        assert!(!gone.exists());
     }
 
     #[test]

@@ -74,6 +74,9 @@ pub(crate) struct AgentArgs {
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     pub(super) stop_instances: bool,
+    /// The folder of a control group of v2 to make those of instances in [default: the agent's own, or the one around it]
+    #[arg(long, value_name = "FOLDER", env = "HELIUM_CGROUP")]
+    cgroup: Option<PathBuf>,
     #[command(flatten)]
     pub(super) containerpilot: ContainerPilotArgs,
     #[command(flatten)]
@@ -138,6 +141,7 @@ pub(crate) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     config.keys = session.keys();
     config.package_root = args.package_dir;
     config.netrc = args.netrc_file;
+    config.cgroup = args.cgroup;
     config.labels = args.labels.into_iter().collect::<BTreeMap<_, _>>();
     config.session_ttl = args.session_ttl.as_duration();
     check(&config)?;

@@ -61,6 +61,7 @@ const HOUSE: &[Room] = &[
         &["consul-client", "helium-processes", "helium-runtime", "helium-templates"],
         &["consul-embedded"],
     ),
+    room("helium-machine", &[], &[]),
     room("helium-notify", &["helium-analysis", "helium-crds", "helium-runtime"], &["consul-client", "consul-embedded"]),
     room("helium-packages", &["helium-runtime"], &[]),
     room(
