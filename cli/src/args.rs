@@ -55,6 +55,10 @@ fn namespace(text: &str) -> Result<String, String> {
     if text.is_empty() && exported_empty() {
         return Ok(DEFAULT_NAMESPACE.to_owned());
     }
+    // It is sound, and to look that up costs every agent half a megabyte: the whole schema is made for it.
+    if text == DEFAULT_NAMESPACE {
+        return Ok(text.to_owned());
+    }
     diagnose::namespace(text).map_err(|allowed| format!("a namespace (`-n`, or `HELIUM_NAMESPACE`) is {allowed}"))
 }
 

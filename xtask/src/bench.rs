@@ -21,8 +21,18 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome {
             return build;
         }
     }
+    // Beside it the build of the agent alone, whose memory is measured too.
+    let small = (arguments.first() == Some(&"agent")).then(|| project.target.join("agent/helium"));
+    if small.is_some() {
+        let words = ["build", "--profile", "agent", "--package", "helium", "--no-default-features"];
+        let build = step::command(project.cargo(&words));
+        if !matches!(build, Outcome::Passed(_)) {
+            return build;
+        }
+    }
     let binary = |name: &str| project.target.join("dist").join(name);
     let mut bench = Command::new(binary("helium-bench"));
     bench.args(arguments).env("HELIUM_BIN", binary("helium")).env("CONSUL_BIN", consul.path);
+    bench.envs(small.map(|path| ("HELIUM_AGENT_BIN", path)));
     step::command(bench)
 }

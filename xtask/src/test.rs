@@ -68,6 +68,7 @@ pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     steps.run("rustfmt", || step::command(project.cargo(&["fmt", "--all", "--", "--check"])));
     steps.run("tidy", || tidy::run(project));
     steps.run("clippy", || step::command(clippy(project)));
+    steps.run("agent alone", || step::command(agent_alone(project)));
     if !choice.quick {
         steps.run("deny", || deny(project));
         steps.run("advisories", || advisories(project));
@@ -111,6 +112,14 @@ fn clippy(project: &Project) -> Command {
     let features = ["--features", "xtask/schemas"];
     let mut cargo = project.cargo(&["clippy", "--workspace", "--all-targets", "--keep-going"]);
     cargo.args(features).args(["--", "-D", "warnings"]);
+    cargo
+}
+
+/// The build of the agent alone, which no other step compiles.
+fn agent_alone(project: &Project) -> Command {
+    let package = ["clippy", "--package", "helium", "--no-default-features", "--all-targets"];
+    let mut cargo = project.cargo(&package);
+    cargo.args(["--", "-D", "warnings"]);
     cargo
 }
 

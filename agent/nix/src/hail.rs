@@ -348,7 +348,7 @@ impl Hail {
 
 fn asker(options: &Options, job: &str, ports: &Ports) -> Result<Hydra, Error> {
     let job = Job::parse(job).map_err(hydra::Error::from)?;
-    let fetcher = Fetcher::new(Config { netrc: options.netrc()?, ..Config::default() }, ports.clone())?;
+    let fetcher = Fetcher::new(Config { netrc: options.netrc()?, ..Config::default() }, ports.clone());
     Ok(Hydra::new(fetcher, job, options.whole_jobset)?)
 }
 

@@ -81,8 +81,7 @@ impl Artifacts {
         fs::create_dir_all(&self.folder).map_err(|error| self.disk(&error))?;
         let netrc = config.netrc.as_deref().map(Netrc::load).transpose();
         let netrc = netrc.map_err(|error| format!("the netrc file: {error}"))?.unwrap_or_default();
-        let fetcher =
-            Fetcher::new(Config { netrc, ..Config::default() }, ports.clone()).map_err(|error| error.to_string())?;
+        let fetcher = Fetcher::new(Config { netrc, ..Config::default() }, ports.clone());
         let sha256 = match sha256 {
             Some(sha256) => Some(sha256.to_owned()),
             None => self.beside(&fetcher, &source).await,

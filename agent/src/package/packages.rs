@@ -214,7 +214,7 @@ impl Packages {
         let netrc = self.netrc.as_deref().map(Netrc::load).transpose();
         let netrc = netrc.map_err(|error| words(format!("the netrc file: {error}")))?.unwrap_or_default();
         let config = Config { netrc, ..Config::default() };
-        let fetcher = Fetcher::new(config, self.ports.clone()).map_err(|error| words(error.to_string()))?;
+        let fetcher = Fetcher::new(config, self.ports.clone());
         let installer = Installer::new(Arc::clone(&store), Arc::new(fetcher), self.ports.clone());
         let (store_paths, of) = (Arc::clone(&self.store_paths), name.clone());
         let installer = installer.with_nix(move |path, root| {

@@ -132,6 +132,11 @@ impl Recorder {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same at the end, when nothing more is asked: nothing is copied.
+    pub(crate) fn into_asked(self) -> Asked {
+        std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn services(&self, name: &str, tag: Option<&str>) -> Option<Vec<Instance>> {
         let question = Question::Services { name: name.to_owned(), tag: tag.map(str::to_owned) };
         let mut found = self.note(question, self.lookup.services(name, tag), |_, _| {})?;

@@ -96,7 +96,7 @@ pub fn render_within(
             Err(Failure::Fault(report)) => error.wrong.push(report),
         }
     }
-    let asked = recorder.asked();
+    let asked = recorder.into_asked();
     let mut hidden = values.hidden();
     hidden.extend(&asked.hidden);
     let result = if !asked.lacking.is_empty() && !certain {

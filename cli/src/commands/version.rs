@@ -19,11 +19,13 @@ pub(crate) struct VersionArgs {
 /// Runs `helium version`.
 pub(crate) fn run(args: &VersionArgs, console: &mut Console) -> Outcome {
     let version = env!("CARGO_PKG_VERSION");
+    let (build, words) = if cfg!(feature = "control") { ("whole", "") } else { ("agent", ", the agent alone") };
     match args.output {
-        None => console.line(format!("helium {version}"))?,
+        None => console.line(format!("helium {version}{words}"))?,
         Some(document) => {
             let value = json!({
                 "version": version,
+                "build": build,
                 "apiVersion": helium_crds::API_VERSION,
                 "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
             });

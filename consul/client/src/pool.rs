@@ -39,6 +39,10 @@ const IDLE: Duration = Duration::from_mins(1);
 /// How long connecting may take, the TLS handshake included.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// The most that a connection holds of what it has received and nobody has taken yet. An answer may be larger; it comes in parts of this size. A
+/// connection keeps this much for as long as it lives, so that a larger one makes a client with ten long polls larger by megabytes.
+const BUFFER: usize = 64 * 1024;
+
 pub(crate) struct Pool {
     address: Address,
     tls: Option<Tls>,
@@ -158,7 +162,7 @@ impl Pool {
     ) -> Result<Connection, TransportError> {
         let count = Count::new(&self.open);
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let shaken = http1::handshake(TokioIo::new(stream)).await;
+        let shaken = http1::Builder::new().max_buf_size(BUFFER).handshake(TokioIo::new(stream)).await;
         let (sender, driver) = shaken.map_err(|error| TransportError::NotSent(error.to_string()))?;
         let driver = Driver { future: Box::pin(driver.map(drop)), finished: false };
         Ok(Connection { sender, driver, since: Instant::now(), _count: count })

@@ -3,7 +3,7 @@
 //! It is built from the JSON Schema itself, so that the two cannot say different things. A keyword that this file does not
 //! know would be a rule that is published but not kept; a test therefore refuses it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use regex_lite::Regex;
 use serde_json::{Map, Value};
@@ -88,13 +88,16 @@ pub(crate) struct Field {
 pub(crate) struct Pattern {
     /// What it allows in words.
     pub(crate) allowed: String,
-    regex: Arc<Regex>,
+    source: String,
+    /// Compiled when a text is first held against it: all of them are half a megabyte, of which most processes need one or none.
+    regex: Arc<OnceLock<Option<Regex>>>,
 }
 
 impl Pattern {
     /// Whether a text fits.
     pub(crate) fn fits(&self, text: &str) -> bool {
-        self.regex.is_match(text)
+        let regex = self.regex.get_or_init(|| Regex::new(&self.source).ok());
+        regex.as_ref().is_none_or(|regex| regex.is_match(text))
     }
 }
 
@@ -254,8 +257,8 @@ fn choice(schema: &Map<String, Value>) -> ShapeKind {
 }
 
 fn pattern(schema: &Map<String, Value>) -> Option<Pattern> {
-    let regex = Regex::new(&text(schema, "pattern")?).ok()?;
-    Some(Pattern { allowed: text(schema, "x-allowed").unwrap_or_default(), regex: Arc::new(regex) })
+    let allowed = text(schema, "x-allowed").unwrap_or_default();
+    Some(Pattern { allowed, source: text(schema, "pattern")?, regex: Arc::default() })
 }
 
 fn bound<T: std::str::FromStr>(schema: &Map<String, Value>, keyword: &str) -> Option<T> {

@@ -8,6 +8,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Write as _,
     path::Path,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -39,8 +40,12 @@ const REDIRECTS: usize = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LAST_WAIT: Duration = Duration::from_secs(10);
 
+/// What speaks HTTP.
+type Speaker = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
+
 pub(super) struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    /// Made when it is needed first: all certificates that a system trusts are much to keep for whoever has nothing to fetch by HTTP.
+    speaker: OnceLock<Speaker>,
     silence: Duration,
     retries: u32,
     ports: Ports,
@@ -91,16 +96,26 @@ fn login(netrc: &Netrc, uri: &Uri) -> HeaderMap {
     found.map(|value| (header::AUTHORIZATION, value)).into_iter().collect()
 }
 
+fn speaker() -> Result<Speaker, Error> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let tls = tls::client_config().map_err(|error| Error::Tls { reason: error.to_string() })?;
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+    Ok(Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector.wrap_connector(tcp)))
+}
+
 impl Http {
-    pub(super) fn new(silence: Duration, retries: u32, ports: Ports) -> Result<Self, Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let tls = tls::client_config().map_err(|error| Error::Tls { reason: error.to_string() })?;
-        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let client =
-            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector.wrap_connector(tcp));
-        Ok(Self { client, silence, retries, ports })
+    pub(super) fn new(silence: Duration, retries: u32, ports: Ports) -> Self {
+        Self { speaker: OnceLock::new(), silence, retries, ports }
+    }
+
+    fn speaker(&self) -> Result<&Speaker, Error> {
+        if let Some(speaker) = self.speaker.get() {
+            return Ok(speaker);
+        }
+        let made = speaker()?;
+        Ok(self.speaker.get_or_init(|| made))
     }
 
     /// Downloads to the file `to`, in as many tries as it takes.
@@ -195,13 +210,14 @@ impl Http {
         place: &str,
         more: &HeaderMap,
     ) -> Result<Response<Incoming>, Error> {
+        let speaker = self.speaker()?;
         let (mut uri, mut headers) = target.request().await?;
         for _ in 0..=REDIRECTS {
             let request = Request::get(uri.clone()).header(header::USER_AGENT, AGENT);
             let mut request = request.body(Empty::new()).map_err(|error| lost(place, &error))?;
             request.headers_mut().extend(more.clone());
             request.headers_mut().extend(headers);
-            let answer = timeout(self.silence, self.client.request(request)).await.map_err(|_| self.silent(place))?;
+            let answer = timeout(self.silence, speaker.request(request)).await.map_err(|_| self.silent(place))?;
             let answer = answer.map_err(|error| lost(place, &error))?;
             let Some(next) = redirect(&answer) else { return Ok(answer) };
             uri = follow(&uri, next).map_err(|reason| Error::Astray { place: place.to_owned(), reason })?;

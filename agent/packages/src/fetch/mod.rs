@@ -59,14 +59,14 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// Makes one. It asks nobody for anything until something is fetched.
-    pub fn new(config: Config, ports: Ports) -> Result<Self, Error> {
-        Ok(Self {
+    pub fn new(config: Config, ports: Ports) -> Self {
+        Self {
             #[cfg(feature = "s3")]
             s3: s3::S3::new(ports.clone()),
-            http: http::Http::new(config.silence, config.retries, ports)?,
+            http: http::Http::new(config.silence, config.retries, ports),
             netrc: config.netrc,
             most: config.most,
-        })
+        }
     }
 
     /// Fetches what is at `place` to the file `to`. What has come of an earlier try lies beside it and is gone on from.

@@ -188,7 +188,7 @@ async fn round_of_a_path(
 
 #[tokio::test]
 async fn a_crash_between_any_two_calls_leaves_no_path_of_nix_without_its_root_and_no_root_without_its_path() {
-    let fetcher = Arc::new(Fetcher::new(Config::default(), Ports::real()).unwrap());
+    let fetcher = Arc::new(Fetcher::new(Config::default(), Ports::real()));
     for by_half in [false, true] {
         let mut calls = 0;
         loop {

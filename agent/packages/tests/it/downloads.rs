@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::server::{Server, Serving};
 
 fn fetcher(config: Config) -> Fetcher {
-    Fetcher::new(config, Ports::real()).unwrap()
+    Fetcher::new(config, Ports::real())
 }
 
 async fn fetch(fetcher: &Fetcher, url: &str, to: &Path) -> Result<Vec<u8>, Error> {
@@ -96,7 +96,7 @@ async fn more_than_agreed_is_not_taken() {
 async fn a_small_answer_comes_into_memory_with_its_tag_and_within_its_bounds() {
     let serving = Serving { bytes: b"{}".to_vec(), etag: "\"7\"".to_owned(), ..Serving::default() };
     let server = Server::start(serving).await;
-    let fetcher = Fetcher::new(Config::default(), Ports::real()).unwrap();
+    let fetcher = Fetcher::new(Config::default(), Ports::real());
     let uri = server.url("latest").parse().unwrap();
     let get =
         Get { uri: &uri, accept: "application/json", etag: None, most: 10, limit: std::time::Duration::from_mins(1) };

@@ -33,7 +33,7 @@ impl World {
     fn new() -> Self {
         let scratch = TempDir::new().unwrap();
         let store = Arc::new(Store::open(&scratch.path().join("root"), &name("web")).unwrap());
-        let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real()).unwrap();
+        let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real());
         let installer = Installer::new(Arc::clone(&store), Arc::new(fetcher), Ports::real());
         Self { scratch, store, installer }
     }

@@ -107,7 +107,7 @@ async fn inside() {
         return;
     }
     let scratch = TempDir::new().unwrap();
-    let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real()).unwrap();
+    let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real());
     let to = scratch.path().join("p");
     let source: Source = "s3://releases/web/a b.tar.gz".parse().unwrap();
     let outcome = fetcher.fetch(source.place(), &to).await;

@@ -66,7 +66,7 @@ async fn inside() {
     let Ok(port) = env::var("HELIUM_INSIDE") else { return };
     let scratch = TempDir::new().unwrap();
     let source: Source = format!("https://localhost:{port}/p.tgz").parse().unwrap();
-    let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real()).unwrap();
+    let fetcher = Fetcher::new(Config { retries: 0, ..Config::default() }, Ports::real());
     match fetcher.fetch(source.place(), &scratch.path().join("p")).await {
         Ok(()) => eprintln!("it came"),
         Err(Error::Lost { reason, .. }) if reason.contains("certificate") => eprintln!("it was refused: {reason}"),

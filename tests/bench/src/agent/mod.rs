@@ -12,6 +12,7 @@ mod node;
 mod outage;
 mod program;
 mod services;
+mod small;
 mod table;
 
 use std::{error::Error, time::Duration};
@@ -58,6 +59,9 @@ fn whole(away: Duration, table: &mut Table) -> Outcome<()> {
     let ours = services::measure(&desk, &helium)?;
     services_into(table, &bare, &ours, &told(&pilot, || services::measure(&desk, &pilot)));
     node_into(table, &node::measure(&desk)?);
+    if let Some(program) = small::binary() {
+        small_into(table, &small::measure(&desk, &program)?);
+    }
     outage_into(table, &outage::measure(&mut desk, away)?, away);
     Ok(())
 }
@@ -147,6 +151,18 @@ fn node_into(table: &mut Table, ours: &Node) {
     table.note(&format!("of it {}", ours.memory));
     table.add(&Row::new("deregistered by hand, back, worst", SECONDS, 30.0, ours.back.as_secs_f64()));
     table.add(&Row::new("connections to Consul", "", 10.0, ours.sockets));
+}
+
+fn small_into(table: &mut Table, ours: &small::Small) {
+    table.title(&format!("The build of the agent alone, with the same {KEYS} keys and the same services"));
+    for (what, memory) in [
+        ("memory, resident, helium render", &ours.render),
+        ("memory, resident, helium agent --containerpilot, both", &ours.pilot),
+        ("memory, resident, helium agent", &ours.node),
+    ] {
+        table.add(&Row::new(what, MEGABYTES, 8.0, memory.resident));
+        table.note(&format!("of it {memory}"));
+    }
 }
 
 fn outage_into(table: &mut Table, ours: &Outage, away: Duration) {

@@ -82,7 +82,7 @@ fn start(desk: &Desk, program: &Program) -> Outcome<Daemon> {
 }
 
 /// The process that was started, and the one of the same program below it, if there is one.
-fn own(daemon: &Daemon) -> Vec<u32> {
+pub(super) fn own(daemon: &Daemon) -> Vec<u32> {
     let program = process::arguments(daemon.pid());
     let below = process::children(daemon.pid());
     let same = below.into_iter().filter(|child| process::arguments(*child).first() == program.first());
