@@ -1,4 +1,4 @@
-//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`, `cargo xtask bench react [ROUNDS]` and `cargo xtask bench agent [SECONDS]`: the
+//! `cargo xtask bench converge [DEPLOYMENTS [REPLICAS [NODES]]]`, `cargo xtask bench react [ROUNDS]` and `cargo xtask bench agent [SECONDS] [PART...]`: the
 //! benchmarks of helium-bench, on what is handed out: builds of the profile `dist`.
 
 use std::process::Command;

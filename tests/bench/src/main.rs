@@ -41,8 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return react::run(rounds).await;
     }
     if arguments.next_if(|argument| argument == "agent").is_some() {
-        let away = agent::from_arguments(arguments)?;
-        return tokio::task::block_in_place(|| agent::run(away));
+        let wish = agent::Wish::from_arguments(arguments)?;
+        return tokio::task::block_in_place(|| agent::run(&wish));
     }
     let size = Size::from_arguments(arguments)?;
     let ports = Ports::real();

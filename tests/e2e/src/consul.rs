@@ -32,6 +32,8 @@ pub struct Options {
     pub address: Option<Ipv4Addr>,
     /// How many servers elect a leader among them; 0 and 1 are the same.
     pub servers: usize,
+    /// How many connections one address may have: Consul's own 200 unless another number is given.
+    pub connections: Option<u32>,
 }
 
 impl Options {
@@ -338,6 +340,9 @@ fn configuration(settings: &Settings, folder: &Path) -> Value {
         let places: Vec<String> = join.iter().map(|serf| format!("{address}:{serf}")).collect();
         fields.insert("retry_join".to_owned(), json!(places));
         fields.insert("retry_interval".to_owned(), json!("1s"));
+    }
+    if let Some(connections) = options.connections {
+        fields.insert("limits".to_owned(), json!({ "http_max_conns_per_client": connections }));
     }
     if *role == Role::Client {
         fields.insert("leave_on_terminate".to_owned(), json!(true));

@@ -45,7 +45,19 @@ const HOUSE: &[Room] = &[
     room("helium-cgroups", &["helium-processes"], &[]),
     room("helium-containerpilot", &[], &[]),
     room("helium-crds", &[], &[]),
-    room("helium-bench", &["consul-client", "helium-crds", "helium-e2e", "helium-engine", "helium-runtime"], &[]),
+    room(
+        "helium-bench",
+        &[
+            "consul-client",
+            "helium-crds",
+            "helium-e2e",
+            "helium-engine",
+            "helium-lookups",
+            "helium-runtime",
+            "helium-templates",
+        ],
+        &[],
+    ),
     room("helium-e2e", &[], &["consul-client", "consul-embedded", "helium-analysis", "helium-crds", "helium-runtime"]),
     room("helium-election", &["consul-client", "helium-runtime"], &["consul-embedded"]),
     room(

@@ -34,6 +34,12 @@ pub(super) struct Bare {
     pub(super) disk: Duration,
     /// A key written.
     pub(super) write: Duration,
+    /// What has nothing to do with keys.
+    pub(super) calls: Calls,
+}
+
+/// What the least of everything else came to.
+pub(super) struct Calls {
     /// A shell that does nothing, from start to end.
     pub(super) shell: Duration,
     /// A shell that is asked to end.
@@ -67,15 +73,12 @@ pub(super) fn measure(desk: &Desk) -> Outcome<Bare> {
     desk.shows(&file, "bare")?;
     let seen = files::rounds(desk, &file, "bare");
     following.abort();
-    Ok(Bare {
-        once,
-        seen: seen?,
-        disk: synced,
-        write,
-        shell: shell(desk)?,
-        stop: stop(desk)?,
-        critical: critical(desk)?,
-    })
+    Ok(Bare { once, seen: seen?, disk: synced, write, calls: measure_calls(desk)? })
+}
+
+/// Measures what has nothing to do with keys.
+pub(super) fn measure_calls(desk: &Desk) -> Outcome<Calls> {
+    Ok(Calls { shell: shell(desk)?, stop: stop(desk)?, critical: critical(desk)? })
 }
 
 fn half(mut round: impl FnMut() -> Outcome<Duration>) -> Outcome<Duration> {

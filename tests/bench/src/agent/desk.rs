@@ -7,12 +7,12 @@ use std::{
 };
 
 use consul_client::{Client, Put, TxnOp};
-use helium_e2e::{Consul, Helium, wait::pause};
+use helium_e2e::{Consul, Helium, Options, wait::pause};
 use helium_runtime::ports::Ports;
 use tokio::runtime::Handle;
 
 use super::Outcome;
-use crate::{bare::MAX_OPS, production_server, world};
+use crate::{bare::MAX_OPS, world};
 
 /// How many keys there are.
 pub(super) const KEYS: usize = 1000;
@@ -20,6 +20,8 @@ pub(super) const KEYS: usize = 1000;
 pub(super) const FOLDER: &str = "bench/keys/";
 /// The key that is written to, and the line that it makes.
 pub(super) const WRITTEN: usize = 500;
+/// How many connections Consul takes: more than a peer needs that opens one for each key. It takes 200 unless it is told.
+const CONNECTIONS: u32 = 4000;
 /// How often a file or a process is looked at: short against all that is measured.
 const LOOK: Duration = Duration::from_micros(200);
 /// The longest that anything may take.
@@ -37,7 +39,11 @@ pub(super) struct Desk {
 impl Desk {
     /// A server with the keys. Only within a runtime.
     pub(super) fn start() -> Outcome<Self> {
-        let consul = production_server();
+        Self::on(Consul::with(Options { durable: true, connections: Some(CONNECTIONS), ..Options::default() }))
+    }
+
+    /// This server with the keys. Only within a runtime.
+    pub(super) fn on(consul: Consul) -> Outcome<Self> {
         let helium = Helium::on(&consul);
         let client = world::client(&consul).map_err(|error| error.to_string())?;
         let desk = Self { consul, helium, client, ports: Ports::real(), runtime: Handle::current() };
@@ -96,10 +102,12 @@ impl Desk {
 
     /// Waits until a file holds the line of the key that was written last.
     pub(super) fn shows(&self, file: &Path, value: &str) -> Outcome<()> {
-        self.until("the file shows what was written", LIMIT, || {
-            let text = fs::read_to_string(file).ok()?;
-            (text.lines().nth(WRITTEN)? == value).then_some(())
-        })
+        self.until("the file shows what was written", LIMIT, || Self::has_line(file, value).then_some(()))
+    }
+
+    /// Whether a file holds it.
+    pub(super) fn has_line(file: &Path, value: &str) -> bool {
+        fs::read_to_string(file).is_ok_and(|text| text.lines().nth(WRITTEN) == Some(value))
     }
 }
 

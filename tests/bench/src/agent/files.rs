@@ -34,19 +34,27 @@ const REST: Duration = Duration::from_secs(3);
 /// What a program came to.
 pub(super) struct Files {
     /// From the start of the process to the file.
-    pub(super) first: Duration,
+    pub(super) first: Option<Duration>,
     /// The same where the template names the folder alone.
-    pub(super) first_by_prefix: Duration,
+    pub(super) first_by_prefix: Option<Duration>,
+    /// Where each key is named, what is followed.
+    pub(super) names: Option<Followed>,
+    /// The same where the template names the folder alone.
+    pub(super) prefix: Option<Followed>,
+    /// How often a command was run for a burst of writes.
+    pub(super) renders: Option<f64>,
+    /// From SIGTERM to the end.
+    pub(super) stop: Option<Duration>,
+}
+
+/// A program that follows its keys.
+pub(super) struct Followed {
     /// From the start of a write to the file.
     pub(super) seen: Seen,
-    /// How often a command was run for a burst of writes.
-    pub(super) renders: f64,
     /// How many connections to Consul there were at most.
     pub(super) sockets: f64,
     /// After the first render and all those writes.
     pub(super) memory: Memory,
-    /// From SIGTERM to the end.
-    pub(super) stop: Duration,
 }
 
 /// How soon writes were seen.
@@ -61,19 +69,25 @@ pub(super) struct Seen {
 /// Measures.
 pub(super) fn measure(desk: &Desk, program: &Program) -> Outcome<Files> {
     let (names, folder) = (template(desk, program, Shape::Names)?, template(desk, program, Shape::Prefix)?);
-    let (first, first_by_prefix) = (firsts(desk, program, &names)?, firsts(desk, program, &folder)?);
+    Ok(Files {
+        first: program.figure("first render", || firsts(desk, program, &names))?,
+        first_by_prefix: program.figure("first render by prefix", || firsts(desk, program, &folder))?,
+        names: program.figure("following keys", || followed(desk, program, &names))?,
+        prefix: program.figure("following a prefix", || followed(desk, program, &folder))?,
+        renders: program.figure("a burst", || burst(desk, program, &names))?.map(count),
+        stop: program.figure("the end", || stops(desk, program, &names))?,
+    })
+}
+
+fn followed(desk: &Desk, program: &Program, template: &str) -> Outcome<Followed> {
     let file = out(desk, program, "followed");
-    let daemon = start(desk, program, &format!("{names}:{}", file.display()), &["--wait", "0s"]);
+    let daemon = start(desk, program, &format!("{template}:{}", file.display()), &["--wait", "0s"]);
     desk.write("begun")?;
     desk.shows(&file, "begun")?;
     let seen = rounds(desk, &file, program.name())?;
-    let sockets = process::sockets_to(daemon.pid(), desk.consul.port());
+    let sockets = count(process::sockets_to(daemon.pid(), desk.consul.port()));
     pause(REST);
-    let memory = Memory::of(&[daemon.pid()]);
-    drop(daemon);
-    let stop = stops(desk, program, &names)?;
-    let renders = burst(desk, program, &names)?;
-    Ok(Files { first, first_by_prefix, seen, renders: count(renders), sockets: count(sockets), memory, stop })
+    Ok(Followed { seen, sockets, memory: Memory::of(&[daemon.pid()]) })
 }
 
 #[allow(clippy::cast_precision_loss, reason = "small numbers")]
@@ -81,7 +95,8 @@ fn count(number: usize) -> f64 {
     number as f64
 }
 
-fn template(desk: &Desk, program: &Program, shape: Shape) -> Outcome<String> {
+/// A template of this program.
+pub(super) fn template(desk: &Desk, program: &Program, shape: Shape) -> Outcome<String> {
     let file = desk.path(&format!(
         "{}-{shape:?}.{}",
         program.name(),
@@ -92,7 +107,7 @@ fn template(desk: &Desk, program: &Program, shape: Shape) -> Outcome<String> {
 }
 
 /// A file of this program in a folder of its own.
-fn out(desk: &Desk, program: &Program, name: &str) -> PathBuf {
+pub(super) fn out(desk: &Desk, program: &Program, name: &str) -> PathBuf {
     desk.path(&format!("{}-{name}/file", program.name()))
 }
 

@@ -1,8 +1,8 @@
 //! A node of Helium: one instance of a package whose template names a thousand keys.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use helium_e2e::{process, wait::pause};
+use helium_e2e::{Daemon, process, wait::pause};
 
 use super::{
     Outcome,
@@ -13,6 +13,8 @@ use super::{
 };
 use crate::controller::Controller;
 
+/// The name of the service.
+pub(super) const SERVICE: &str = "web";
 /// The longest that a rollout may take.
 const ROLLOUT: Duration = Duration::from_mins(2);
 /// How long what runs is let alone before its memory is looked at.
@@ -28,20 +30,31 @@ pub(super) struct Node {
     pub(super) sockets: f64,
 }
 
-/// Measures.
-pub(super) fn measure(desk: &Desk) -> Outcome<Node> {
+/// Starts a controller, an agent, and an instance that it runs, and returns when the instance is healthy.
+pub(super) fn start(desk: &Desk) -> Outcome<(Controller, Daemon)> {
     let controller = Controller::start(&desk.consul);
     let data = desk.path("node").display().to_string();
     let packages = desk.path("packages").display().to_string();
     let flags = ["--node", "bench-node", "--data-dir", &data, "--package-dir", &packages, "--stop-instances"];
-    let mut agent = desk.helium.start("agent", &[&["agent"], &flags[..]].concat());
+    let agent = desk.helium.start("agent", &[&["agent"], &flags[..]].concat());
     let manifest = desk.helium.write("app.yaml", &deployment(&package(desk)?));
     desk.helium.run_for(ROLLOUT, &["apply", "-f", &manifest, "--wait"]).ok();
+    Ok((controller, agent))
+}
+
+/// Where each start of the instance's process is noted.
+pub(super) fn starts(desk: &Desk) -> PathBuf {
+    desk.path("web-starts")
+}
+
+/// Measures.
+pub(super) fn measure(desk: &Desk) -> Outcome<Node> {
+    let (controller, mut agent) = start(desk)?;
     pause(REST);
     let memory = Memory::of(&[agent.pid()]);
     #[allow(clippy::cast_precision_loss, reason = "a small number")]
     let sockets = process::sockets_to(agent.pid(), desk.consul.port()) as f64;
-    let back = away(desk, "web")?;
+    let back = away(desk, SERVICE)?;
     agent.terminate(ROLLOUT);
     drop(controller);
     Ok(Node { memory, back, sockets })
@@ -56,7 +69,8 @@ fn package(desk: &Desk) -> Outcome<String> {
     fs::write(folder.join("helium/package.yaml"), "name: web\n")?;
     fs::write(folder.join("conf/keys.tera"), Program::Helium.template(Shape::Names, (0..KEYS).map(key), FOLDER))?;
     let program = folder.join("bin/web");
-    fs::write(&program, "#!/bin/sh\nexec \"$HELIUM_BIN\" sample --port \"$PORT\"\n")?;
+    let run = "exec \"$HELIUM_BIN\" sample --port \"$PORT\"";
+    fs::write(&program, format!("#!/bin/sh\necho $$ >> {}\n{run}\n", starts(desk).display()))?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(folder.display().to_string())
 }

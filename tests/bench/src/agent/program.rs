@@ -2,7 +2,7 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use super::desk::Desk;
+use super::{Outcome, desk::Desk};
 
 /// Which keys a template names, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,19 @@ impl Program {
         match self {
             Program::Helium => "helium",
             Program::Found { name, .. } | Program::Absent(name) => name,
+        }
+    }
+
+    /// One figure: ours has to be there; that a peer does not come to it is said, and it has none.
+    #[allow(clippy::print_stderr, reason = "whoever measures is told why there is nothing")]
+    pub(super) fn figure<T>(&self, what: &str, measure: impl FnOnce() -> Outcome<T>) -> Outcome<Option<T>> {
+        match (self, measure()) {
+            (_, Ok(figure)) => Ok(Some(figure)),
+            (Program::Helium, Err(error)) => Err(error),
+            (_, Err(error)) => {
+                eprintln!("{}: {what}: {error}", self.name());
+                Ok(None)
+            }
         }
     }
 

@@ -9,7 +9,7 @@ pub(super) struct Row {
     goal: f64,
     measured: f64,
     beside: Option<(&'static str, f64)>,
-    peer: Option<Result<f64, String>>,
+    peer: Option<Result<Option<f64>, String>>,
 }
 
 impl Row {
@@ -23,8 +23,8 @@ impl Row {
         Self { beside: Some((what, measured)), ..self }
     }
 
-    /// What a peer came to, or why there is nothing of it.
-    pub(super) fn peer(self, measured: Result<f64, String>) -> Self {
+    /// What a peer came to, which may be nothing; or why there is no peer.
+    pub(super) fn peer(self, measured: Result<Option<f64>, String>) -> Self {
         Self { peer: Some(measured), ..self }
     }
 
@@ -32,20 +32,28 @@ impl Row {
         let Self { what, unit, goal, measured, .. } = self;
         let verdict = if measured <= goal { "met" } else { "MISSED" };
         let mut text = format!("  {what:<50} {:>9} goal {:>8} {verdict:<7}", show(*measured, unit), show(*goal, unit));
-        if let Some((what, beside)) = self.beside {
-            let _ = write!(text, " {:>7.1} x {} ({what})", measured / beside, show(beside, unit));
-        }
         match &self.peer {
-            Some(Ok(peer)) => {
-                let _ = write!(text, "  peer {}", show(*peer, unit));
+            Some(Ok(Some(peer))) => {
+                let _ = write!(text, " peer {:>10}{:>9}", show(*peer, unit), ratio(*measured, *peer));
+            }
+            Some(Ok(None)) => {
+                let _ = write!(text, " peer {:>10}{:>9}", "-", "");
             }
             Some(Err(why)) => {
                 let _ = write!(text, "  {why}");
             }
             None => {}
         }
+        if let Some((what, beside)) = self.beside {
+            let _ = write!(text, " {:>7.1} x {} ({what})", measured / beside, show(beside, unit));
+        }
         text
     }
+}
+
+/// Ours as a part of the peer's: `0.04 x`.
+fn ratio(ours: f64, peer: f64) -> String {
+    if peer > 0.0 { format!("{:.2} x", ours / peer) } else { String::new() }
 }
 
 /// All figures, in the order in which they came.
@@ -86,12 +94,21 @@ pub(super) fn ms(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
+    fn words(row: &Row) -> String {
+        row.text().split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
-    fn a_figure_stands_beside_its_goal_its_ratio_and_its_peer() {
-        let row = Row::new("x", "ms", 2.0, 3.0).beside("bare", 1.5).peer(Err("y is not on the PATH".into()));
-        let text = row.text().split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(text, "x 3.0 ms goal 2.0 ms MISSED 2.0 x 1.5 ms (bare) y is not on the PATH");
-        let met = Row::new("x", "", 2.0, 2.0).peer(Ok(69.0)).text();
-        assert!(met.contains("met") && met.ends_with("peer 69"), "{met}");
+    fn a_figure_stands_beside_its_goal_its_peer_and_the_least_that_can_be_done() {
+        let row = Row::new("x", "ms", 2.0, 3.0).beside("bare", 1.5).peer(Ok(Some(30.0)));
+        assert_eq!(words(&row), "x 3.0 ms goal 2.0 ms MISSED peer 30.0 ms 0.10 x 2.0 x 1.5 ms (bare)");
+        let row = Row::new("x", "", 2.0, 2.0).peer(Err("y is not on the PATH".into()));
+        assert_eq!(words(&row), "x 2 goal 2 met y is not on the PATH");
+    }
+
+    #[test]
+    fn a_peer_without_such_a_figure_is_a_dash_and_one_of_zero_has_no_ratio() {
+        assert_eq!(words(&Row::new("x", "s", 2.0, 1.0).peer(Ok(None))), "x 1.0 s goal 2.0 s met peer -");
+        assert_eq!(words(&Row::new("x", "", 2.0, 1.0).peer(Ok(Some(0.0)))), "x 1 goal 2 met peer 0");
     }
 }
