@@ -67,9 +67,7 @@ fn says(path: &str) -> (&'static str, String, String) {
         && latest == number
     {
         let outputs = format!(r#"{{"out":{{"path":"{out}"}}}}"#);
-        let body = format!(
-            r#"{{"id":{number},"job":"{job}","finished":1,"buildstatus":0,"buildoutputs":{outputs}}}"#
-        );
+        let body = format!(r#"{{"id":{number},"job":"{job}","finished":1,"buildstatus":0,"buildoutputs":{outputs}}}"#);
         return ("200 OK", String::new(), body);
     }
     ("404 Not Found", String::new(), r#"{"error":"not found"}"#.to_owned())

@@ -115,8 +115,11 @@ fn furnish(tree: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A disk with a label that holds what is in a folder. It takes no more room than that.
+/// A disk with a label that holds what is in a folder. It takes no more room than that. A machine that still runs with an old one keeps it.
 pub(crate) fn disk(file: &Path, tree: &Path, label: &str, size: &str) -> Result<(), String> {
+    if file.exists() {
+        fs::remove_file(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     let mut mkfs = Command::new("mkfs.ext4");
     mkfs.args(["-q", "-F", "-L", label, "-d"]).arg(tree).arg(file).arg(size);
     quietly(&mut mkfs)

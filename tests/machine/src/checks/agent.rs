@@ -43,7 +43,9 @@ pub(super) fn words() -> Result<String, String> {
     run("systemctl", &["start", "consul", "helium-controller"])?;
     let words = wait(60, || {
         let (_, words) = get("/readyz")?;
-        ensure(words.starts_with("joined as machine"), || format!("the agent says `{words}`"))?;
+        ensure(words.starts_with("joined as machine") && words.ends_with("Consul answers"), || {
+            format!("the agent says `{words}`")
+        })?;
         let status = systemd::agent("status")?;
         ensure(status.contains(&format!("Status: \"{words}\"")), || format!("the agent says `{words}`: {status}"))?;
         Ok(words)
@@ -69,7 +71,7 @@ pub(super) fn watchdog() -> Result<String, String> {
     run("kill", &["-STOP", &old.to_string()])?;
     let new = systemd::wait_for_another(old, 180)?;
     let journal = systemd::journal(&["-u", AGENT, "--after-cursor", &cursor])?;
-    ensure(journal.contains("Watchdog timeout"), || format!("no word of the watchdog: {journal}"))?;
+    ensure(journal.contains("result 'watchdog'"), || format!("no word of the watchdog: {journal}"))?;
     node::joined()?;
     Ok(format!("{old} became {new}; {}", unharmed(&before)?))
 }

@@ -100,7 +100,10 @@ fn settings(name: &str) -> String {
 
 /// It has another one started, and later stopped and removed.
 pub(super) fn looks_after() -> Result<String, String> {
-    systemd::install("helium-hail@.service", &guide::block(&node::guide("nix")?, "## A profile that looks after the others", "ini")?)?;
+    systemd::install(
+        "helium-hail@.service",
+        &guide::block(&node::guide("nix")?, "## A profile that looks after the others", "ini")?,
+    )?;
     build("app", 1, "first")?;
     build_keeper(1, &["hails", "app"])?;
     write("/etc/helium/hail/hails", &settings("hails"))?;
