@@ -40,7 +40,7 @@ fn sentence(one: &Condition, view: &InstanceView, now: Timestamp) -> String {
     let since = age(Some(one.since), now);
     let message = if one.message.is_empty() { String::new() } else { format!(": {}", one.message) };
     if one.kind == Kind::LimitsHold {
-        return format!("{}, for {since}; {}", short(one), help(one, view));
+        return format!("{} (for {since}); {}", short(one), help(one, view));
     }
     format!("{} for {since}{message}; {}", what(one.kind), help(one, view))
 }

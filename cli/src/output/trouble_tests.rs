@@ -21,11 +21,11 @@ fn condition(kind: Kind, reason: &str, message: &str) -> Condition {
 fn view(conditions: Vec<Condition>) -> InstanceView {
     let (id, at) = ("hello-1-aa", "2026-01-01T00:00:00Z");
     let instance = serde_json::from_value(json!({
-        "id": id, "deployment": "default/hello", "uid": "u", "revision": "r1-aa", "version": "1", "node": "n1",
+        "id": id, "deployment": {"namespace": "default", "name": "hello"}, "uid": "u", "revision": "r1-aa", "version": "1", "node": "n1",
         "desired": "run", "role": "stable", "createdAt": at, "hasBeenHealthy": false,
     }));
     let report: Report = serde_json::from_value(json!({
-        "id": id, "deployment": "default/hello", "node": "n1", "phase": "failed", "since": at,
+        "id": id, "deployment": {"namespace": "default", "name": "hello"}, "node": "n1", "phase": "failed", "since": at,
     }))
     .unwrap();
     InstanceView { instance: instance.unwrap(), report: Some(Report { conditions, ..report }) }
@@ -47,7 +47,15 @@ fn all() -> Vec<Condition> {
 #[test]
 fn each_condition_that_is_not_as_it_should_be_is_a_line_with_since_when_and_what_helps() {
     let each: Vec<String> = all().into_iter().flat_map(|one| lines(&view(vec![one]), now())).collect();
-    insta::assert_snapshot!(each.join("\n"), @"");
+    insta::assert_snapshot!(each.join("\n"), @r"
+    hello-1-aa on n1: without its package for 2m: it has the sha256 00, and not 11; put right `template.package`, or what is at its URL: it is tried again by itself
+    hello-1-aa on n1: without valid files for 2m: nobody gives `port` (conf/a.tera:1:1); put right the values or the templates; helium logs hello --instance hello-1-aa on n1 shows more
+    hello-1-aa on n1: in a crash loop for 2m: exit status 1; helium logs hello --instance hello-1-aa on n1 shows what it says
+    hello-1-aa on n1: refused by Consul for 2m: Permission denied; helium agent verify on n1 shows what its agent lacks
+    hello-1-aa on n1: without an answer of Consul for 2m: no answer within 3s; helium agent verify on n1 shows what its agent lacks
+    hello-1-aa on n1: its limit `cpu` does not hold: no control groups; its limit `memory` does not hold: no control groups (for 2m); give its agent what it takes, or leave the limit out
+    hello-1-aa on n1: in maintenance for 2m: a new disk; helium node maintenance off n1 --instance hello-1-aa ends it
+    ");
 }
 
 #[test]
