@@ -28,13 +28,14 @@ use tokio::{
 use crate::{
     config::{AgentConfig, StopMode},
     data::{DataDir, DataError, Loaded},
+    features,
     instance::{
         apply::after_restart,
         record::Record,
         runner::{Ended, Runner},
         table::AssignedCell,
     },
-    features, logs, maintenance, observer,
+    logs, maintenance, observer,
     presence::Presence,
     shared::Shared,
     telemetry::AgentHandle,

@@ -62,7 +62,8 @@ pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut C
         console.say("no node has joined; `helium agent` on a machine makes it one");
         return Ok(Exit::Ok);
     }
-    let mut rows = Rows::new(&["NAME", "STATE", "INSTANCES", "ADDRESS", "CONSUL NODE", "PLATFORM", "AGENT", "AGE"]);
+    let mut rows =
+        Rows::new(&["NAME", "STATE", "INSTANCES", "ADDRESS", "CONSUL NODE", "PLATFORM", "HAS", "AGENT", "AGE"]);
     for node in &nodes {
         let record = &node.record;
         let (state, tone) = match (&node.heartbeat, &record.maintenance) {
@@ -77,6 +78,7 @@ pub(crate) async fn run(command: NodeCommand, session: &Session, console: &mut C
             record.address.clone(),
             record.consul_node.clone(),
             record.platform.clone(),
+            record.features.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
             record.agent_version.clone(),
             age(Some(record.joined_at), session.ports.now()),
         ];

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use helium_crds::{
     AnyObject, Canary, Deployment, HydraJob, Kind, Metadata, ObjectKey,
     control::{self, Heard},
+    features::Features,
     instance::Report,
     keys::SpecKey,
     limits,
-    features::Features,
     node::{Heartbeat, NodeRecord},
     object::Object,
 };

@@ -3,10 +3,7 @@
 //! Sixteen shards of specs and sixteen of reports, so that a change wakes a sixteenth of the world. What the controller itself
 //! writes is not watched: see [`records`](crate::records).
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use consul_client::Client;
 use helium_crds::{
@@ -243,10 +240,8 @@ impl Sources {
     pub fn said_of_nodes(&self) -> BTreeMap<NodeName, Said> {
         let Ok((nodes, _)) = self.nodes.trusted() else { return BTreeMap::new() };
         let rows = nodes.rows.values().filter_map(|row| row.get());
-        let said = |row: &NodeRow| Said {
-            in_maintenance: row.record.maintenance.is_some(),
-            features: row.features.clone(),
-        };
+        let said =
+            |row: &NodeRow| Said { in_maintenance: row.record.maintenance.is_some(), features: row.features.clone() };
         rows.map(|row| (row.record.name.clone(), said(row))).collect()
     }
 

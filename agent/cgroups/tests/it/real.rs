@@ -180,3 +180,18 @@ fn hierarchies() -> Hierarchies {
     let read = |file: &str| fs::read_to_string(Path::new("/proc/self").join(file)).unwrap_or_default();
     Hierarchies::read(&read("mountinfo"), &read("cgroup"))
 }
+
+#[test]
+fn what_can_be_limited_here_is_what_a_group_takes_and_trying_it_leaves_no_group() {
+    let root = Root::here();
+    let usable = root.usable();
+    let limits = Limits { memory: Some(64 << 20), cpu: Some(1000), processes: Some(1) };
+    let tried = root.plan(&format!("looked-at-by-{}", std::process::id()), &limits);
+    assert!(tried.folders.iter().all(|folder| !folder.exists()), "{tried:?}");
+    let made = root.make(&format!("test-usable-{}", std::process::id()), &limits);
+    let here = Here(made);
+    for controller in Controller::ALL {
+        assert_ne!(usable.contains_key(&controller), here.0.unheld.contains_key(&controller), "{:?}", here.0.unheld);
+    }
+    assert_eq!(Root::at(Hierarchies::default()).usable(), [].into());
+}

@@ -1,5 +1,6 @@
 //! What people read when they look at things, as goldens; and what machines get.
 
+use helium_crds::features::Features;
 use serde_json::Value;
 
 use crate::{
@@ -70,9 +71,13 @@ fn objects_and_nodes_are_listed_for_people() {
       - soak: 2s
       trafficRouting: instanceRatio
     "#);
-    insta::assert_snapshot!(said(&["node", "list"]).replace(std::env::consts::ARCH, "ARCH"), @r"
-    NAME STATE INSTANCES ADDRESS CONSUL NODE PLATFORM AGENT AGE
-    n1 Alive 3 127.0.0.1 server linux/ARCH VERSION AGE
+    let record = fleet.consul.value(&format!("helium/v1/node/{}", fleet.node(1)));
+    let has: Features = serde_json::from_value(record["features"].clone()).unwrap();
+    assert!(has.drivers.contains("exec") && !has.user.is_empty(), "{has:?}");
+    let nodes = said(&["node", "list"]).replace(std::env::consts::ARCH, "ARCH").replace(&has.to_string(), "HAS");
+    insta::assert_snapshot!(nodes, @r"
+    NAME STATE INSTANCES ADDRESS CONSUL NODE PLATFORM HAS AGENT AGE
+    n1 Alive 3 127.0.0.1 server linux/ARCH HAS VERSION AGE
     ");
 }
 

@@ -226,18 +226,59 @@ fn an_agent_that_is_killed_in_the_middle_of_an_activation_comes_to_its_end_after
 }
 
 #[test]
-fn a_machine_without_nix_says_so() {
+fn machines_without_nix_get_nothing_of_it_which_is_told_and_one_that_has_lost_it_keeps_what_runs() {
     let usual = ["/run/current-system/sw/bin", "/nix/var/nix/profiles/default/bin"];
     if usual.iter().any(|folder| Path::new(folder).exists()) {
         return;
     }
     let mut fleet = Fleet::empty(Consul::start());
+    let nix = Nix::new(fleet.helium.folder().join("nix"));
+    let one = deployment("1", &nix.path("1", ""));
     let nowhere = fleet.helium.folder().display().to_string();
     fleet.helium.set_variable("PATH", &nowhere);
     fleet.start_controller();
     fleet.start_agent(1);
     fleet.await_ready();
-    let path = Path::new("/nix/store/s66mzxpvicwk07gjbjfw9izjfa797vsw-hello-2.12.1");
-    let outcome = fleet.apply(&deployment("1", path)).expect_code(6);
-    assert!(outcome.says("Nix is not on this machine"), "{outcome}");
+    fleet.apply_only(&one);
+    let has_none = "1 of 1 live nodes has no Nix of 2.8 or later";
+    let reason = |fleet: &Fleet| fleet.status("hello")["reason"].clone();
+    eventually("there is no place", ROLLOUT, || (reason(&fleet) == "NoPlace").then_some(()));
+    let explained = fleet.helium.run(&["explain", "deployment/hello"]).ok();
+    assert!(explained.says(has_none), "{explained}");
+    let file = fleet.helium.write("planned.yaml", &one.replace("name: hello}", "name: other}"));
+    let planned = fleet.helium.run(&["plan", "-f", &file]);
+    assert!(planned.says(has_none), "{planned}");
+    let described = fleet.helium.run(&["describe", "deployment/hello"]).ok();
+    assert!(described.says(has_none), "{described}");
+
+    for (name, value) in &nix.env {
+        fleet.helium.set_variable(name, value);
+    }
+    fleet.start_agent(2);
+    let by_node = |fleet: &Fleet| {
+        let mut nodes: Vec<String> = fleet.instances().into_iter().map(|instance| instance.node).collect();
+        nodes.sort();
+        nodes
+    };
+    let with = fleet.node(2);
+    eventually("both run where Nix is", ROLLOUT, || (by_node(&fleet) == [with.as_str(); 2]).then_some(()));
+    fleet.await_phase("hello", "Healthy");
+    let version = |node: &str| fleet.consul.value(&format!("helium/v1/node/{node}"))["features"]["nix"].clone();
+    let has = format!("nix {}", version(&with).as_str().unwrap());
+    let listed = fleet.helium.run(&["node", "list"]).ok();
+    assert!(version(&with).as_str().unwrap().starts_with("2.") && listed.says(&has), "{listed}");
+    assert!(version(&fleet.node(1)).is_null(), "{listed}");
+
+    // A machine that has lost its Nix.
+    let before = fleet.pids();
+    fleet.agent(2).kill();
+    fleet.helium.set_variable("PATH", &nowhere);
+    fleet.start_agent(2);
+    let nix_of = |fleet: &Fleet| fleet.consul.value(&format!("helium/v1/node/{with}"))["features"]["nix"].clone();
+    eventually("its record tells it", ROLLOUT, || nix_of(&fleet).is_null().then_some(()));
+    fleet.helium.run(&["scale", "hello=3"]).ok();
+    let explained = || fleet.helium.run(&["explain", "deployment/hello"]);
+    let have_none = "2 of 2 live nodes have no Nix of 2.8 or later";
+    eventually("the third has no place", ROLLOUT, || explained().says(have_none).then_some(()));
+    assert_eq!(fleet.pids(), before, "what runs runs on");
 }
