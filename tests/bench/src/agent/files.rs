@@ -171,7 +171,9 @@ fn stops(desk: &Desk, program: &Program, template: &str) -> Outcome<Duration> {
 fn burst(desk: &Desk, program: &Program, template: &str) -> Outcome<usize> {
     let file = out(desk, program, "burst");
     let ran = format!("{}-ran", program.name());
-    let wish = format!("{template}:{}:echo ran >> {}", file.display(), desk.path(&ran).display());
+    // Not every program gives a command to a shell.
+    let script = desk.helium.write("ran.sh", "echo ran >> \"$1\"");
+    let wish = format!("{template}:{}:sh {script} {}", file.display(), desk.path(&ran).display());
     let daemon = start(desk, program, &wish, &["--wait", "100ms:400ms"]);
     let lines = || desk.text(&ran).lines().count();
     desk.until("the first render of a burst", LIMIT, || (lines() == 1).then_some(()))?;
