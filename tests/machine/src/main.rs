@@ -15,8 +15,10 @@ use std::process::ExitCode;
 
 use checks::Check;
 
-/// Notes that the machine has been started anew, and of what boot it was.
+/// Notes of what boot the first life was, once it is over.
 const FIRST_LIFE: &str = "/var/lib/helium-machine/boot";
+/// Notes that the first life has begun.
+const BEGUN: &str = "/var/lib/helium-machine/begun";
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("hydra") {
@@ -30,6 +32,17 @@ fn main() -> ExitCode {
 
 /// Everything up to the restart of the machine.
 fn first_life() -> ExitCode {
+    if tool::read(BEGUN).is_ok() {
+        println!(
+            "FAILED\tthe machine lives until it is restarted\t0\tit began anew in the middle; its console says why\nend"
+        );
+        return ExitCode::FAILURE;
+    }
+    let noted = tool::write(BEGUN, "").and_then(|()| tool::run("sync", &[]));
+    if let Err(why) = noted {
+        println!("FAILED\tits disk can be written\t0\t{why}\nend");
+        return ExitCode::FAILURE;
+    }
     let went = run(&checks::before());
     let again = || {
         tool::write(FIRST_LIFE, &systemd::boot()?)?;
@@ -61,7 +74,7 @@ fn run(checks: &[Check<'_>]) -> bool {
         );
         if verdict != "ok" {
             let journal = systemd::journal(&["-n", "40", "-u", systemd::AGENT]).unwrap_or_else(|why| why);
-            println!("{}", journal.lines().map(|line| format!("    {line}\n")).collect::<String>());
+            journal.lines().for_each(|line| println!("    {line}"));
         }
     }
     went
