@@ -60,7 +60,7 @@ pub(crate) struct Follower {
 type Ended = (ObjectKey, HydraJob, Outcome);
 
 /// Which spec is meant: one that says something else is another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 struct Meant<'a> {
     uid: &'a str,
     generation: u64,
@@ -104,7 +104,7 @@ impl<'a> Meant<'a> {
     }
 
     fn is(self, entry: &Entry) -> bool {
-        self == Self { uid: &entry.uid, generation: entry.generation, follows: entry.follows }
+        (self.uid, self.generation, self.follows) == (entry.uid.as_str(), entry.generation, entry.follows)
     }
 }
 
