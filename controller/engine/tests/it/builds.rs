@@ -324,13 +324,13 @@ async fn a_job_that_was_made_invalid_by_hand_says_what_is_wrong_keeps_its_build_
     let _agent = stage.agent("n1");
     stage.apply(&format!("{JOB}---{HELLO}")).await;
     stage.until("hello", 120, serves(1)).await;
-    let before = by_hand(&stage, |job| job["spec"]["url"] = "ftp://hydra".into()).await;
+    let before = by_hand(&stage, |job| job["spec"]["interval"] = "soon".into()).await;
     let said = async || job_status(&stage).await.and_then(|status| status.error);
     stage.eventually("it says what is wrong", 20, async || said().await.is_some()).await;
     let status = job_status(&stage).await.unwrap();
     let error = status.error.unwrap();
     assert_eq!((error.reason.as_str(), error.unreachable), ("InvalidSpec", false));
-    assert!(error.message.contains("url"), "{}", error.message);
+    assert!(error.message.contains("soon"), "{}", error.message);
     assert_eq!(status.newest.map(|newest| newest.build), Some(1), "what was taken stays");
     let reachable = status.conditions.iter().find(|one| one.kind == HydraConditionKind::Reachable);
     assert_eq!(reachable.map(|one| one.status), Some(true), "nobody has asked Hydra since");
