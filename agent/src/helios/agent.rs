@@ -13,7 +13,9 @@ use std::{
 
 use consul_client::Client;
 use helium_crds::variables::INHERITED;
+use helium_lookups::{FollowerConfig, Local};
 use helium_runtime::{ports::Ports, shutdown::Shutdown};
+use helium_templates::guard::Believed;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{Notify, watch},
@@ -22,6 +24,7 @@ use tokio::{
 
 use super::{
     config::HeliosConfig,
+    rendering::leader_key,
     service::{Ended, Service},
     watching::{Assignment, ServiceKeys, follow_node},
     wish,
@@ -30,13 +33,15 @@ use crate::{
     agent::AgentError,
     config::StopMode,
     data::{DataDir, DataError},
-    package::packages::Packages,
+    package::{lookups::Lookups, packages::Packages},
 };
 
 /// The role that is this agent itself.
 const SELF: &str = "helios";
 /// The wait before a service whose record cannot be read is tried again.
 const OPEN_AGAIN: Duration = Duration::from_secs(10);
+/// The note of what is believed of Consul's data, beside the services.
+const BELIEVED: &str = "believed.json";
 /// How long a single run waits for Consul to tell the assignment before what is noted counts.
 const TOLD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -46,6 +51,8 @@ pub(super) struct Common {
     pub(super) client: Client,
     pub(super) ports: Ports,
     pub(super) packages: Packages,
+    /// What the templates of all services ask.
+    pub(super) lookups: Arc<Lookups>,
     pub(super) inherited: BTreeMap<String, String>,
     /// Nobody stays to look after what was started.
     pub(super) once: bool,
@@ -154,7 +161,12 @@ impl HeliosAgent {
         let inherited: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())).collect();
         let (root, netrc) = (config.package_root.clone(), config.netrc.clone());
+        let believed = wish::load(&folder.join(BELIEVED)).ok().flatten().unwrap_or_default();
+        let local = Local { address: Some(config.address.clone()), files: true, ..Local::default() };
+        let following =
+            FollowerConfig { believed, local, leader_key: Arc::new(leader_key), ..FollowerConfig::default() };
         let common = Common {
+            lookups: Arc::new(Lookups::over(client.clone(), ports.clone(), following)),
             packages: Packages::new(root, netrc, (inherited.clone(), BTreeMap::new()), ports.clone(), None),
             inherited,
             told: Notify::new(),
@@ -187,7 +199,7 @@ impl HeliosAgent {
     /// Looks after the services of the node until it is asked to stop.
     pub async fn run(mut self, shutdown: Shutdown, mode: StopMode) {
         self.common.stops.store(mode == StopMode::StopInstances, Ordering::SeqCst);
-        let following = self.follow();
+        let (following, answering) = (self.follow(), self.answer());
         self.tend(&shutdown).await;
         following.abort();
         if mode == StopMode::StopInstances {
@@ -196,11 +208,12 @@ impl HeliosAgent {
             }
         }
         while self.tasks.join_next().await.is_some() {}
+        answering.abort();
     }
 
     /// Converges once, for at most so long. What did not is told, each in words.
     pub async fn once(mut self, shutdown: Shutdown, limit: Duration) -> Vec<String> {
-        let following = self.follow();
+        let (following, answering) = (self.follow(), self.answer());
         let mut told = self.assignment.subscribe();
         let asked = tokio::time::timeout(TOLD_LIMIT.min(limit), told.wait_for(|assignment| assignment.told));
         let asked = asked.await.is_ok_and(|told| told.is_ok());
@@ -220,6 +233,7 @@ impl HeliosAgent {
                 unfit.push(words);
             }
         }
+        answering.abort();
         unfit
     }
 
@@ -230,6 +244,21 @@ impl HeliosAgent {
             follow_node(&common.client, &common.ports, &common.config.node, &note, &seen).await;
         };
         tokio::spawn(following).abort_handle()
+    }
+
+    /// Has what templates ask answered for as long as anybody may ask.
+    fn answer(&self) -> AbortHandle {
+        let common = Arc::clone(&self.common);
+        let note = common.folder.join(BELIEVED);
+        let answering = async move {
+            let keep = |known: BTreeMap<String, Believed>| {
+                if let Err(error) = wish::save(&note, &known) {
+                    tracing::warn!(%error, "what is believed of Consul's data cannot be noted");
+                }
+            };
+            common.lookups.run(keep).await;
+        };
+        tokio::spawn(answering).abort_handle()
     }
 
     /// Gives every service its orders whenever they change.

@@ -271,7 +271,7 @@ impl Service {
         let overrides = noted.ok_or("the values of this version are not noted any more")?;
         let package = Package {
             config: &self.common.config,
-            client: &self.common.client,
+            lookups: &self.common.lookups,
             service: &self.name,
             folder: &folder,
             state: self.dir.join("state"),

@@ -6,7 +6,8 @@ use consul_client::ServiceHealth;
 use helium_agent::{Agent, StopMode, logs};
 use helium_crds::{
     Period,
-    instance::{Desired, InstancePhase},
+    condition::{ConditionKind, ConditionStatus},
+    instance::{Desired, InstancePhase, Report},
     template::{Driver, Exec},
 };
 use helium_runtime::ports::Ports;
@@ -80,7 +81,10 @@ async fn a_restart_of_the_agent_at_rest_writes_nothing_but_its_heartbeat() {
     let agent = world.agent(StopMode::LeaveRunning);
     world.assign(&wanted).await;
     world.healthy(&wanted.id).await;
-    let report = world.running(&wanted.id).await;
+    let ready = |report: &Report| {
+        report.conditions.iter().any(|one| one.kind == ConditionKind::Ready && one.status == ConditionStatus::True)
+    };
+    let report = world.reported(&wanted.id, "ready", ready).await;
     agent.stop().await;
     let before = world.all_but_the_heartbeat().await;
     let session = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap().session;
