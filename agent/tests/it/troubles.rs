@@ -6,8 +6,7 @@ use consul_client::ServiceHealth;
 use helium_agent::{Agent, StopMode, logs};
 use helium_crds::{
     Period,
-    condition::{ConditionKind, ConditionStatus},
-    instance::{Desired, InstancePhase, Report},
+    instance::{Desired, InstancePhase},
     template::{Driver, Exec},
 };
 use helium_runtime::ports::Ports;
@@ -45,7 +44,7 @@ async fn a_killed_agent_s_instance_runs_on_and_is_adopted_and_nothing_is_written
     world.assign(&wanted).await;
     let indexes = |health: ServiceHealth| health.checks.iter().map(|check| check.modify_index).collect::<Vec<_>>();
     let checks = indexes(world.healthy(&wanted.id).await);
-    let report = world.running(&wanted.id).await;
+    let report = world.ready(&wanted.id).await;
     let key = world.keys.report(&world.node, &wanted.id);
     let created = world.pair(&key).await.unwrap().create_index;
     let old_beat = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap();
@@ -81,10 +80,7 @@ async fn a_restart_of_the_agent_at_rest_writes_nothing_but_its_heartbeat() {
     let agent = world.agent(StopMode::LeaveRunning);
     world.assign(&wanted).await;
     world.healthy(&wanted.id).await;
-    let ready = |report: &Report| {
-        report.conditions.iter().any(|one| one.kind == ConditionKind::Ready && one.status == ConditionStatus::True)
-    };
-    let report = world.reported(&wanted.id, "ready", ready).await;
+    let report = world.ready(&wanted.id).await;
     agent.stop().await;
     let before = world.all_but_the_heartbeat().await;
     let session = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap().session;
