@@ -44,6 +44,8 @@ pub(crate) struct Reporter {
     changed: Notify,
     settled: Notify,
     read_soon: AtomicBool,
+    /// Everything that differs is to be written, whatever it is: nobody will do it later.
+    hurry: AtomicBool,
     telemetry: Telemetry,
 }
 
@@ -51,7 +53,18 @@ impl Reporter {
     /// No reports yet.
     pub(crate) fn new(client: Client, ports: Ports, keys: Keys, node: NodeName, telemetry: Telemetry) -> Self {
         let (slots, changed, settled) = <(Mutex<_>, Notify, Notify)>::default();
-        Self { client, ports, keys, node, slots, changed, settled, read_soon: AtomicBool::new(true), telemetry }
+        Self {
+            client,
+            ports,
+            keys,
+            node,
+            slots,
+            changed,
+            settled,
+            read_soon: AtomicBool::new(true),
+            hurry: AtomicBool::new(false),
+            telemetry,
+        }
     }
 
     fn slots(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Slot>> {
@@ -77,8 +90,9 @@ impl Reporter {
         self.changed.notify_one();
     }
 
-    /// Waits until the store holds what it should, or `limit` has passed.
+    /// Has everything written that differs and waits until the store holds it, or `limit` has passed.
     pub(crate) async fn flush(&self, limit: Duration) {
+        self.hurry.store(true, Ordering::SeqCst);
         let settled = async {
             loop {
                 let next = self.settled.notified();
@@ -168,10 +182,15 @@ impl Reporter {
         self.pending().len()
     }
 
-    /// Those that are to be written now.
+    /// Those that are to be written now, or all that differ where nobody will write them later.
     fn pending(&self) -> Vec<(InstanceId, Wanted)> {
         let (slots, now) = (self.slots(), self.ports.monotonic());
-        let due = slots.iter().filter(|(_, slot)| slot.due(now) == Due::Now);
+        let hurry = self.hurry.load(Ordering::SeqCst);
+        let due = slots.iter().filter(|(_, slot)| match slot.due(now) {
+            Due::Now => true,
+            Due::At(_) => hurry,
+            Due::Never => false,
+        });
         due.filter_map(|(id, slot)| Some((id.clone(), slot.wanted()?.clone()))).collect()
     }
 

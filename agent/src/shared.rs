@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) table: Table,
     pub(crate) reporter: Reporter,
     pub(crate) packages: Packages,
-    pub(crate) lookups: Lookups,
+    pub(crate) lookups: Arc<Lookups>,
     /// Where control groups are made.
     pub(crate) cgroups: helium_cgroups::Root,
     /// What this machine has.
@@ -78,7 +81,7 @@ impl Shared {
                 config.node.clone(),
                 telemetry.clone(),
             ),
-            lookups: Lookups::new(client.clone(), ports.clone(), &config, believed),
+            lookups: Arc::new(Lookups::new(client.clone(), ports.clone(), &config, believed)),
             packages: Packages::new(
                 config.package_root.clone(),
                 config.netrc.clone(),

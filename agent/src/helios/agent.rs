@@ -13,16 +13,20 @@ use std::{
 
 use consul_client::Client;
 use helium_crds::variables::INHERITED;
-use helium_runtime::{ports::Ports, shutdown::Shutdown};
+use helium_lookups::{FollowerConfig, Local};
+use helium_runtime::{ports::Ports, pulse::BEAT, shutdown::Shutdown};
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::{Notify, watch},
     task::{AbortHandle, JoinSet},
+    time::{Instant, MissedTickBehavior},
 };
 
 use super::{
     config::HeliosConfig,
+    rendering::leader_key,
     service::{Ended, Service},
+    showing::{HeliosHandle, Showing},
     watching::{Assignment, ServiceKeys, follow_node},
     wish,
 };
@@ -30,7 +34,7 @@ use crate::{
     agent::AgentError,
     config::StopMode,
     data::{DataDir, DataError},
-    package::packages::Packages,
+    package::{lookups::Lookups, packages::Packages},
 };
 
 /// The role that is this agent itself.
@@ -46,6 +50,10 @@ pub(super) struct Common {
     pub(super) client: Client,
     pub(super) ports: Ports,
     pub(super) packages: Packages,
+    /// What is to be seen of all of it.
+    pub(super) showing: Showing,
+    /// What the templates of all services ask.
+    pub(super) lookups: Arc<Lookups>,
     pub(super) inherited: BTreeMap<String, String>,
     /// Nobody stays to look after what was started.
     pub(super) once: bool,
@@ -154,9 +162,17 @@ impl HeliosAgent {
         let inherited: BTreeMap<String, String> =
             std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())).collect();
         let (root, netrc) = (config.package_root.clone(), config.netrc.clone());
+        let local = Local { address: Some(config.address.clone()), files: true, ..Local::default() };
+        // A service is stopped while its files are made: it waits for no answer to be believed, and what is empty is empty, as Helios had it.
+        let following =
+            FollowerConfig { allow_empty: true, local, leader_key: Arc::new(leader_key), ..FollowerConfig::default() };
+        let showing = Showing::new(ports.clone());
+        let counted = Some(showing.telemetry.clone());
         let common = Common {
-            packages: Packages::new(root, netrc, (inherited.clone(), BTreeMap::new()), ports.clone(), None),
+            lookups: Arc::new(Lookups::over(client.clone(), ports.clone(), following)),
+            packages: Packages::new(root, netrc, (inherited.clone(), BTreeMap::new()), ports.clone(), counted),
             inherited,
+            showing,
             told: Notify::new(),
             began: (ports.now(), ports.monotonic()),
             roles: roles_told,
@@ -179,6 +195,11 @@ impl HeliosAgent {
         })
     }
 
+    /// What can be asked of it while it runs.
+    pub fn handle(&self) -> HeliosHandle {
+        HeliosHandle::new(Arc::clone(&self.common), self.ready())
+    }
+
     /// Turns true once every service that was noted on the disk has its orders, whether Consul answers or not.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
@@ -187,7 +208,7 @@ impl HeliosAgent {
     /// Looks after the services of the node until it is asked to stop.
     pub async fn run(mut self, shutdown: Shutdown, mode: StopMode) {
         self.common.stops.store(mode == StopMode::StopInstances, Ordering::SeqCst);
-        let following = self.follow();
+        let (following, answering) = (self.follow(), self.answer());
         self.tend(&shutdown).await;
         following.abort();
         if mode == StopMode::StopInstances {
@@ -195,12 +216,26 @@ impl HeliosAgent {
                 running.orders.send_modify(|orders| orders.halt = true);
             }
         }
-        while self.tasks.join_next().await.is_some() {}
+        self.join_all().await;
+        answering.abort();
+    }
+
+    /// Waits until all services have ended. However long that takes, the loop turns meanwhile.
+    async fn join_all(&mut self) {
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                joined = self.tasks.join_next() => if joined.is_none() { return },
+                _ = beats.tick() => self.common.showing.pulse.beat(),
+            }
+        }
     }
 
     /// Converges once, for at most so long. What did not is told, each in words.
     pub async fn once(mut self, shutdown: Shutdown, limit: Duration) -> Vec<String> {
-        let following = self.follow();
+        let (following, answering) = (self.follow(), self.answer());
         let mut told = self.assignment.subscribe();
         let asked = tokio::time::timeout(TOLD_LIMIT.min(limit), told.wait_for(|assignment| assignment.told));
         let asked = asked.await.is_ok_and(|told| told.is_ok());
@@ -220,6 +255,7 @@ impl HeliosAgent {
                 unfit.push(words);
             }
         }
+        answering.abort();
         unfit
     }
 
@@ -232,19 +268,35 @@ impl HeliosAgent {
         tokio::spawn(following).abort_handle()
     }
 
+    /// Has what templates ask answered for as long as anybody may ask.
+    fn answer(&self) -> AbortHandle {
+        let common = Arc::clone(&self.common);
+        tokio::spawn(async move { common.lookups.run(drop).await }).abort_handle()
+    }
+
     /// Gives every service its orders whenever they change.
     async fn tend(&mut self, shutdown: &Shutdown) {
         let mut assignment = self.assignment.subscribe();
+        let mut beats = tokio::time::interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut again, mut is_news) = (false, true);
+        let mut open_at = Instant::now();
         loop {
-            let again = !self.give_orders(shutdown);
-            self.ready.send_replace(true);
+            self.common.showing.pulse.beat();
+            if is_news {
+                again = !self.give_orders(shutdown);
+                open_at = Instant::now() + OPEN_AGAIN;
+                self.ready.send_replace(true);
+            }
+            is_news = true;
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return,
                 _ = assignment.changed() => {}
                 _ = self.roles.changed() => {}
                 Some(ended) = self.tasks.join_next() => drop(self.ended(ended)),
-                () = tokio::time::sleep(OPEN_AGAIN), if again => {}
+                () = tokio::time::sleep_until(open_at), if again => {}
+                _ = beats.tick() => is_news = false,
             }
         }
     }

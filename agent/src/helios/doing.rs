@@ -14,7 +14,7 @@ use super::{
     agent::Place,
     config::HeliosConfig,
     leader::{Leader, Stand},
-    machine::{Checks, Green, Step},
+    machine::{Checks, Green, Maintenance, Step},
     record::{Event, Found, Target},
     registration::{self, REASON, check_id},
     rendering::Package,
@@ -59,6 +59,7 @@ impl Service {
             Step::Render(target) => self.render(&target).await,
             Step::Start => self.start().await,
             Step::NoteEnd(exit) => {
+                self.common.showing.telemetry.metrics().restarts.inc();
                 self.process = None;
                 self.scripts.end();
                 self.note(Event::Ended(exit)).await;
@@ -177,7 +178,7 @@ impl Service {
             env: self.env(version),
             log: state.join(format!("hook-{hook}.log")),
             note: state.join(format!("hook-{hook}.running")),
-            counted: None,
+            counted: Some(self.common.showing.telemetry.clone()),
         })
     }
 
@@ -229,11 +230,12 @@ impl Service {
         };
         let state = self.dir.join("state");
         let env = self.env(&target.version);
+        let counted = Some(self.common.showing.telemetry.clone());
         let gate = move |staged: PathBuf| async move {
             let limit = limit_of(Hook::Install, &staged);
             let log = state.join("hook-install.log");
             let note = state.join("hook-install.running");
-            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit, counted: None };
+            let run = HookRun { hook: Hook::Install, package: staged, env, log, note, limit, counted };
             run.to_success().await.map(drop)
         };
         let installed = self.common.packages.install(&wanted, gate).await;
@@ -271,7 +273,7 @@ impl Service {
         let overrides = noted.ok_or("the values of this version are not noted any more")?;
         let package = Package {
             config: &self.common.config,
-            client: &self.common.client,
+            lookups: &self.common.lookups,
             service: &self.name,
             folder: &folder,
             state: self.dir.join("state"),
@@ -405,9 +407,12 @@ impl Service {
         }
     }
 
-    /// The service leads, or waits for that, while it serves well; a role never does.
+    /// The service leads, or waits for that, while it serves well and nobody has put it or its node into maintenance; a role never does.
     pub(super) async fn look_after_leader(&mut self) {
+        // What somebody has taken out of service leads nobody.
+        let is_out = self.shown.maintenance == Maintenance::Theirs || self.common.showing.is_in_maintenance();
         let leads = self.record.up
+            && !is_out
             && self.record.good.is_some()
             && !self.common.once
             && self.orders.borrow().place != Place::Role;

@@ -10,6 +10,7 @@
 //! | [`upgrade`], [`leader`] | the place in the upgrade lock, and the leader's lock |
 //! | [`artifact`] | packages and their digests |
 //! | [`rendering`] | values and templates |
+//! | [`showing`] | what is to be seen of it while it runs |
 //! | [`registration`] | how a service stands in Consul |
 
 mod agent;
@@ -25,9 +26,11 @@ mod record;
 mod registration;
 mod rendering;
 mod service;
+mod showing;
 mod upgrade;
 mod watching;
 mod wish;
 
 pub use agent::HeliosAgent;
 pub use config::HeliosConfig;
+pub use showing::HeliosHandle;

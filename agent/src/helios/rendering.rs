@@ -8,8 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use consul_client::Client;
-use helium_crds::package::Missing;
+use helium_crds::{ids::InstanceId, package::Missing};
 use helium_packages::manifest::{Manifest, PLACES};
 use helium_templates::{
     files::RealFiles,
@@ -24,12 +23,22 @@ use crate::{
     checks,
     hooks::{Hook, HookRun},
     package::{
-        answers::Answers,
+        asking::Asking,
+        lookups::Lookups,
         preparation::limit_of,
-        rendering::{Answering, Rendering, Turn, templates},
+        rendering::{Rendering, Turn, templates},
         values::default_files,
     },
 };
+
+/// Services of Helios have no namespaces; whoever asks is in one all the same, which the [key of a leader](leader_key) leaves out.
+const NAMESPACE: &str = "helios";
+
+/// The key of the lock of a service's leader, whose name may have the namespace of who asks in front.
+pub(super) fn leader_key(service: &str) -> String {
+    let own = format!("{NAMESPACE}/");
+    keys::leader(service.strip_prefix(&own).unwrap_or(service))
+}
 
 /// Parts of a name that say that its value is a secret.
 const SECRET_NAMES: [&str; 5] = ["password", "passwd", "secret", "token", "private"];
@@ -37,7 +46,7 @@ const SECRET_NAMES: [&str; 5] = ["password", "passwd", "secret", "token", "priva
 /// What is rendered.
 pub(super) struct Package<'a> {
     pub(super) config: &'a HeliosConfig,
-    pub(super) client: &'a Client,
+    pub(super) lookups: &'a Arc<Lookups>,
     pub(super) service: &'a str,
     /// The folder of the version.
     pub(super) folder: &'a Path,
@@ -59,12 +68,13 @@ impl Package<'_> {
         let tag = tag(&values.to_json());
         let templates = templates(self.folder, self.folder).map_err(|error| error.to_string())?;
         if !templates.is_empty() {
-            let answers =
-                Answers::new(self.client.clone(), keys::leader, self.config.address.clone(), self.env.clone());
+            let asker = InstanceId::from(self.service);
+            let (namespace, env) = (NAMESPACE.to_owned(), self.env.clone());
+            let asking = Asking::new(Arc::clone(self.lookups), asker.clone(), namespace, env, BTreeSet::new());
             let rendering = Rendering {
                 templates: Arc::new(templates),
                 values: Arc::new(values),
-                answering: Answering::Fetched(answers),
+                asking: Arc::new(asking),
                 missing: if self.config.strict { Missing::Fail } else { Missing::Empty },
                 check: Vec::new(),
                 env: self.env.clone(),
@@ -73,7 +83,10 @@ impl Package<'_> {
                 turn: Turn::default(),
                 seen: Arc::default(),
             };
-            rendering.apply().await.map_err(|trouble| trouble.words)?;
+            let applied = rendering.apply().await;
+            // Files are made anew with a new target, and then what it asks is asked again.
+            self.lookups.forget(&asker);
+            applied.map_err(|trouble| trouble.words)?;
         }
         self.hook(Hook::Config).to_success().await?;
         self.look(tag)

@@ -20,6 +20,7 @@ use super::{
     machine::{Assigned, Facts, Green, Lock, Process, SETTLED_AFTER, Step, decide, goal},
     record::{Event, FAILED_AFTER, Record, Target, after_restart, apply},
     registration::{self, Shown, UNSEEN, compare},
+    showing::ServiceState,
     upgrade::{self, Upgrade},
     watching::{Seen, ServiceKeys},
     wish,
@@ -32,6 +33,8 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_s
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// The wait after the first failure, at most, and after many.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// What the calls to Consul are for, where they are counted.
+const LOOKS: &str = "observer";
 /// The wait before a package is fetched again, at most: the first, and after many.
 const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
 /// How often a fetch is looked at.
@@ -142,9 +145,13 @@ impl Service {
                 return Box::pin(self.leave()).await;
             };
             match step {
-                Step::Forget if self.forget().await => return Ended::Forgotten,
+                Step::Forget if self.forget().await => {
+                    self.common.showing.forget(&self.name);
+                    return Ended::Forgotten;
+                }
                 Step::Leave => return Ended::Left,
                 Step::Rest(at) => {
+                    self.show();
                     if let Some(ended) = self.is_over(at) {
                         self.give_back().await;
                         return ended;
@@ -158,6 +165,14 @@ impl Service {
                 _ => {}
             }
         }
+    }
+
+    /// Says what is so with it.
+    fn show(&self) {
+        let target = self.seen.borrow().wish.target();
+        let busy = (self.fetching.is_some(), self.leader.is_some());
+        let state = ServiceState::of(&self.record, &self.shown, target.as_ref(), busy);
+        self.common.showing.show(&self.name, state);
     }
 
     /// What was held for the service is given back when nobody stays who could renew it.
@@ -375,6 +390,8 @@ impl Service {
         };
         match shown {
             Ok((services, checks)) => {
+                self.common.showing.look(&checks);
+                self.common.showing.telemetry.heard(LOOKS, Ok(()));
                 let wanted = registration::wanted(&self.common.config.node, &self.name, &self.record, self.common.once);
                 self.shown = compare(&wanted, &services, &checks);
                 self.consul = Failures::default();
@@ -403,6 +420,7 @@ impl Service {
 
     /// A call to Consul failed: it is asked again later, and everything runs on.
     pub(super) fn consul_failed(&mut self, words: &str) {
+        self.common.showing.telemetry.heard(LOOKS, Err(words.to_owned()));
         if self.consul.count == 0 {
             tracing::warn!(service = self.name, words, "Consul does not answer; what runs runs on");
         }

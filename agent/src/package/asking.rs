@@ -11,15 +11,14 @@ use helium_lookups::Answers;
 use helium_templates::lookup::{Answer, Lookup as _, Question};
 use tokio::{sync::watch, time::Instant};
 
-use super::lookups::InstanceLookup;
-use crate::shared::Shared;
+use super::lookups::{InstanceLookup, Lookups};
 
 /// How long what is lacking is waited for.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// One instance that asks.
 pub(crate) struct Asking {
-    shared: Arc<Shared>,
+    lookups: Arc<Lookups>,
     instance: InstanceId,
     namespace: String,
     env: Arc<BTreeMap<String, String>>,
@@ -49,18 +48,18 @@ impl Seen {
 impl Asking {
     /// An instance that asks `always`, whatever its templates ask.
     pub(crate) fn new(
-        shared: Arc<Shared>,
+        lookups: Arc<Lookups>,
         instance: InstanceId,
         namespace: String,
         env: BTreeMap<String, String>,
         always: BTreeSet<Question>,
     ) -> Self {
-        Self { shared, instance, namespace, env: Arc::new(env), always, asked: Mutex::default() }
+        Self { lookups, instance, namespace, env: Arc::new(env), always, asked: Mutex::default() }
     }
 
     /// Begins a render: from what is known now.
     pub(super) fn begin(&self) -> Round<'_> {
-        let latest = self.shared.lookups.latest();
+        let latest = self.lookups.latest();
         let used = Arc::clone(&latest.borrow());
         Round { asking: self, latest, used, until: Instant::now() + LIMIT }
     }
@@ -98,12 +97,12 @@ impl Asking {
         let mut seen = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         seen.answers.retain(|question, _| questions.contains(question) || self.always.contains(question));
         let form = InstanceLookup {
-            answers: Arc::clone(&self.shared.lookups.latest().borrow()),
+            answers: Arc::clone(&self.lookups.latest().borrow()),
             namespace: self.namespace.clone(),
             env: Arc::clone(&self.env),
         };
         let followed = seen.answers.keys().map(|question| form.shared_form(question)).collect();
-        self.shared.lookups.ask(&self.instance, &followed);
+        self.lookups.ask(&self.instance, &followed);
         seen
     }
 }
@@ -129,7 +128,7 @@ impl Round<'_> {
         let lookup = self.known();
         let all: BTreeSet<Question> = questions.iter().chain(&self.asking.always).cloned().collect();
         let shared = all.iter().map(|question| lookup.shared_form(question)).collect();
-        self.asking.shared.lookups.ask_too(&self.asking.instance, &shared);
+        self.asking.lookups.ask_too(&self.asking.instance, &shared);
         let mut asked = self.asking.asked.lock().unwrap_or_else(PoisonError::into_inner);
         for question in questions {
             let now = lookup.fingerprint(question);

@@ -56,9 +56,13 @@ impl Lookups {
             let (namespace, name) = service.split_once('/').unwrap_or(("default", service));
             keys.service_lock(namespace, name)
         });
+        Self::over(client, ports, FollowerConfig { believed, leader_key, local, ..FollowerConfig::default() })
+    }
+
+    /// Nothing is followed yet; this is how it will be.
+    pub(crate) fn over(client: Client, ports: Ports, config: FollowerConfig) -> Self {
         let clock = ports.clone();
-        let follower =
-            Follower::new(client, ports, FollowerConfig { believed, leader_key, local, ..FollowerConfig::default() });
+        let follower = Follower::new(client, ports, config);
         let (latest, _) = watch::channel(follower.answers());
         Self {
             wanted: Mutex::default(),

@@ -14,7 +14,6 @@
 //! | [`preparation`] | all of it in order |
 
 pub(crate) mod active;
-pub(crate) mod answers;
 pub(crate) mod asking;
 pub(crate) mod lookups;
 pub(crate) mod packages;

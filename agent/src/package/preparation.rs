@@ -31,7 +31,7 @@ use super::{
     active,
     asking::{Asking, Seen},
     packages::Wanted,
-    rendering::{self, Answering, Rendering, Turn, UNTOLD},
+    rendering::{self, Rendering, Turn, UNTOLD},
     secrets,
     values::{self, Overrides},
     view,
@@ -197,7 +197,7 @@ impl Preparation {
         let rendering = Rendering {
             templates: Arc::new(templates),
             values: Arc::new(values),
-            answering: Answering::Followed(asking),
+            asking,
             missing: wanted.map(|wanted| wanted.missing).unwrap_or_default(),
             check: self.check.clone(),
             env: self.env.clone(),
@@ -254,7 +254,7 @@ impl Preparation {
         }));
         let namespace = self.assignment.deployment.namespace.clone();
         let instance = self.assignment.id.clone();
-        Arc::new(Asking::new(Arc::clone(&self.shared), instance, namespace, self.env.clone(), always))
+        Arc::new(Asking::new(Arc::clone(&self.shared.lookups), instance, namespace, self.env.clone(), always))
     }
 
     fn overrides_prefix(&self) -> String {

@@ -25,10 +25,7 @@ use helium_templates::{
     values::Values,
 };
 
-use super::{
-    answers::Answers,
-    asking::{Asking, Seen},
-};
+use super::asking::{Asking, Seen};
 use crate::instance::work::Trouble;
 
 /// How long the command that looks at new files may take.
@@ -38,22 +35,12 @@ pub(crate) const UNTOLD: &str = "untold";
 /// The largest template.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// So often answers are fetched that came to be asked for through other answers.
-const ROUNDS: usize = 10;
-
-/// Who answers what templates ask.
-pub(crate) enum Answering {
-    /// The follower of all instances.
-    Followed(Arc<Asking>),
-    /// Consul, once.
-    Fetched(Arc<Answers>),
-}
-
 /// What is to be rendered.
 pub(crate) struct Rendering {
     pub(crate) templates: Arc<Vec<Template>>,
     pub(crate) values: Arc<Values>,
-    pub(crate) answering: Answering,
+    /// Who asks what the templates ask.
+    pub(crate) asking: Arc<Asking>,
     pub(crate) missing: Missing,
     /// The command that looks at new files; empty if there is none.
     pub(crate) check: Vec<String>,
@@ -125,22 +112,14 @@ impl Rendering {
             Missing::Fail => Strictness::Strict,
             Missing::Empty => Strictness::Lenient,
         };
-        let asked = match &self.answering {
-            Answering::Followed(asking) => {
-                let made = self.follow(asking, strictness).await?;
-                if matches!(made.result, Rendered::Ready(_)) {
-                    self.note_seen(asking.settle(&made.asked.questions));
-                }
-                made
+        let made = self.follow(&self.asking, strictness).await?;
+        match made.result {
+            Rendered::Ready(outputs) => {
+                self.note_seen(self.asking.settle(&made.asked.questions));
+                Ok((outputs, made.hidden))
             }
-            Answering::Fetched(answers) => self.fetch(answers, strictness).await?,
-        };
-        match asked.result {
-            Rendered::Ready(outputs) => Ok((outputs, asked.hidden)),
             Rendered::Failed(error) => Err(Trouble::lasting(in_a_line(&error)).with_details(error.to_string())),
-            Rendered::Pending => Err(Trouble::lasting(format!(
-                "the templates ask for ever more: {ROUNDS} rounds of answers were not enough"
-            ))),
+            Rendered::Pending => Err(Trouble::may_heal("answers are lacking")),
         }
     }
 
@@ -159,19 +138,6 @@ impl Rendering {
                 Rendered::Ready(_) | Rendered::Failed(_) => return Ok(made),
             }
         }
-    }
-
-    /// Renders until nothing is lacking that can be fetched, or ever more is asked.
-    async fn fetch(&self, answers: &Arc<Answers>, strictness: Strictness) -> Result<Render, Trouble> {
-        let mut made = self.once(Arc::clone(answers) as Arc<dyn Lookup>, strictness).await?;
-        for _ in 1..ROUNDS {
-            if !matches!(made.result, Rendered::Pending) {
-                break;
-            }
-            answers.fetch(&made.asked.lacking).await.map_err(Trouble::may_heal)?;
-            made = self.once(Arc::clone(answers) as Arc<dyn Lookup>, strictness).await?;
-        }
-        Ok(made)
     }
 
     /// A template may take its time, which is bounded.

@@ -1,9 +1,14 @@
 //! Files by turns: what is not wanted any more puts nothing in place, and two never do at once.
 
+use std::collections::BTreeSet;
+
 use consul_client::Client;
+use helium_lookups::FollowerConfig;
+use helium_runtime::ports::Ports;
 use helium_templates::values::Layer;
 
 use super::*;
+use crate::package::lookups::Lookups;
 
 /// The files of one instance: a package with one template, and its view.
 struct World {
@@ -29,13 +34,16 @@ impl World {
     fn rendering(&self, colour: &str, look: &str) -> Rendering {
         let server = consul_embedded::Server::in_memory(&consul_embedded::Config::default());
         let client = Client::over(server.transport(), None);
-        let answers = Answers::new(client, str::to_owned, String::new(), BTreeMap::new());
+        let ports = Ports::seeded(1, crate::testing::instant(0));
+        let lookups = Arc::new(Lookups::over(client, ports, FollowerConfig::default()));
+        let (nobody, nothing) = (BTreeMap::new(), BTreeSet::new());
+        let asking = Asking::new(lookups, "hello-0".into(), "default".to_owned(), nobody, nothing);
         let layer = Layer::of_hook("test", format!("{{\"colour\": \"{colour}\"}}").as_bytes()).unwrap();
         let (package, view) = (self.path("package"), self.path("view"));
         Rendering {
             templates: Arc::new(templates(&package, &view).unwrap()),
             values: Arc::new(Values::merge([layer])),
-            answering: Answering::Fetched(answers),
+            asking: Arc::new(asking),
             missing: Missing::Fail,
             check: ["sh", "-c", look].map(str::to_owned).to_vec(),
             env: BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]),

@@ -12,7 +12,7 @@ use helium_crds::instance::InstancePhase;
 /// A main loop that has not come round for so long is not well.
 const STANDS_STILL: Duration = Duration::from_secs(10);
 /// Every phase, so that one that no instance is in shows as 0.
-const PHASES: [InstancePhase; 6] = [
+pub(crate) const PHASES: [InstancePhase; 6] = [
     InstancePhase::Fetching,
     InstancePhase::Installing,
     InstancePhase::Starting,
@@ -116,23 +116,16 @@ impl AgentHandle {
         let telemetry = self.telemetry();
         let conditions = telemetry.node_conditions(self.shared.maintenance.of_node().as_deref()).all();
         let packages = self.shared.packages.all_installed();
+        let consul = telemetry.consul();
         let known = telemetry.known();
         let instances: Vec<Value> = known.instances.values().map(of_instance).collect();
-        let failing: Vec<Value> = known
-            .consul
-            .failing
-            .iter()
-            .map(|((part, instance), (since, words))| {
-                json!({ "call": part, "instance": instance, "since": since, "message": words })
-            })
-            .collect();
         json!({
             "node": self.shared.config.node,
             "address": self.shared.config.address,
             "version": env!("CARGO_PKG_VERSION"),
             "since": self.shared.began.0,
             "ready": *telemetry.0.ready.borrow(),
-            "consul": { "lastContact": known.consul.last, "failing": failing },
+            "consul": consul,
             "conditions": conditions,
             "instances": instances,
             "packages": packages,

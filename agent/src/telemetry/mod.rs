@@ -26,6 +26,7 @@ use tokio::sync::{Notify, watch};
 use crate::instance::record::Record;
 use condition::{Conditions, Facts, Verdict};
 pub use handle::AgentHandle;
+pub(crate) use handle::PHASES;
 use metrics::{Metrics, Part, Status};
 
 /// How long after the start the agent is ready at the latest, whatever Consul does: what is on the disk has been taken up by then.
@@ -240,6 +241,16 @@ impl Telemetry {
         for (status, count) in counts {
             self.0.metrics.checks.get_or_create(&Status { status }).set(count);
         }
+    }
+
+    /// How it stands with Consul, as JSON: when it last answered well, and which calls fail.
+    pub(crate) fn consul(&self) -> serde_json::Value {
+        let known = self.known();
+        let failing = known.consul.failing.iter().map(|((part, instance), (since, words))| {
+            serde_json::json!({ "call": part, "instance": instance, "since": since, "message": words })
+        });
+        let failing: Vec<serde_json::Value> = failing.collect();
+        serde_json::json!({ "lastContact": known.consul.last, "failing": failing })
     }
 
     /// The conditions of the node, as they are now.

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     processes,
-    world::{World, until},
+    world::{World, is_ready, until},
 };
 
 /// An instance that waits for its migration, and has a job on keys that writes into a file of the instance's own folder.
@@ -55,7 +55,9 @@ async fn an_instance_with_jobs_is_gated_told_reported_adopted_and_stopped() {
     let key = |value: &'static str| async move { client.kv_put("flags/a", value, &Put::default()).await.unwrap() };
     key("1").await;
     until("told", || async { (changes() == 1).then_some(()) }).await;
-    let runs = world.reported(&wanted.id, "it ran", |report| report.jobs["flags"].phase == JobPhase::Running).await;
+    let runs = world
+        .reported(&wanted.id, "it ran", |report| report.jobs["flags"].phase == JobPhase::Running && is_ready(report))
+        .await;
 
     agent.stop().await;
     key("2").await;

@@ -44,7 +44,7 @@ async fn a_killed_agent_s_instance_runs_on_and_is_adopted_and_nothing_is_written
     world.assign(&wanted).await;
     let indexes = |health: ServiceHealth| health.checks.iter().map(|check| check.modify_index).collect::<Vec<_>>();
     let checks = indexes(world.healthy(&wanted.id).await);
-    let report = world.running(&wanted.id).await;
+    let report = world.ready(&wanted.id).await;
     let key = world.keys.report(&world.node, &wanted.id);
     let created = world.pair(&key).await.unwrap().create_index;
     let old_beat = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_restart_of_the_agent_at_rest_writes_nothing_but_its_heartbeat() {
     let agent = world.agent(StopMode::LeaveRunning);
     world.assign(&wanted).await;
     world.healthy(&wanted.id).await;
-    let report = world.running(&wanted.id).await;
+    let report = world.ready(&wanted.id).await;
     agent.stop().await;
     let before = world.all_but_the_heartbeat().await;
     let session = world.pair(&world.keys.heartbeat(&world.node)).await.unwrap().session;

@@ -13,6 +13,7 @@ use consul_embedded::checks::NetProber;
 use helium_agent::{Agent, AgentConfig, AgentHandle, StopMode};
 use helium_crds::{
     InstanceId, NodeName, ObjectKey, Period, RevisionId,
+    condition::{ConditionKind, ConditionStatus},
     deployment::StopSignal,
     instance::{Assignment, Desired, InstancePhase, Report, Role, ServiceEntry, service_id},
     keys::Keys,
@@ -98,6 +99,11 @@ impl Drop for World {
             }
         }
     }
+}
+
+/// Whether a report says that its instance is ready.
+pub(crate) fn is_ready(report: &Report) -> bool {
+    report.conditions.iter().any(|one| one.kind == ConditionKind::Ready && one.status == ConditionStatus::True)
 }
 
 impl World {
@@ -239,6 +245,11 @@ impl World {
     /// Waits for a report of which something is true.
     pub(crate) async fn reported(&self, id: &InstanceId, what: &str, is_so: impl Fn(&Report) -> bool) -> Report {
         until(what, || async { self.report(id).await.filter(&is_so) }).await
+    }
+
+    /// Waits until its report says that it is ready, after which nothing is left to be said of it.
+    pub(crate) async fn ready(&self, id: &InstanceId) -> Report {
+        self.reported(id, "ready", is_ready).await
     }
 
     pub(crate) async fn running(&self, id: &InstanceId) -> Report {

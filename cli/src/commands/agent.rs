@@ -70,7 +70,7 @@ pub(crate) struct AgentArgs {
     pub(super) session_ttl: Period,
     /// Serve /metrics, /healthz, /readyz and /status [default: not at all; without an address: 127.0.0.1:7576]
     #[arg(long, value_name = "ADDRESS:PORT", env = "HELIUM_AGENT_HTTP_ADDR", num_args = 0..=1, default_missing_value = USUAL)]
-    http_addr: Option<SocketAddr>,
+    pub(super) http_addr: Option<SocketAddr>,
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     pub(super) stop_instances: bool,

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{
     agent::{AgentArgs, find_address, own_program, refused},
-    managed,
+    agent_http, managed,
     serving::{self, Signals},
 };
 use crate::{
@@ -110,6 +110,11 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
         data_dir: args.data_dir,
     };
     let said = format!("helium agent: node {} at {}, over the keys of Helios", config.node, config.address);
+    // A run that does not stay has nobody who could look at it.
+    let listener = match args.http_addr.filter(|_| !given.once) {
+        Some(address) => Some(agent_http::listen(address).await?),
+        None => None,
+    };
     let agent = HeliosAgent::new(config, client, session.ports.clone(), given.once).map_err(|error| refused(&error))?;
     console.say(said);
     let mut signals = Signals::of_daemon()?;
@@ -128,6 +133,12 @@ pub(super) async fn run(args: AgentArgs, session: &Session, console: &mut Consol
     }
     let mode = if args.stop_instances { StopMode::StopInstances } else { StopMode::LeaveRunning };
     let mut beside = JoinSet::new();
+    if let Some(listener) = listener {
+        if let Ok(address) = listener.local_addr() {
+            console.say(format!("helium agent: its state on http://{address}/status"));
+        }
+        beside.spawn(agent_http::serve(listener, agent.handle(), shutdown.clone()));
+    }
     beside.spawn(managed::helios(agent.ready(), serving::hangups()?, shutdown.clone()));
     signals.obeyed_by(pin!(agent.run(shutdown, mode)), &trigger).await?;
     Ok(Exit::Ok)

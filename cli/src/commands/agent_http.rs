@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use helium_agent::AgentHandle;
+use helium_agent::Face;
 use helium_runtime::shutdown::Shutdown;
 use tokio::net::TcpListener;
 
@@ -23,7 +23,7 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> 
 }
 
 /// Serves until it is asked to stop. It runs in a task of its own: an agent that stands still is to be seen as one.
-pub(super) async fn serve(listener: TcpListener, handle: AgentHandle, shutdown: Shutdown) {
+pub(super) async fn serve(listener: TcpListener, handle: impl Face, shutdown: Shutdown) {
     let served =
         axum::serve(listener, routes(handle)).with_graceful_shutdown(async move { shutdown.cancelled().await }).await;
     if let Err(error) = served {
@@ -31,12 +31,12 @@ pub(super) async fn serve(listener: TcpListener, handle: AgentHandle, shutdown: 
     }
 }
 
-fn routes(handle: AgentHandle) -> Router {
+fn routes<F: Face>(handle: F) -> Router {
     Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(health))
-        .route("/readyz", get(ready))
-        .route("/status", get(status))
+        .route("/metrics", get(metrics::<F>))
+        .route("/healthz", get(health::<F>))
+        .route("/readyz", get(ready::<F>))
+        .route("/status", get(status::<F>))
         .with_state(handle)
 }
 
@@ -45,22 +45,22 @@ async fn aside<T: Send + 'static>(look: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(look).await.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-async fn metrics(State(handle): State<AgentHandle>) -> Result<impl IntoResponse, StatusCode> {
+async fn metrics<F: Face>(State(handle): State<F>) -> Result<impl IntoResponse, StatusCode> {
     Ok((PAGE, aside(move || handle.metrics()).await?))
 }
 
-async fn status(State(handle): State<AgentHandle>) -> Result<impl IntoResponse, StatusCode> {
+async fn status<F: Face>(State(handle): State<F>) -> Result<impl IntoResponse, StatusCode> {
     Ok(Json(aside(move || handle.status()).await?))
 }
 
-async fn health(State(handle): State<AgentHandle>) -> (StatusCode, String) {
+async fn health<F: Face>(State(handle): State<F>) -> (StatusCode, String) {
     match handle.health() {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(words) => (StatusCode::SERVICE_UNAVAILABLE, words + "\n"),
     }
 }
 
-async fn ready(State(handle): State<AgentHandle>) -> (StatusCode, String) {
+async fn ready<F: Face>(State(handle): State<F>) -> (StatusCode, String) {
     let words = handle.words() + "\n";
     let status = if handle.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, words)

@@ -565,3 +565,48 @@ fn an_agent_that_stops_gives_the_lead_up_and_leaves_the_service_running_unless_i
     assert_eq!(scene.nodes[0].agent.as_mut().unwrap().terminate(CHANGE), 0);
     assert!(scene.nodes[0].pids().is_empty() && scene.nodes[0].registered("web").is_null());
 }
+
+#[test]
+fn an_agent_over_the_keys_of_helios_shows_how_its_services_stand_and_knows_consul_s_maintenance() {
+    let mut scene = Scene::of(1);
+    scene.release("web", "1", |folder| {
+        fs::write(folder.join("conf/text.mustache"), "1-{{colour}}-").unwrap();
+        fs::write(folder.join("conf/asked.tera"), "{{ key(path=\"shared/motto\") }} {{ address() }}").unwrap();
+    });
+    scene.put("shared/motto", "onwards");
+    scene.put("service/web/version", "1");
+    scene.assign("web");
+    let port = ports::free();
+    scene.start_with(0, &["--http-addr", &format!("127.0.0.1:{port}")]);
+    scene.await_passing("web", 1);
+    eventually("it leads", CHANGE, || scene.held("service/web/leader"));
+    let asked = scene.nodes[0].helium.folder().join("data/packages/web/1/conf/asked");
+    assert_eq!(fs::read_to_string(asked).unwrap(), "onwards 127.0.0.1");
+
+    let http = Http::on(port);
+    assert_eq!(http.get("/healthz").unwrap().status, 200);
+    let ready = http.get("/readyz").unwrap();
+    assert_eq!(ready.status, 200);
+    assert!(ready.text().contains("over the keys of Helios; 1 service: 1 Running"), "{}", ready.text());
+    let web = eventually("it is told that it serves", CHANGE, || {
+        let status = http.json("/status");
+        (status["services"]["web"]["passing"] == true).then(|| status["services"]["web"].clone())
+    });
+    assert_eq!((&web["version"], &web["wanted"], &web["good"]), (&"1".into(), &"1".into(), &"1".into()), "{web:#}");
+    assert_eq!((&web["registered"], &web["change"]), (&Value::Bool(true), &Value::Null), "{web:#}");
+    let page = http.get("/metrics").unwrap().text();
+    assert!(page.contains("helium_agent_instances{phase=\"Running\"} 1\n"), "{page}");
+    assert!(page.contains("helium_agent_hook_runs_total{hook=\"install\",result=\"ok\"} 1\n"), "{page}");
+
+    let before = scene.nodes[0].pids();
+    let consul = scene.nodes[0].consul.http();
+    consul.put("/v1/agent/maintenance?enable=true&reason=a+new+disk", "");
+    eventually("it leads no more", CHANGE, || scene.held("service/web/leader").is_none().then_some(()));
+    let status = http.json("/status");
+    assert_eq!(status["conditions"][0]["type"], "Maintenance", "{status:#}");
+    assert_eq!((&status["conditions"][0]["status"], &status["conditions"][0]["message"]), (&"True".into(), &"a new disk".into()));
+    assert!(http.get("/readyz").unwrap().text().starts_with("in maintenance; "));
+    consul.put("/v1/agent/maintenance?enable=false", "");
+    eventually("it leads again", CHANGE, || scene.held("service/web/leader"));
+    assert_eq!(scene.nodes[0].pids(), before, "what ran has run on");
+}
