@@ -1,88 +1,22 @@
 //! The commands, one file each: their options, and what they call and print.
 
-#[cfg(feature = "control")]
-pub(crate) mod acl;
 pub(crate) mod agent;
 mod agent_helios;
 mod agent_http;
 mod agent_verify;
-#[cfg(feature = "control")]
-pub(crate) mod apply;
-#[cfg(feature = "control")]
-pub(crate) mod canary;
-#[cfg(feature = "control")]
-mod canary_get;
 mod containerpilot;
 #[cfg(feature = "control")]
 pub(crate) mod control;
-#[cfg(feature = "control")]
-pub(crate) mod controller;
-#[cfg(feature = "control")]
-mod controller_http;
-#[cfg(feature = "control")]
-pub(crate) mod delete;
-#[cfg(feature = "control")]
-pub(crate) mod describe;
-#[cfg(feature = "control")]
-pub(crate) mod dev;
-#[cfg(feature = "control")]
-mod dev_screen;
-#[cfg(feature = "control")]
-pub(crate) mod diff;
-#[cfg(feature = "control")]
-pub(crate) mod doctor;
 pub(crate) mod elsewhere;
 pub(crate) mod env;
-#[cfg(feature = "control")]
-pub(crate) mod events;
-#[cfg(feature = "control")]
-pub(crate) mod explain;
 mod following;
-#[cfg(feature = "control")]
-pub(crate) mod get;
-#[cfg(feature = "control")]
-mod get_instances;
-#[cfg(feature = "control")]
-mod get_watch;
 pub(crate) mod hail;
-#[cfg(feature = "control")]
-pub(crate) mod haproxy;
-#[cfg(feature = "control")]
-pub(crate) mod logs;
 mod managed;
-#[cfg(feature = "control")]
-pub(crate) mod node;
-#[cfg(feature = "control")]
-mod node_maintenance;
-#[cfg(feature = "control")]
-mod notifying;
-#[cfg(feature = "control")]
-mod others;
 pub(crate) mod package;
-#[cfg(feature = "control")]
-pub(crate) mod plan;
 pub(crate) mod render;
-#[cfg(feature = "control")]
-pub(crate) mod request;
-#[cfg(feature = "control")]
-pub(crate) mod rollout;
-#[cfg(feature = "control")]
-pub(crate) mod sample;
-#[cfg(feature = "control")]
-pub(crate) mod scale;
-#[cfg(feature = "control")]
-pub(crate) mod schema;
 mod serving;
-#[cfg(feature = "control")]
-pub(crate) mod set;
 pub(crate) mod supervise;
-#[cfg(feature = "control")]
-pub(crate) mod validate;
 pub(crate) mod version;
-#[cfg(feature = "control")]
-pub(crate) mod wait;
-#[cfg(feature = "control")]
-mod waiting;
 
 use tokio::task::JoinError;
 

@@ -11,8 +11,8 @@ use helium_runtime::{notify::Notifier, shutdown::Shutdown};
 use super::{
     controller_http,
     notifying::{self, Telling},
-    serving::Signals,
 };
+use crate::commands::serving::Signals;
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,

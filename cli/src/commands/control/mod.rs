@@ -1,12 +1,42 @@
 //! What people and controllers do: the commands that a build of the agent alone leaves out.
 
+pub(crate) mod acl;
+pub(crate) mod apply;
+pub(crate) mod canary;
+mod canary_get;
+pub(crate) mod controller;
+mod controller_http;
+pub(crate) mod delete;
+pub(crate) mod describe;
+pub(crate) mod dev;
+mod dev_screen;
+pub(crate) mod diff;
+pub(crate) mod doctor;
+pub(crate) mod events;
+pub(crate) mod explain;
+pub(crate) mod get;
+mod get_instances;
+mod get_watch;
+pub(crate) mod haproxy;
+pub(crate) mod logs;
+pub(crate) mod node;
+mod node_maintenance;
+mod notifying;
+mod others;
+pub(crate) mod plan;
+pub(crate) mod request;
+pub(crate) mod rollout;
+pub(crate) mod sample;
+pub(crate) mod scale;
+pub(crate) mod schema;
+pub(crate) mod set;
+pub(crate) mod validate;
+pub(crate) mod wait;
+mod waiting;
+
 use clap::Subcommand;
 use helium_crds::control::Verb;
 
-use super::{
-    acl, apply, canary, controller, delete, describe, dev, diff, doctor, events, explain, get, haproxy, logs, node,
-    plan, request, rollout, sample, scale, schema, set, validate, wait,
-};
 use crate::{
     Workers,
     output::{Console, Outcome},

@@ -24,11 +24,13 @@ use tokio::{
 };
 
 use super::{
-    agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     apply::result_line,
     controller_http::metric_sources,
     dev_screen::Screen,
     notifying::{self, Telling},
+};
+use crate::commands::{
+    agent::{DEV_AGENT, DEV_DATA_DIR, own_program, refused},
     serving::Signals,
 };
 use crate::{

@@ -17,10 +17,8 @@ use tokio::{
     time::interval,
 };
 
-use super::{
-    agent::{agent_folder, usual_data_dir},
-    others::{Others, Sight},
-};
+use super::others::{Others, Sight};
+use crate::commands::agent::{agent_folder, usual_data_dir};
 use crate::{
     names,
     output::{Console, Exit, Failure, Outcome},

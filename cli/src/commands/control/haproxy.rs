@@ -9,7 +9,7 @@ use helium_traffic::{
     Backend, Keeper, KeeperConfig, Reload, Socket, Trouble, file::Mode, keeper::SLOTS, store::CHECKED,
 };
 
-use super::serving::Signals;
+use crate::commands::serving::Signals;
 use crate::{
     output::{Console, Exit, Failure, Outcome},
     session::Session,

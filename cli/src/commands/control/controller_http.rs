@@ -9,7 +9,7 @@ use helium_engine::{Readiness, metrics::SharedRegistry};
 use helium_runtime::{notify::Notifier, shutdown::Shutdown};
 use tokio::net::TcpListener;
 
-use super::managed::tell_words;
+use crate::commands::managed::tell_words;
 use crate::{output::Failure, session::Session};
 
 /// What a controller asks about metrics and gates, with the secrets of a folder and of this process.

@@ -3,7 +3,7 @@
 use clap::Args;
 use helium_sample::{SampleConfig, serve};
 
-use super::serving::Signals;
+use crate::commands::serving::Signals;
 use crate::output::{Console, Exit, Failure, Outcome};
 
 /// Options of `helium sample`.
