@@ -24,6 +24,7 @@ pub(crate) mod table;
 pub(crate) mod time;
 #[cfg(feature = "control")]
 pub(crate) mod tree;
+#[cfg(feature = "control")]
 pub(crate) mod trouble;
 
 pub(crate) use console::{Console, Tone};
