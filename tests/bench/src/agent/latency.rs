@@ -79,10 +79,10 @@ pub(super) fn measure(desk: &Desk) -> Outcome<String> {
     let mut text = String::new();
     let in_memory = Desk::on(Consul::start())?;
     for (words, desk) in [("its log on the disk", desk), ("-dev, in memory", &in_memory)] {
-        let _ = write!(text, "\n{:<50} {:>9} {:>9}  after the write", format!("Consul, {words}"), "p50", "p99");
+        let _ = write!(text, "\n{:<56} {:>9} {:>9}  after the write", format!("Consul, {words}"), "p50", "p99");
         consul_into(&mut text, desk)?;
     }
-    let _ = write!(text, "\n{:<50} {:>9} {:>9}", format!("A file of {KEYS} keys, in one process"), "p50", "p99");
+    let _ = write!(text, "\n{:<56} {:>9} {:>9}", format!("A file of {KEYS} keys, in one process"), "p50", "p99");
     ours_into(&mut text, desk)?;
     Ok(text)
 }
@@ -90,7 +90,7 @@ pub(super) fn measure(desk: &Desk) -> Outcome<String> {
 fn line(text: &mut String, what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let ms = |percent| percentile(&times, percent).as_secs_f64() * 1000.0;
-    let _ = write!(text, "\n  {what:<48} {:>6.2} ms {:>6.2} ms", ms(50), ms(99));
+    let _ = write!(text, "\n  {what:<54} {:>6.2} ms {:>6.2} ms", ms(50), ms(99));
 }
 
 /// How long something takes again and again.

@@ -158,20 +158,16 @@ pub(super) fn outage(table: &mut Table, ours: &Outage, away: Duration) {
     fate(table, "helium env", "envconsul", &ours.variables, "a child has a change of then");
     fate(table, "helium agent --containerpilot", "containerpilot", &ours.services, "the check passes");
     table.title("  helium agent, and its instance");
-    fate_into(table, &ours.node, &None, "the check passes");
+    fate_into(table, &ours.node, None, "the check passes");
 }
 
 fn fate(table: &mut Table, ours: &str, peer: &str, (own, its): &Pair, sign: &'static str) {
     table.title(&format!("  {ours}, and {peer}"));
-    fate_into(
-        table,
-        own,
-        &Some(its.as_ref().ok_or_else(|| format!("{peer} is not on the PATH, or did not start"))),
-        sign,
-    );
+    let its = its.as_ref().ok_or_else(|| format!("{peer} is not on the PATH, or did not start"));
+    fate_into(table, own, Some(&its), sign);
 }
 
-fn fate_into(table: &mut Table, own: &Fate, peer: &Option<Result<&Fate, String>>, sign: &'static str) {
+fn fate_into(table: &mut Table, own: &Fate, peer: Option<&Result<&Fate, String>>, sign: &'static str) {
     let mut add = |row: Row, figure: &dyn Fn(&Fate) -> Option<f64>| {
         let row = match peer {
             Some(Ok(fate)) => row.peer(Ok(figure(fate))),
