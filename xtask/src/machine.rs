@@ -24,26 +24,28 @@ const SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// The guides that units are read out of.
 const GUIDES: [&str; 2] = ["agent", "nix"];
 
-/// Runs it on the releases that are named, or on all.
-pub(crate) fn run(project: &Project, suites: &[&str]) -> Outcome {
+/// Runs it on the releases that are named, or on all; with `--only=WORD`, the checks with that word in their name and no restart of the machine.
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome {
+    let only = arguments.iter().find_map(|argument| argument.strip_prefix("--only=")).unwrap_or_default();
+    let suites: Vec<&str> = arguments.iter().copied().filter(|argument| !argument.starts_with("--only=")).collect();
     if let Some(unknown) = suites.iter().find(|suite| !SUITES.contains(suite)) {
         return Outcome::failed(format!("`{unknown}` is none of {}", SUITES.join(", ")));
     }
-    let suites = if suites.is_empty() { &SUITES } else { suites };
-    match all(project, suites) {
+    let suites = if suites.is_empty() { &SUITES } else { suites.as_slice() };
+    match all(project, suites, only) {
         Ok(outcome) => outcome,
         Err(why) => Outcome::failed(why),
     }
 }
 
-fn all(project: &Project, suites: &[&str]) -> Result<Outcome, String> {
+fn all(project: &Project, suites: &[&str], only: &str) -> Result<Outcome, String> {
     let build = step::command(project.cargo(&["build", "--package", "helium", "--package", "helium-machine"]));
     if !matches!(build, Outcome::Passed(_)) {
         return Ok(build);
     }
     let folder = project.root.join("target/machine");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let payload = payload(project, &folder)?;
+    let payload = payload(project, &folder, only)?;
     let (mut counted, mut failed) = (0, Vec::new());
     for suite in suites {
         let image = image::find(project, suite)?;
@@ -86,13 +88,14 @@ fn table(line: &str) -> String {
 }
 
 /// The disk with what is tried.
-fn payload(project: &Project, folder: &Path) -> Result<PathBuf, String> {
+fn payload(project: &Project, folder: &Path, only: &str) -> Result<PathBuf, String> {
     let tree = folder.join("payload");
     let say = |error: std::io::Error| format!("{}: {error}", tree.display());
     if tree.exists() {
         fs::remove_dir_all(&tree).map_err(say)?;
     }
     fs::create_dir_all(tree.join("guides")).map_err(say)?;
+    fs::write(tree.join("only"), only).map_err(say)?;
     for guide in GUIDES {
         let file = format!("{guide}.md");
         fs::copy(project.root.join("docs/guides").join(&file), tree.join("guides").join(&file)).map_err(say)?;

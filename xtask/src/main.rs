@@ -28,7 +28,8 @@ cargo xtask schema                              write crds/schemas and docs/refe
 cargo xtask bench converge [N [REPLICAS [NODES]]]   how fast N Deployments converge, as a ratio to a bare client
 cargo xtask bench react [ROUNDS]                how soon a canary that fails is given up, as a ratio to a bare watcher
 cargo xtask bench agent [SECONDS] [PART...]     how fast, small and steady what runs on a machine is; SECONDS of them Consul is away
-cargo xtask machine [bookworm] [trixie]         the units of the guides under a real systemd, in virtual machines; takes minutes
+cargo xtask machine [bookworm] [trixie] [--only=WORD]
+                                                the units of the guides under a real systemd, in virtual machines; takes minutes
 cargo xtask consul                              print the path of the Consul that tests use, fetching it if need be
 cargo xtask prometheus                          the same of the Prometheus
 cargo xtask haproxy                             the same of the HAProxy

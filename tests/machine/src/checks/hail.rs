@@ -16,7 +16,7 @@ const KEPT: &str = "helium-hail@app.service";
 /// The job of the guide.
 const JOB: &str = "https://hydra.example/job/shop/main/web";
 /// How many seconds an activation may be away.
-const SOON: u64 = 90;
+const SOON: u64 = 240;
 
 const HYDRA: &str = "[Service]
 ExecStart=/payload/helium-machine hydra

@@ -18,8 +18,19 @@ fn check<'a>(name: &'static str, work: impl Fn() -> Result<String, String> + 'a)
     Check { name, work: Box::new(work) }
 }
 
-/// Those before the machine is restarted.
-pub(crate) fn before() -> Vec<Check<'static>> {
+/// The first ones, which all others need.
+const NEEDED: usize = 4;
+
+/// Those before the machine is restarted; if a word is given, only those with it in their name, and those that they need.
+pub(crate) fn before(only: Option<&str>) -> Vec<Check<'static>> {
+    let mut all = every();
+    let wanted = |check: &Check<'_>| only.is_none_or(|word| check.name.contains(word));
+    let rest = all.split_off(NEEDED);
+    all.extend(rest.into_iter().filter(wanted));
+    all
+}
+
+fn every() -> Vec<Check<'static>> {
     vec![
         check("systemd is process 1 and control groups are v2", agent::machine),
         check("the agent is started only once it is ready", agent::ready),
