@@ -51,7 +51,7 @@ impl Engine for TeraEngine {
             }
         };
         register(&mut tera, job.lookup, &absent);
-        let made = self.fill(job, &name, &called, &tera, &absent);
+        let made = fill(job, &name, &called, &tera, &absent);
         // Answers are large, and no function is to hold those of a render that has ended.
         register(&mut tera, &Recorder::new(Arc::new(Nothing)), &Absent::default());
         job.kept.put(&name, &called, tera);
@@ -59,53 +59,42 @@ impl Engine for TeraEngine {
     }
 }
 
-impl TeraEngine {
-    /// Renders what is parsed, again and again until all names that are missing are known.
-    fn fill(
-        &self,
-        job: &Job<'_>,
-        name: &str,
-        called: &Called<'_>,
-        tera: &Tera,
-        absent: &Absent,
-    ) -> Result<String, Failure> {
-        let Job { template, values, lookup, strictness, bounds, .. } = *job;
-        let mut json = values.to_json();
-        let mut missing = BTreeSet::new();
-        loop {
-            let mut page = bounds.page();
-            let rendered = Context::from_serialize(&json).and_then(|context| tera.render_to(name, &context, &mut page));
-            let error = match rendered {
-                Ok(()) => {
-                    missing.extend(absent.take(template));
-                    return match strictness {
-                        Strictness::Strict if !missing.is_empty() => {
-                            Err(Failure::Missing(missing.into_iter().collect()))
-                        }
-                        _ => Ok(page.text()),
-                    };
-                }
-                Err(error) => error,
-            };
-            if let Some(message) = page.refused() {
-                let place = Place::Nowhere;
-                let report = Snippet { name, text: &template.text, message, place, help: None };
-                return Err(Failure::Fault(report.render()));
+/// Renders what is parsed, again and again until all names that are missing are known.
+fn fill(job: &Job<'_>, name: &str, called: &Called<'_>, tera: &Tera, absent: &Absent) -> Result<String, Failure> {
+    let Job { template, values, lookup, strictness, bounds, .. } = *job;
+    let mut json = values.to_json();
+    let mut missing = BTreeSet::new();
+    loop {
+        let mut page = bounds.page();
+        let rendered = Context::from_serialize(&json).and_then(|context| tera.render_to(name, &context, &mut page));
+        let error = match rendered {
+            Ok(()) => {
+                missing.extend(absent.take(template));
+                return match strictness {
+                    Strictness::Strict if !missing.is_empty() => Err(Failure::Missing(missing.into_iter().collect())),
+                    _ => Ok(page.text()),
+                };
             }
-            let at = of(called, job, &error);
-            let found = undefined(at, &error).filter(|_| missing.len() < MOST);
-            match found {
-                Some((byte, path)) if stand_in(&mut json, &path) => {
-                    missing.insert(Missing::at(at, byte, path));
-                }
-                _ => {
-                    missing.extend(absent.take(template));
-                    return Err(if missing.is_empty() {
-                        Failure::Fault(wrong(at, &error, lookup))
-                    } else {
-                        Failure::Missing(missing.into_iter().collect())
-                    });
-                }
+            Err(error) => error,
+        };
+        if let Some(message) = page.refused() {
+            let place = Place::Nowhere;
+            let report = Snippet { name, text: &template.text, message, place, help: None };
+            return Err(Failure::Fault(report.render()));
+        }
+        let at = of(called, job, &error);
+        let found = undefined(at, &error).filter(|_| missing.len() < MOST);
+        match found {
+            Some((byte, path)) if stand_in(&mut json, &path) => {
+                missing.insert(Missing::at(at, byte, path));
+            }
+            _ => {
+                missing.extend(absent.take(template));
+                return Err(if missing.is_empty() {
+                    Failure::Fault(wrong(at, &error, lookup))
+                } else {
+                    Failure::Missing(missing.into_iter().collect())
+                });
             }
         }
     }
