@@ -213,11 +213,7 @@ impl Taken {
 
 /// Which values a revision takes: what is seen, or for a while still those of the present revision. Values that are unfit are told of once they
 /// have rested.
-fn take(
-    seen: Result<Values, String>,
-    present: Present<'_>,
-    unchanged_for: Duration,
-) -> Result<Taken, OverridesError> {
+fn take(seen: Result<Values, String>, present: Present<'_>, unchanged_for: Duration) -> Result<Taken, OverridesError> {
     let left = |rest: Duration| rest.checked_sub(unchanged_for).filter(|left| !left.is_zero());
     let still = |present: &Values, left| Ok(Taken { values: present.clone(), look_again: Some(left), problem: None });
     let emptied = seen.as_ref().is_ok_and(Values::is_empty);

@@ -48,7 +48,11 @@ fn values_that_are_unfit_leave_those_of_the_revision_and_are_told_once_they_have
     let broken = || Err(words.to_owned());
     assert_eq!(take(broken(), Present::Same(&present), Duration::ZERO), Ok(still(&present, REST)));
     assert_eq!(take(broken(), Present::Same(&present), REST), Ok(Taken::kept(&present, words.to_owned())));
-    assert_eq!(take(broken(), Present::None, Duration::ZERO).unwrap_err().to_string(), words, "a template without a revision");
+    assert_eq!(
+        take(broken(), Present::None, Duration::ZERO).unwrap_err().to_string(),
+        words,
+        "a template without a revision"
+    );
 }
 
 #[test]
@@ -58,7 +62,11 @@ fn a_template_that_changes_takes_what_is_there_at_once_but_does_not_believe_soon
     assert_eq!(at_once, Ok(Taken::at_once(other)));
     assert_eq!(take(Ok(none.clone()), Present::Other(&had), REST), Ok(still(&had, EMPTIED.saturating_sub(REST))));
     assert_eq!(take(Ok(none.clone()), Present::Other(&had), EMPTIED), Ok(Taken::at_once(none.clone())));
-    assert_eq!(take(Ok(none.clone()), Present::Other(&none), Duration::ZERO), Ok(Taken::at_once(none)), "nothing was there");
+    assert_eq!(
+        take(Ok(none.clone()), Present::Other(&none), Duration::ZERO),
+        Ok(Taken::at_once(none)),
+        "nothing was there"
+    );
 }
 
 #[test]

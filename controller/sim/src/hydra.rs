@@ -205,9 +205,7 @@ impl Asker {
         let nonsense = lock(&self.rng).pick(&NONSENSE).copied().unwrap_or_default();
         let table = self.net.hydra.table();
         match self.net.defect {
-            Some(Defect::S18) => {
-                table.hasty_look(job, known).map_or_else(|| table.look(job, known, nonsense), Ok)
-            }
+            Some(Defect::S18) => table.hasty_look(job, known).map_or_else(|| table.look(job, known, nonsense), Ok),
             Some(Defect::L1Build) if known.is_some() => Ok(Look::Same),
             _ => table.look(job, known, nonsense),
         }

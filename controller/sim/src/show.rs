@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use consul_embedded::state::State;
-use helium_crds::{InstanceId, Kind, ObjectKey, control::Verb, event::EventLog, keys::Keys, status::HydraJobStatus, status::WaitingOn};
+use helium_crds::{
+    InstanceId, Kind, ObjectKey, control::Verb, event::EventLog, keys::Keys, status::HydraJobStatus, status::WaitingOn,
+};
 
 use crate::truth::{self, Truth};
 

@@ -129,7 +129,8 @@ impl ValueKeepers {
     /// Writes one value. One in five is written as it is already.
     async fn write(&self, name: &str, value: &str) -> Result<(), Error> {
         let key = key(name, value);
-        let there = self.net.server.with_state(|state| state.kv().get(&key).map(|entry| entry.value.to_vec())).flatten();
+        let there =
+            self.net.server.with_state(|state| state.kv().get(&key).map(|entry| entry.value.to_vec())).flatten();
         let text = match there.filter(|_| self.drawn(|rng| rng.chance(200))) {
             Some(same) => same,
             None => {

@@ -143,7 +143,12 @@ fn a_look_that_failed_is_tried_again_soon_and_then_less_often() {
 
 #[test]
 fn what_is_wrong_with_a_spec_is_told_and_leaves_the_build_and_the_word_on_hydra_as_they_are() {
-    let invalid = |uid: &str| InvalidSpec { uid: uid.to_owned(), generation: 2, problem: "no url".to_owned(), ..InvalidSpec::default() };
+    let invalid = |uid: &str| InvalidSpec {
+        uid: uid.to_owned(),
+        generation: 2,
+        problem: "no url".to_owned(),
+        ..InvalidSpec::default()
+    };
     let (known, _) = after(&[found(1), missed("Unreachable", "refused", true)]);
     for uid in ["u1", ""] {
         let (status, events) = call_invalid(&invalid(uid), Some(&known), at(9));
@@ -151,7 +156,11 @@ fn what_is_wrong_with_a_spec_is_told_and_leaves_the_build_and_the_word_on_hydra_
         assert_eq!(status.error.as_ref().map(|error| error.reason.as_str()), Some(INVALID));
         assert_eq!(holds(&status, HydraConditionKind::Reachable), Some(false), "nobody has asked since");
         assert_eq!(events.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(), [INVALID]);
-        assert_eq!(call_invalid(&invalid(uid), Some(&status), at(20)), (status, vec![]), "the same again changes nothing");
+        assert_eq!(
+            call_invalid(&invalid(uid), Some(&status), at(20)),
+            (status, vec![]),
+            "the same again changes nothing"
+        );
     }
     let (status, _) = call_invalid(&invalid("u2"), Some(&known), at(9));
     assert_eq!((newest(&status), status.uid.as_str()), (None, "u2"), "it is another object");
@@ -165,10 +174,15 @@ fn the_world_is_told_of_builds_and_of_each_turn_once() {
     let (mut status, mut all) = (None, Vec::new());
     for (second, outcome) in (1..).zip(&outcomes) {
         let (next, events) = judge(&job(), status.as_ref(), outcome, None, at(second));
-        all.push(told(status.as_ref(), &next, &events, at(second)).into_iter().map(|event| event.reason).collect::<Vec<_>>().join(" "));
+        all.push(
+            told(status.as_ref(), &next, &events, at(second))
+                .into_iter()
+                .map(|event| event.reason)
+                .collect::<Vec<_>>()
+                .join(" "),
+        );
         status = Some(next);
     }
-    let expected =
-        ["BuildFound", "JobNotFollowed", "", "", "JobFollowed BuildFound", "JobNotFollowed", "JobFollowed"];
+    let expected = ["BuildFound", "JobNotFollowed", "", "", "JobFollowed BuildFound", "JobNotFollowed", "JobFollowed"];
     assert_eq!(all, expected);
 }

@@ -358,7 +358,8 @@ async fn a_job_that_never_could_be_followed_says_so_and_so_does_who_waits_for_it
     let _agent = stage.agent("n1");
     stage.apply(HELLO).await;
     stage.client.kv_put(&stage.keys.spec(Kind::HydraJob, &job()), "no object at all", &Put::default()).await.unwrap();
-    let says_why = |status: &DeploymentStatus| matches!(&status.waiting_on[..], [WaitingOn::Build { why: Some(_), .. }]);
+    let says_why =
+        |status: &DeploymentStatus| matches!(&status.waiting_on[..], [WaitingOn::Build { why: Some(_), .. }]);
     stage.until("hello", 60, says_why).await;
     let error = job_status(&stage).await.unwrap().error.unwrap();
     assert_eq!(error.reason, "InvalidSpec");

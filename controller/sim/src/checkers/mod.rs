@@ -38,8 +38,8 @@ use helium_crds::{
 
 use crate::{net::Net, ops::Written, truth::Truth, wire::Actor};
 
-use history::History;
 pub use builds::builds_settled;
+use history::History;
 pub use ownership::strangers_untouched;
 pub use settled::{settled, unexplained};
 use surplus::Surplus;

@@ -8,7 +8,9 @@ use std::{
 };
 
 use consul_embedded::state::State;
-use helium_crds::{Deployment, DeploymentStatus, ObjectKey, Phase, instance::Assignment, keys::Keys, status::WaitingOn};
+use helium_crds::{
+    Deployment, DeploymentStatus, ObjectKey, Phase, instance::Assignment, keys::Keys, status::WaitingOn,
+};
 use helium_engine::overrides::{EMPTIED, REST, Values};
 
 use super::{Checkers, Commit, Delay};
@@ -39,7 +41,8 @@ impl ValuesSeen {
     pub(super) fn note(&mut self, state: &State, now: Duration) {
         let keys = Keys::default();
         let root = keys.overrides_root();
-        let there: BTreeSet<ObjectKey> = state.kv().under(&root).filter_map(|entry| keys.overridden(&entry.key)).collect();
+        let there: BTreeSet<ObjectKey> =
+            state.kv().under(&root).filter_map(|entry| keys.overridden(&entry.key)).collect();
         let all: BTreeSet<ObjectKey> = self.0.keys().cloned().chain(there).collect();
         for object in all {
             let values = truth::values(state, &object);
@@ -163,7 +166,8 @@ pub(super) fn unlike_the_store(state: &State, deployment: &Deployment, status: &
         return Some("its present revision has other values than there are in the store".to_owned());
     }
     let stable = status.stable.as_ref().map(|stable| &stable.revision);
-    let serves_another = status.phase == Phase::Healthy && deployment.spec.versions.is_none() && stable != Some(current);
+    let serves_another =
+        status.phase == Phase::Healthy && deployment.spec.versions.is_none() && stable != Some(current);
     serves_another.then(|| "it is healthy, and its present revision does not serve".to_owned())
 }
 

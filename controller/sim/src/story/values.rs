@@ -35,7 +35,8 @@ pub(super) async fn change(
             }
         }
         "wipe-values" => {
-            let all = truth::keys_under(state, &prefix).map(|entry| (entry.key.clone(), entry.value.to_vec())).collect();
+            let all =
+                truth::keys_under(state, &prefix).map(|entry| (entry.key.clone(), entry.value.to_vec())).collect();
             wiped.insert((*name).to_owned(), all);
             client.kv_delete_tree(&prefix).await.map_err(|error| error.to_string())?;
         }
