@@ -1,6 +1,7 @@
 //! Bugs on purpose: at least one for each checker, and one for each of its finer rules, to see that it is caught.
 //!
-//! A defect is put in through the seams only: another planner, or requests and answers that are changed on the wire.
+//! A defect is put in through the seams only: another planner, requests and answers that are changed on the wire, or what an agent
+//! makes of a step of its machine.
 
 mod plans;
 mod wires;
@@ -28,6 +29,10 @@ pub enum Defect {
     S4,
     /// Gives a new instance the ordinal of an old one.
     S4Ordinal,
+    /// An agent lets a process through its gate before it has written it down.
+    S4Unwritten,
+    /// An agent does not read what it wrote down in an earlier life.
+    S4Forgetful,
     /// Promotes a canary without evidence.
     S5,
     /// Makes one canary more than the step asks for.
@@ -76,6 +81,10 @@ pub enum Defect {
     S15Set,
     /// Gives up a node that has been away for some seconds.
     S15Lost,
+    /// An agent that stops an instance forgets to take it out of Consul.
+    S16,
+    /// An agent tells an instance to stop, and takes it out of Consul after that.
+    S16Early,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
@@ -92,7 +101,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::S1,
         Self::S1OneLess,
         Self::S1Withdrawn,
@@ -101,6 +110,8 @@ impl Defect {
         Self::S3,
         Self::S4,
         Self::S4Ordinal,
+        Self::S4Unwritten,
+        Self::S4Forgetful,
         Self::S5,
         Self::S5OneMore,
         Self::S5Shown,
@@ -125,6 +136,8 @@ impl Defect {
         Self::S15,
         Self::S15Set,
         Self::S15Lost,
+        Self::S16,
+        Self::S16Early,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,

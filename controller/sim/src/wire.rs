@@ -120,6 +120,12 @@ impl Life {
         calls.len() as u64
     }
 
+    /// Notes a call or another effect. Gives whether it ends there, and if so whether before or after it took effect.
+    pub(crate) fn arrive(&self, call: Call) -> Option<bool> {
+        let number = self.count(call);
+        self.ends_at(number)
+    }
+
     /// Whether it ends at this call, before or after it took effect.
     fn ends_at(&self, call: u64) -> Option<bool> {
         lock(&self.death).filter(|death| death.call == call).map(|death| death.after)
@@ -165,10 +171,9 @@ impl Wire {
         // Heartbeats and long polls happen at all times: a crash there is a crash anywhere.
         let counted = !sending.long_poll && !sending.is_heartbeat();
         let arriving = Call { writes: sending.is_write(), index: self.net.server.index() };
-        let call = if counted { self.life.count(arriving) } else { 0 };
-        let ends = if counted { self.life.ends_at(call) } else { None };
+        let ends = if counted { self.life.arrive(arriving) } else { None };
         if ends == Some(false) {
-            self.die(&sending, FaultKind::CrashBefore).await;
+            self.die(&sending).await;
         }
         let line = format!("{} {} {}{}", self.actor, sending.method, sending.path, sending.summary());
         // Reads that nobody doubts and heartbeats would hide what happens.
@@ -199,18 +204,23 @@ impl Wire {
         }
     }
 
-    async fn die(&self, sending: &Sending, kind: FaultKind) {
+    async fn die(&self, sending: &Sending) {
         self.net.tell(&format!("{} crashes before {} {}", self.actor, sending.method, sending.path));
-        self.net.faults().strike(kind);
-        self.life.end();
+        self.strike_down(FaultKind::CrashBefore);
         pending::<()>().await;
     }
 
     async fn die_after(&self) {
         self.net.tell(&format!("{} crashes after that", self.actor));
-        self.net.faults().strike(FaultKind::CrashAfter);
-        self.life.end();
+        self.strike_down(FaultKind::CrashAfter);
         pending::<()>().await;
+    }
+
+    /// Ends this life, by a fault of a kind if it is a controller's.
+    fn strike_down(&self, kind: FaultKind) {
+        let kind = if self.is_controller() { kind } else { FaultKind::AgentCrash };
+        self.net.faults().strike(kind);
+        self.life.end();
     }
 
     /// One way takes a moment.

@@ -80,6 +80,7 @@ const HOUSE: &[Room] = &[
             "helium-analysis",
             "helium-crds",
             "helium-engine",
+            "helium-instance",
             "helium-planner",
             "helium-runtime",
         ],

@@ -52,6 +52,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         }
         // These are in the clock.
         Defect::S15 | Defect::S15Set => return None,
+        // And these in the agents.
+        Defect::S4Unwritten | Defect::S4Forgetful | Defect::S16 | Defect::S16Early => return None,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use helium_sim::{
-    exhaust::{Scope, exhaust},
+    exhaust::{Scope, Victims, exhaust},
     story,
 };
 
@@ -43,7 +43,7 @@ fn every_story_is_told_as_it_was_written_down() {
 #[test]
 fn a_crash_at_any_call_of_a_first_deploy_changes_nothing_in_the_end() {
     let script = fs::read_to_string(folder().join("first-deploy.txt")).unwrap();
-    let exhausted = exhaust(&script, Scope::States).unwrap();
+    let exhausted = exhaust(&script, Victims::Controllers, Scope::States).unwrap();
     assert!(exhausted.points > 20, "there are only {} crash points", exhausted.points);
     if let Some((crash, failure)) = exhausted.failure {
         panic!("{crash:?}: {failure}");
