@@ -158,7 +158,7 @@ impl Agent {
     /// Does one thing to what outlives this agent, which may be killed right before or right after it.
     async fn effect<T>(&self, what: &str, act: impl FnOnce(&mut Table) -> T) -> T {
         let arriving = Call { writes: true, index: self.net.server.index() };
-        let ends = self.life.arrive(arriving);
+        let ends = self.life.affect(arriving);
         if ends == Some(false) {
             self.die(&format!("before it {what}")).await;
         }

@@ -76,6 +76,13 @@ impl Agents {
         }
     }
 
+    /// Has one die at the effect on its machine that is `effects` from now.
+    pub fn fall_in(&self, number: usize, effects: u64, after: bool) {
+        if let Some(slot) = self.slots.get(number) {
+            lock(slot).life.fall_in(effects, after);
+        }
+    }
+
     /// What each agent did in each of its lives: its calls, and its effects on its machine.
     pub fn calls(&self) -> Vec<Vec<Vec<Call>>> {
         let of = |slot: &Mutex<Slot>| {

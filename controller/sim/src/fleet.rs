@@ -278,6 +278,53 @@ impl Table {
 mod tests {
     use super::*;
 
+    fn web() -> Assignment {
+        helium_instance::testing::assignment("web-0")
+    }
+
+    #[test]
+    fn what_waits_at_its_gate_dies_with_its_agent_and_what_runs_does_not() {
+        let (mut table, node, one, now) = (Table::default(), NodeName::from("n1"), web(), Duration::ZERO);
+        let first = table.start(&node, &one, now);
+        assert!(table.get(&node, &one.id).is_none(), "it executes nothing at its gate");
+        assert_eq!(table.exit(&node, &one.id, first.pid), None);
+        table.agent_dies(&node);
+        assert_eq!(table.exit(&node, &one.id, first.pid), Some(Exit::Unseen));
+        let second = table.start(&node, &one, now);
+        assert_eq!(table.open(&node, &one.id, second.pid, now), Vec::<NodeName>::new());
+        table.agent_dies(&node);
+        assert_eq!(table.get(&node, &one.id).map(Process::identity), Some(second));
+    }
+
+    #[test]
+    fn a_second_copy_is_seen_wherever_it_is_let_through() {
+        let (mut table, one, now) = (Table::default(), web(), Duration::ZERO);
+        let nodes = ["n1", "n2", "n1"].map(NodeName::from);
+        let others: Vec<usize> = nodes
+            .iter()
+            .map(|node| {
+                let process = table.start(node, &one, now);
+                table.open(node, &one.id, process.pid, now).len()
+            })
+            .collect();
+        assert_eq!(others, [0, 1, 2]);
+    }
+
+    #[test]
+    fn one_that_heeds_its_signal_ends_and_one_that_lingers_has_to_be_killed() {
+        let (mut table, node, one, now) = (Table::default(), NodeName::from("n1"), web(), Duration::ZERO);
+        let pid = table.start(&node, &one, now).pid;
+        table.open(&node, &one.id, pid, now);
+        table.signal(&node, &one.id, pid, true, now);
+        table.pass(now + ENDING, false);
+        assert_eq!(table.exit(&node, &one.id, pid), None);
+        table.signal(&node, &one.id, pid, false, now);
+        table.pass(now + ENDING, false);
+        assert_eq!(table.exit(&node, &one.id, pid), Some(TERM));
+        table.reap(&node, &one.id, pid);
+        assert_eq!(table.exit(&node, &one.id, pid), Some(Exit::Unseen));
+    }
+
     #[test]
     fn the_label_says_how_a_version_behaves() {
         let at = Duration::from_secs(13);

@@ -192,13 +192,12 @@ impl Nemesis {
 
     async fn agent_crashes(&mut self) -> bool {
         let number = self.a_node();
-        let anywhere = self.rng.chance(400);
-        if anywhere {
-            self.world.stop_agent(number);
-        } else {
-            // At something that it does: counted when it strikes.
-            let (calls, after) = (1 + self.rng.below(40), self.rng.chance(500));
-            self.world.agents.crash_in(number, calls, after);
+        let (anywhere, after) = (self.rng.chance(300), self.rng.chance(500));
+        // At something that it does: counted when it strikes.
+        match (anywhere, self.rng.chance(700)) {
+            (true, _) => self.world.stop_agent(number),
+            (false, true) => self.world.agents.fall_in(number, 1 + self.rng.below(8), after),
+            (false, false) => self.world.agents.crash_in(number, 1 + self.rng.below(40), after),
         }
         tokio::time::sleep(self.rng.between(seconds(1), seconds(50))).await;
         self.world.start_agent(number);

@@ -82,6 +82,8 @@ pub struct Life {
     dead: AtomicBool,
     calls: Mutex<Vec<Call>>,
     death: Mutex<Option<Death>>,
+    /// How many effects on its machine there are until it ends, that one included, and whether that still takes place.
+    fall: Mutex<Option<(u64, bool)>>,
     /// Rung at the end.
     pub ended: Notify,
 }
@@ -111,6 +113,20 @@ impl Life {
     /// Has it end at the call that is `calls` from now.
     pub fn crash_in(&self, calls: u64, after: bool) {
         *lock(&self.death) = Some(Death { call: lock(&self.calls).len() as u64 + calls, after });
+    }
+
+    /// Has it end at the effect on its machine that is `effects` from now, from 1.
+    pub fn fall_in(&self, effects: u64, after: bool) {
+        *lock(&self.fall) = Some((effects, after));
+    }
+
+    /// Notes an effect on its machine, as [`Life::arrive`] does a call.
+    pub(crate) fn affect(&self, call: Call) -> Option<bool> {
+        let ends = self.arrive(call);
+        let mut fall = lock(&self.fall);
+        let Some((left, after)) = *fall else { return ends };
+        *fall = (left > 1).then_some((left.saturating_sub(1), after));
+        ends.or((left <= 1).then_some(after))
     }
 
     /// Notes a call, and gives its number.
