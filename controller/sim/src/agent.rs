@@ -1,42 +1,50 @@
-//! A simulated agent: it makes its node's assignments true in the table of processes, as the real one does with real processes.
+//! A simulated agent: the real one's machine, in a simulated world.
 //!
-//! What it knows is lost when it dies; the processes, and what it wrote down beside them, are not.
+//! What to do for an instance is decided by [`helium_instance::machine`], as on a real machine; here its facts are gathered and its steps are
+//! done, in the table of processes and over the wire. The agent may be killed before and after each of its effects. What it knows is lost when it
+//! dies; the processes, and what it wrote on its machine's disk, are not.
+
+mod hands;
+mod standing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     sync::Arc,
     time::Duration,
 };
 
-use consul_client::{
-    AgentService, Behavior, CheckDefinition, CheckStatus, Client, Error, Put, Read, ServiceDefinition, SessionRequest,
-    TxnOp, Weights,
-};
+use consul_client::{AgentService, Behavior, Client, Error, Put, Read, SessionRequest, TxnOp};
 use helium_crds::{
     InstanceId, NodeName,
-    instance::{Assignment, Desired, InstancePhase, Report, STANDBY_CHECK, check_id, service_id},
+    instance::{Assignment, Report, service_id},
     keys::{Keys, SENTINEL},
     node::{Heartbeat, NodeRecord},
 };
+use helium_instance::{
+    apply::after_restart,
+    machine::{Assigned, Contact},
+    record::Record,
+};
 use helium_runtime::ports::Clock;
-use jiff::Timestamp;
 
+use self::{hands::Hand, standing::Standing};
 use crate::{
-    checks,
+    defects::Defect,
     faults::FaultKind,
-    fleet::{Behaviour, Process},
+    fleet::Table,
     net::Net,
     rng::Rng,
-    wire::{Actor, Life, Wire},
+    wire::{Actor, Call, Life, Wire},
 };
 
 /// How often it looks at its assignments.
 const TICK: Duration = Duration::from_millis(500);
 /// The time to live of its session.
 const SESSION_TTL: Duration = Duration::from_secs(15);
-/// How long a process takes to start.
-const STARTING: Duration = Duration::from_millis(600);
-/// What is reported of an instance that runs and is not assigned any more, in the words of the real agent.
+/// Where every machine is.
+const ADDRESS: &str = "10.0.0.1";
+/// What is reported of an instance that runs and is not assigned any more.
 pub(crate) const UNASSIGNED: &str = "its assignment is missing; it is kept running";
 
 /// One agent, in one of its lives.
@@ -44,6 +52,7 @@ pub struct Agent {
     net: Arc<Net>,
     node: NodeName,
     consul_node: String,
+    life: Arc<Life>,
     client: Client,
     keys: Keys,
     clock: Arc<dyn Clock>,
@@ -51,61 +60,130 @@ pub struct Agent {
     session: Option<String>,
     renew_at: Duration,
     joined: bool,
-    assignments: BTreeMap<InstanceId, (u64, Assignment)>,
+    contact: Contact,
+    view: View,
     reports: BTreeMap<InstanceId, Report>,
     reports_read: bool,
     services_at: Duration,
-    services: BTreeMap<String, AgentService>,
-    /// The instances that have the check of those on standby.
-    standby: BTreeSet<InstanceId>,
+    hands: BTreeMap<InstanceId, Hand>,
+}
+
+/// What it has seen of its assignments.
+#[derive(Default)]
+struct View {
+    /// Whether what was seen last can be trusted.
+    trusted: bool,
+    /// Each with its index in the store.
+    known: BTreeMap<InstanceId, (u64, Arc<Assignment>)>,
+    /// Those that are there and cannot be read.
+    unreadable: BTreeSet<InstanceId>,
+}
+
+impl View {
+    fn of(&self, id: &InstanceId) -> Option<Arc<Assignment>> {
+        self.known.get(id).map(|(_, assignment)| Arc::clone(assignment))
+    }
+
+    /// What is wanted of an instance whose assignment is `known`, or none.
+    fn assigned<'a>(&self, id: &InstanceId, known: Option<&'a Assignment>) -> Assigned<'a> {
+        match known {
+            Some(assignment) => Assigned::Present(assignment),
+            None if self.trusted && !self.unreadable.contains(id) => Assigned::Missing,
+            None => Assigned::Unknown,
+        }
+    }
 }
 
 impl Agent {
-    /// The agent number `number` at its Consul node, in a new life.
+    /// The agent number `number` at its Consul node, in a new life: with what the lives before have written down.
     pub fn new(net: &Arc<Net>, number: usize, consul_node: &str, life: Arc<Life>) -> Self {
-        let wire = Wire::new(net, Actor::Agent(number), consul_node, life);
+        let wire = Wire::new(net, Actor::Agent(number), consul_node, Arc::clone(&life));
+        let clock = net.clocks.begin(Actor::Agent(number), net.defect);
+        let node = node_name(number);
+        let now = clock.now();
+        let adopt =
+            |record: Record| (record.assignment.id.clone(), Hand::of(after_restart(record, now), Standing::new(false)));
+        let remembered =
+            if net.defect == Some(Defect::S4Forgetful) { Vec::new() } else { net.fleet.table().records(&node) };
         Self {
             net: Arc::clone(net),
-            node: node_name(number),
             consul_node: consul_node.to_owned(),
+            life,
             client: Client::over(wire, Some("agent".to_owned())),
             keys: Keys::default(),
-            clock: net.clocks.begin(Actor::Agent(number), net.defect),
+            clock,
             rng: net.rng.child("agent").child(&number.to_string()),
             session: None,
             renew_at: Duration::ZERO,
             joined: false,
-            assignments: BTreeMap::new(),
+            contact: Contact::Unknown,
+            view: View::default(),
             reports: BTreeMap::new(),
             reports_read: false,
             services_at: Duration::ZERO,
-            services: BTreeMap::new(),
-            standby: BTreeSet::new(),
+            hands: remembered.into_iter().map(adopt).collect(),
+            node,
         }
     }
 
     /// Works for ever; ended from outside.
     pub async fn run(mut self) {
         loop {
-            // What fails is tried again at the next tick; processes need no Consul to go on.
-            let _tried_again = self.tick().await;
+            self.tick().await;
             let pause = self.rng.between(TICK * 4 / 5, TICK * 6 / 5);
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn tick(&mut self) -> Result<(), Error> {
+    async fn tick(&mut self) {
+        self.view.trusted = false;
+        self.contact = match (self.look().await, self.contact) {
+            (Ok(()), _) => Contact::Answers,
+            (Err(_), Contact::AwaySince(since)) => Contact::AwaySince(since),
+            // What fails is tried again at the next tick; processes need no Consul to go on.
+            (Err(_), _) => Contact::AwaySince(self.clock.now()),
+        };
+        self.net.fleet.table().pass(self.net.now(), self.net.faults().is_healed());
+        let all: Vec<InstanceId> = self.hands.keys().cloned().collect();
+        for id in all {
+            if let Some(hand) = self.hands.remove(&id) {
+                let kept = self.attend(hand).await;
+                self.hands.extend(kept.map(|hand| (id, hand)));
+            }
+        }
+        // Tried again at the next tick, too.
+        let _tried_again = self.forget_reports().await;
+    }
+
+    /// Does one thing to what outlives this agent, which may be killed right before or right after it.
+    async fn effect<T>(&self, what: &str, act: impl FnOnce(&mut Table) -> T) -> T {
+        let arriving = Call { writes: true, index: self.net.server.index() };
+        let ends = self.life.affect(arriving);
+        if ends == Some(false) {
+            self.die(&format!("before it {what}")).await;
+        }
+        self.net.mention(&format!("{} {what}", self.node));
+        let done = act(&mut self.net.fleet.table());
+        if ends == Some(true) {
+            self.die(&format!("after it {what}")).await;
+        }
+        done
+    }
+
+    async fn die(&self, when: &str) {
+        self.net.tell(&format!("{} crashes {when}", self.node));
+        self.net.faults().strike(FaultKind::AgentCrash);
+        self.life.end();
+        pending::<()>().await;
+    }
+
+    /// Keeps itself known, and learns what is wanted and what is so.
+    async fn look(&mut self) -> Result<(), Error> {
         self.presence().await?;
         self.read_reports().await?;
         self.read_assignments().await?;
-        self.read_services().await?;
-        for (id, assignment) in self.present() {
-            match assignment.desired {
-                Desired::Run => self.keep_running(&id, &assignment).await?,
-                Desired::Stop => self.stop(&id, &assignment).await?,
-            }
-        }
-        self.forget_gone().await
+        self.take_on();
+        self.read_services().await
     }
 
     /// Keeps the session, the heartbeat and the node record.
@@ -151,12 +229,12 @@ impl Agent {
             let record = NodeRecord {
                 name: self.node.clone(),
                 consul_node: self.consul_node.clone(),
-                address: "10.0.0.1".to_owned(),
+                address: ADDRESS.to_owned(),
                 agent_version: "sim".to_owned(),
                 platform: "sim".to_owned(),
                 labels: BTreeMap::new(),
-                features: None,
                 maintenance: None,
+                features: None,
                 joined_at: self.clock.now(),
             };
             let sentinel = format!("{}{SENTINEL}", self.keys.assignments(&self.node));
@@ -183,73 +261,59 @@ impl Agent {
         if !rows.iter().any(|row| row.key.ends_with(SENTINEL)) {
             return Ok(()); // blind: what was known goes on
         }
-        let mut found = BTreeMap::new();
-        for row in rows {
+        let mut view = View { trusted: true, ..View::default() };
+        for row in rows.iter().filter(|row| !row.key.ends_with(SENTINEL)) {
             let id = InstanceId::from(row.key.strip_prefix(&prefix).unwrap_or_default());
-            match self.assignments.remove(&id) {
-                Some((index, known)) if index == row.modify_index => drop(found.insert(id, (index, known))),
-                _ => {
-                    if let Ok(assignment) = serde_json::from_slice(&row.value) {
-                        found.insert(id, (row.modify_index, assignment));
-                    }
-                }
+            let known = self.view.known.remove(&id).filter(|(index, _)| *index == row.modify_index);
+            let read = || serde_json::from_slice(&row.value).ok().map(|read| (row.modify_index, Arc::new(read)));
+            match known.or_else(read) {
+                Some(known) => drop(view.known.insert(id, known)),
+                None => drop(view.unreadable.insert(id)),
             }
         }
-        self.assignments = found;
+        self.view = view;
         Ok(())
+    }
+
+    /// Whatever is assigned here and has no record yet is new.
+    fn take_on(&mut self) {
+        let now = self.clock.now();
+        for (id, (_, assignment)) in &self.view.known {
+            if !self.hands.contains_key(id) {
+                let record = Record::admit(assignment.as_ref().clone(), now);
+                self.hands.insert(id.clone(), Hand::of(record, Standing::new(true)));
+            }
+        }
     }
 
     async fn read_services(&mut self) -> Result<(), Error> {
         if self.net.now() >= self.services_at {
-            self.services = self.client.agent_services().await?;
+            let services = self.client.agent_services().await?;
             let checks = self.client.agent_checks().await?;
-            let ours = |id: &InstanceId| checks.contains_key(&check_id(id, STANDBY_CHECK));
-            self.standby = self.present().into_keys().filter(ours).collect();
+            let mut by_service: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+            for (id, check) in &checks {
+                by_service.entry(check.service_id.as_str()).or_default().insert(id.clone());
+            }
+            for (id, hand) in &mut self.hands {
+                let id = service_id(id);
+                let checks = by_service.remove(id.as_str()).unwrap_or_default();
+                hand.standing.see(services.get(&id), checks);
+            }
             self.services_at = self.net.now() + self.rng.between(Duration::from_secs(2), Duration::from_secs(4));
-            self.deregister_leftovers().await?;
+            self.deregister_leftovers(&services).await?;
         }
         Ok(())
     }
 
     /// Takes out what it registered once and what no instance here stands for any more: its machine may have come back empty.
-    async fn deregister_leftovers(&mut self) -> Result<(), Error> {
-        let own: BTreeSet<String> = self.present().keys().map(service_id).collect();
+    async fn deregister_leftovers(&self, services: &BTreeMap<String, AgentService>) -> Result<(), Error> {
+        let own: BTreeSet<String> = self.hands.keys().map(service_id).collect();
         let is_ours = |service: &AgentService| {
             let node = service.meta.get("helium-node");
             node.is_some_and(|node| node == self.node.as_str()) && service.meta.contains_key("helium-instance")
         };
-        let left: Vec<String> = self
-            .services
-            .values()
-            .filter(|service| is_ours(service) && !own.contains(&service.id))
-            .map(|service| service.id.clone())
-            .collect();
-        for id in left {
-            self.client.agent_deregister_service(&id).await?;
-            self.services.remove(&id);
-        }
-        Ok(())
-    }
-
-    /// What is assigned, and what runs although its assignment is gone: that goes on.
-    fn present(&self) -> BTreeMap<InstanceId, Assignment> {
-        let table = self.net.fleet.table();
-        let kept = table.on(&self.node).map(|(id, process)| (id.clone(), process.assignment.clone()));
-        let mut all: BTreeMap<InstanceId, Assignment> = kept.collect();
-        all.extend(self.assignments.iter().map(|(id, (_, assignment))| (id.clone(), assignment.clone())));
-        all
-    }
-
-    async fn keep_running(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
-        let mut report = self.turn(id, assignment);
-        let phase = report.phase;
-        if !self.assignments.contains_key(id) {
-            report.message.get_or_insert_with(|| UNASSIGNED.to_owned());
-        }
-        self.say(report).await?;
-        let is_new = !self.services.contains_key(&assignment.service.id);
-        if phase == InstancePhase::Running && !(is_new && self.strikes(FaultKind::SeenLate)) {
-            self.register(id, assignment).await?;
+        for service in services.values().filter(|service| is_ours(service) && !own.contains(&service.id)) {
+            self.client.agent_deregister_service(&service.id).await?;
         }
         Ok(())
     }
@@ -265,115 +329,9 @@ impl Agent {
         strikes
     }
 
-    /// Starts the process if it does not run, and says how it is.
-    fn turn(&mut self, id: &InstanceId, assignment: &Assignment) -> Report {
-        let now = self.net.now();
-        let is_due = |process: &Process| !process.alive && process.restart_at <= now;
-        let due = self.net.fleet.table().get(&self.node, id).is_none_or(is_due);
-        if due && self.strikes(FaultKind::StartRefused) {
-            return self.report(assignment, InstancePhase::Failed, Some("no room for a process".to_owned()), 0);
-        }
-        let unseen = due && self.strikes(FaultKind::StartUnseen);
-        let mut table = self.net.fleet.table();
-        let mut twice = Vec::new();
-        if due {
-            twice = table.spawn(&self.node, assignment, now);
-        }
-        let Some(process) = table.get_mut(&self.node, id) else {
-            return self.report(assignment, InstancePhase::Failed, Some("no process".to_owned()), 0);
-        };
-        process.assignment = assignment.clone();
-        let age = now.saturating_sub(process.started);
-        let behaviour = Behaviour::of(&assignment.template.version);
-        // Once all is healed it fails without ending, so that nothing keeps changing.
-        let ends = behaviour == Behaviour::Crashing && !self.net.faults().is_healed();
-        if process.alive && ends && age >= Duration::from_secs(1) {
-            table.kill(&self.node, id, now);
-        }
-        let (alive, restarts) =
-            table.get(&self.node, id).map_or((false, 0), |process| (process.alive, process.restarts));
-        drop(table);
-        if !twice.is_empty() {
-            self.net.check(|checkers, _| checkers.two_copies(id, &twice, &self.node));
-        }
-        if unseen {
-            return self.report(assignment, InstancePhase::Failed, Some("its start was not answered".to_owned()), 0);
-        }
-        match (alive, age >= STARTING) {
-            (false, _) => {
-                self.report(assignment, InstancePhase::Failed, Some("exited with status 1".to_owned()), restarts)
-            }
-            (true, false) => self.report(assignment, InstancePhase::Starting, None, restarts),
-            (true, true) => {
-                let mut report = self.report(assignment, InstancePhase::Running, None, restarts);
-                let healed = self.net.faults().is_healed();
-                if age >= Duration::from_secs(2) && !behaviour.passes(age, healed) {
-                    let said =
-                        |check: &helium_crds::template::Check| (check.name.clone(), "GET /health -> 500".to_owned());
-                    report.failing = assignment.template.checks.iter().map(said).collect();
-                }
-                report
-            }
-        }
-    }
-
-    /// Takes the service out of Consul, stops the process, and says so once it is gone.
-    async fn stop(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
-        let service = service_id(id);
-        if self.services.contains_key(&service) {
-            self.client.agent_deregister_service(&service).await?;
-            self.services.remove(&service);
-        }
-        let now = self.net.now();
-        let lingers = self.strikes(FaultKind::StopLingers);
-        let gone = {
-            let mut table = self.net.fleet.table();
-            match table.get_mut(&self.node, id) {
-                None => true,
-                Some(process) if !process.alive => true,
-                Some(process) => {
-                    process.assignment = assignment.clone();
-                    let asked = *process.stopping.get_or_insert(now);
-                    !lingers && now.saturating_sub(asked) >= Duration::from_millis(1500)
-                }
-            }
-        };
-        if gone {
-            self.net.fleet.table().processes.remove(&(self.node.clone(), id.clone()));
-            let report = self.report(assignment, InstancePhase::Stopped, None, 0);
-            self.say(report).await?;
-        }
-        Ok(())
-    }
-
-    fn report(&self, assignment: &Assignment, phase: InstancePhase, message: Option<String>, restarts: u32) -> Report {
-        Report {
-            id: assignment.id.clone(),
-            deployment: assignment.deployment.clone(),
-            node: self.node.clone(),
-            phase,
-            message,
-            address: "10.0.0.1".to_owned(),
-            ports: BTreeMap::new(),
-            pid: None,
-            restarts,
-            failing: BTreeMap::new(),
-            checks: Vec::new(),
-            unheld: BTreeMap::new(),
-            jobs: BTreeMap::new(),
-            conditions: Vec::new(),
-            since: Timestamp::UNIX_EPOCH,
-        }
-    }
-
     /// Writes a report if it says anything new.
-    async fn say(&mut self, mut report: Report) -> Result<(), Error> {
-        let before = self.reports.get(&report.id);
-        report.since = match before {
-            Some(before) if before.phase == report.phase => before.since,
-            _ => self.clock.now(),
-        };
-        if before != Some(&report) {
+    async fn say(&mut self, report: Report) -> Result<(), Error> {
+        if self.reports.get(&report.id) != Some(&report) {
             let key = self.keys.report(&self.node, &report.id);
             self.client.kv_put(&key, json(&report), &Put::default()).await?;
             self.reports.insert(report.id.clone(), report);
@@ -381,82 +339,10 @@ impl Agent {
         Ok(())
     }
 
-    async fn register(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
-        let entry = &assignment.service;
-        let there = self.services.get(&entry.id);
-        let weights = entry.weight.map(|weight| Weights { passing: weight, warning: weight });
-        let is_so = |there: &AgentService| {
-            there.tags == entry.tags
-                && there.meta == entry.meta
-                && there.service == entry.name
-                && there.weights == weights.unwrap_or_default()
-        };
-        if there.is_some_and(is_so) {
-            return self.stand_by(id, assignment).await;
-        }
-        let anew = there.is_none_or(|there| there.service != entry.name);
-        let standby = assignment.role.is_standby();
-        // Nobody is to be told of it in between: it is on standby before it is known under another tag.
-        if !anew && standby {
-            self.stand_by(id, assignment).await?;
-        }
-        let check = |check: &helium_crds::template::Check| CheckDefinition {
-            id: check_id(id, &check.name),
-            name: check.name.clone(),
-            http: checks::url(&self.node, id, check.http.as_ref().map_or("/", |http| http.path.as_str())),
-            interval: Some(check.interval.as_duration()),
-            timeout: Some(check.timeout.as_duration()),
-            status: Some(CheckStatus::Critical),
-            success_before_passing: u64::from(check.success_before_passing),
-            failures_before_critical: u64::from(check.failures_before_critical),
-            ..CheckDefinition::default()
-        };
-        let inline = assignment.template.checks.iter().map(check).chain(standby.then(|| standby_check(id)));
-        let service = ServiceDefinition {
-            id: entry.id.clone(),
-            name: entry.name.clone(),
-            tags: entry.tags.clone(),
-            meta: entry.meta.clone(),
-            weights,
-            // A change of tags leaves the checks out, which keeps their state.
-            checks: anew.then(|| inline.collect()),
-            ..ServiceDefinition::default()
-        };
-        self.client.agent_register_service(&service, false).await?;
-        self.services_at = Duration::ZERO;
-        if anew {
-            self.standby.remove(id);
-            self.standby.extend(standby.then(|| id.clone()));
-        }
-        Ok(())
-    }
-
-    /// Takes an instance out of what passes, or lets it pass.
-    async fn stand_by(&mut self, id: &InstanceId, assignment: &Assignment) -> Result<(), Error> {
-        let standby = assignment.role.is_standby();
-        if standby == self.standby.contains(id) {
-            return Ok(());
-        }
-        let check = CheckDefinition { service_id: service_id(id), ..standby_check(id) };
-        if standby {
-            self.client.agent_register_check(&check).await?;
-            self.standby.insert(id.clone());
-        } else {
-            self.client.agent_deregister_check(&check.id).await?;
-            self.standby.remove(id);
-        }
-        Ok(())
-    }
-
-    /// Forgets what was stopped and is assigned no more.
-    async fn forget_gone(&mut self) -> Result<(), Error> {
-        let running: BTreeSet<InstanceId> = self.net.fleet.table().on(&self.node).map(|(id, _)| id.clone()).collect();
-        let gone: Vec<InstanceId> = self
-            .reports
-            .keys()
-            .filter(|id| !self.assignments.contains_key(*id) && !running.contains(*id))
-            .cloned()
-            .collect();
+    /// Takes back what was reported of what is forgotten.
+    async fn forget_reports(&mut self) -> Result<(), Error> {
+        let forgotten = |id: &&InstanceId| !self.hands.contains_key(*id) && !self.view.known.contains_key(*id);
+        let gone: Vec<InstanceId> = self.reports.keys().filter(forgotten).cloned().collect();
         for id in gone {
             self.client.kv_delete(&self.keys.report(&self.node, &id), None).await?;
             self.reports.remove(&id);
@@ -468,16 +354,6 @@ impl Agent {
 /// The name of a node.
 pub fn node_name(number: usize) -> NodeName {
     NodeName::from(format!("n{number}").as_str())
-}
-
-fn standby_check(id: &InstanceId) -> CheckDefinition {
-    CheckDefinition {
-        id: check_id(id, STANDBY_CHECK),
-        name: "on standby".to_owned(),
-        ttl: Some(Duration::from_hours(24 * 365)),
-        status: Some(CheckStatus::Critical),
-        ..CheckDefinition::default()
-    }
 }
 
 fn json(value: &impl serde::Serialize) -> Vec<u8> {

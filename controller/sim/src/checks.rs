@@ -33,6 +33,8 @@ async fn look(net: &Net) {
     loop {
         tokio::time::sleep(TICK).await;
         round += 1;
+        let healed = net.faults().is_healed();
+        net.fleet.table().pass(net.now(), healed);
         net.check(crate::checkers::Checkers::tick);
         if round.is_multiple_of(2) {
             net.remember();
@@ -60,9 +62,9 @@ impl Processes {
         let (now, healed) = (net.now(), net.faults().is_healed());
         let passes = asked(definition).and_then(|(node, id)| {
             let table = net.fleet.table();
-            let process = table.get(&node, &id).filter(|process| process.alive)?;
+            let process = table.get(&node, &id)?;
             let age = now.saturating_sub(process.started);
-            Some(Behaviour::of(&process.assignment.template.version).passes(age, healed))
+            Some(Behaviour::of(&process.version).passes(age, healed))
         });
         let took = now.as_secs() / CHATTER;
         let (status, output) = match passes {

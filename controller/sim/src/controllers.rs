@@ -34,11 +34,11 @@ pub struct Conduct {
     pub dead_for: (Duration, Duration),
 }
 
-/// Where a controller is to die.
+/// Where somebody is to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrashPoint {
-    /// Which one, from 0.
-    pub controller: usize,
+    /// Whose: a controller's or an agent's.
+    pub whose: Actor,
     /// In which of its lives, from 0.
     pub life: usize,
     /// At which call of that life.
@@ -167,7 +167,7 @@ impl Controllers {
             let calls = slot.life.calls();
             slot.calls.push(calls);
         }
-        let here = |crash: &CrashPoint| crash.controller == number && crash.life == slot.lives;
+        let here = |crash: &CrashPoint| crash.whose == Actor::Controller(number) && crash.life == slot.lives;
         slot.life = Life::until(self.crash.filter(here).map(|crash| crash.death));
         slot.lives += 1;
         slot.stop = stop;

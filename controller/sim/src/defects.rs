@@ -1,6 +1,7 @@
 //! Bugs on purpose: at least one for each checker, and one for each of its finer rules, to see that it is caught.
 //!
-//! A defect is put in through the seams only: another planner, or requests and answers that are changed on the wire.
+//! A defect is put in through the seams only: another planner, requests and answers that are changed on the wire, or what an agent
+//! makes of a step of its machine.
 
 mod plans;
 mod values;
@@ -29,6 +30,10 @@ pub enum Defect {
     S4,
     /// Gives a new instance the ordinal of an old one.
     S4Ordinal,
+    /// An agent lets a process through its gate before it has written it down.
+    S4Unwritten,
+    /// An agent does not read what it wrote down in an earlier life.
+    S4Forgetful,
     /// Promotes a canary without evidence.
     S5,
     /// Makes one canary more than the step asks for.
@@ -87,6 +92,10 @@ pub enum Defect {
     S17Unseen,
     /// Takes the newest build, whatever became of it.
     S18,
+    /// An agent that stops an instance forgets to take it out of Consul.
+    S19,
+    /// An agent tells an instance to stop, and takes it out of Consul after that.
+    S19Early,
     /// Never makes the last instance that is missing.
     L1,
     /// Keeps the records of what has stopped.
@@ -107,7 +116,7 @@ pub enum Defect {
 
 impl Defect {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 49] = [
         Self::S1,
         Self::S1OneLess,
         Self::S1Withdrawn,
@@ -116,6 +125,8 @@ impl Defect {
         Self::S3,
         Self::S4,
         Self::S4Ordinal,
+        Self::S4Unwritten,
+        Self::S4Forgetful,
         Self::S5,
         Self::S5OneMore,
         Self::S5Shown,
@@ -145,6 +156,8 @@ impl Defect {
         Self::S17Wiped,
         Self::S17Unseen,
         Self::S18,
+        Self::S19,
+        Self::S19Early,
         Self::L1,
         Self::L1Record,
         Self::L1Forgotten,

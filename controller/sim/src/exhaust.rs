@@ -1,5 +1,6 @@
 //! A crash at every call: a story is told once for each call of each controller in each of its lives, and the controller dies there,
-//! before the call takes effect, or after it where it is a write. However often it dies, the end is the same.
+//! before the call takes effect, or after it where it is a write. However often it dies, the end is the same. So it is with the agents, whose
+//! effects on their own machines count as calls.
 //!
 //! A controller that dies leaves nothing but the store. So a crash after a read is the same as one before the next call, and crashes
 //! before calls between which nobody wrote anything are one and the same; [`Scope::States`] tells the story once for each of these.
@@ -8,7 +9,7 @@ use crate::{
     controllers::CrashPoint,
     parallel,
     story::{self, StoryError, Told, Trial},
-    wire::{Call, Death},
+    wire::{Actor, Call, Death},
 };
 
 /// Which crash points are taken.
@@ -20,10 +21,19 @@ pub enum Scope {
     Calls,
 }
 
+/// Who dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victims {
+    /// Each controller.
+    Controllers,
+    /// Each agent.
+    Agents,
+}
+
 /// What came of all crashes of one story.
 #[derive(Clone, Debug)]
 pub struct Exhausted {
-    /// How many calls the controllers made, in all their lives.
+    /// How many calls they made, in all their lives.
     pub calls: usize,
     /// How many crash points there were.
     pub points: usize,
@@ -35,10 +45,14 @@ pub struct Exhausted {
 ///
 /// # Errors
 /// A line that makes no sense.
-pub fn exhaust(script: &str, scope: Scope) -> Result<Exhausted, StoryError> {
+pub fn exhaust(script: &str, victims: Victims, scope: Scope) -> Result<Exhausted, StoryError> {
     let whole = story::tell(script, None)?;
-    let points = points(&whole.calls, scope);
-    let calls = whole.calls.iter().flatten().map(Vec::len).sum();
+    let (all, whose): (_, fn(usize) -> Actor) = match victims {
+        Victims::Controllers => (&whole.calls, Actor::Controller),
+        Victims::Agents => (&whole.agents_calls, Actor::Agent),
+    };
+    let points = points(all, whose, scope);
+    let calls = all.iter().flatten().map(Vec::len).sum();
     let tell = |place: usize| story::tell(script, Some(Trial { crash: points[place], end: &whole.end }));
     let mut outcome = Ok(None);
     parallel::in_order(points.len(), tell, |place, told| {
@@ -48,20 +62,21 @@ pub fn exhaust(script: &str, scope: Scope) -> Result<Exhausted, StoryError> {
     Ok(Exhausted { calls, points: points.len(), failure: outcome? })
 }
 
-/// The points at which a controller may die, given the calls of each in each of its lives.
-pub fn points(calls: &[Vec<Vec<Call>>], scope: Scope) -> Vec<CrashPoint> {
+/// The points at which somebody may die, given the calls of each in each of their lives.
+pub fn points(calls: &[Vec<Vec<Call>>], whose: fn(usize) -> Actor, scope: Scope) -> Vec<CrashPoint> {
     let mut points = Vec::new();
-    for (controller, lives) in calls.iter().enumerate() {
+    for (number, lives) in calls.iter().enumerate() {
         for (life, calls) in lives.iter().enumerate() {
-            let mut point = |call, after| points.push(CrashPoint { controller, life, death: Death { call, after } });
+            let mut point =
+                |call, after| points.push(CrashPoint { whose: whose(number), life, death: Death { call, after } });
             let mut last = None;
-            for (number, call) in (1..).zip(calls) {
+            for (place, call) in (1..).zip(calls) {
                 if scope == Scope::Calls || last != Some(call.index) {
-                    point(number, false);
+                    point(place, false);
                 }
                 last = Some(call.index);
                 if call.writes {
-                    point(number, true);
+                    point(place, true);
                 }
             }
         }
@@ -86,26 +101,29 @@ fn differs(whole: &Told, told: &Told) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn found(scope: Scope) -> Vec<(usize, usize, u64, bool)> {
+    const C0: Actor = Actor::Controller(0);
+    const C1: Actor = Actor::Controller(1);
+
+    fn found(scope: Scope) -> Vec<(Actor, usize, u64, bool)> {
         let calls = |calls: &[(bool, u64)]| calls.iter().map(|&(writes, index)| Call { writes, index }).collect();
         let first = vec![calls(&[(false, 4), (false, 4), (true, 4), (false, 5)]), calls(&[(true, 5)])];
-        let all = points(&[first, vec![calls(&[(false, 4)])]], scope).into_iter();
-        all.map(|point| (point.controller, point.life, point.death.call, point.death.after)).collect()
+        let all = points(&[first, vec![calls(&[(false, 4)])]], Actor::Controller, scope).into_iter();
+        all.map(|point| (point.whose, point.life, point.death.call, point.death.after)).collect()
     }
 
     #[test]
     fn a_controller_may_die_before_each_call_and_after_each_write() {
         let (before, after) = (false, true);
-        let first = [(0, 0, 1, before), (0, 0, 2, before), (0, 0, 3, before), (0, 0, 3, after), (0, 0, 4, before)];
-        let others = [(0, 1, 1, before), (0, 1, 1, after), (1, 0, 1, before)];
+        let first = [(C0, 0, 1, before), (C0, 0, 2, before), (C0, 0, 3, before), (C0, 0, 3, after), (C0, 0, 4, before)];
+        let others = [(C0, 1, 1, before), (C0, 1, 1, after), (C1, 0, 1, before)];
         assert_eq!(found(Scope::Calls), [&first[..], &others[..]].concat());
     }
 
     #[test]
     fn calls_between_which_nobody_wrote_are_one_point() {
         let (before, after) = (false, true);
-        let first = [(0, 0, 1, before), (0, 0, 3, after), (0, 0, 4, before)];
-        let others = [(0, 1, 1, before), (0, 1, 1, after), (1, 0, 1, before)];
+        let first = [(C0, 0, 1, before), (C0, 0, 3, after), (C0, 0, 4, before)];
+        let others = [(C0, 1, 1, before), (C0, 1, 1, after), (C1, 0, 1, before)];
         assert_eq!(found(Scope::States), [&first[..], &others[..]].concat());
     }
 }

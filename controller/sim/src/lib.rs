@@ -8,6 +8,7 @@
 //! would do.
 
 pub mod agent;
+pub mod agents;
 pub mod checkers;
 mod checks;
 pub mod clocks;

@@ -1,5 +1,6 @@
 //! Runs seeds: `cargo run -p helium-sim -- --seeds N [--from S] [--seed S] [--defect NAME]`; or stories with a crash at every call:
-//! `--exhaust controller/sim/stories`, and also at those that leave the same behind: `--every-call`; or one story, as it is told with a bug:
+//! `--exhaust controller/sim/stories`, and also at those that leave the same behind: `--every-call`,
+//! or of each agent instead of the controllers: `--agents`; or one story, as it is told with a bug:
 //! `--story FILE --defect NAME`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is a command line tool")]
@@ -8,7 +9,7 @@ use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use helium_sim::{
     defects::Defect,
-    exhaust::{self, Scope},
+    exhaust::{self, Scope, Victims},
     faults::FaultKind,
     parallel,
     run::{self, Verdict},
@@ -38,6 +39,7 @@ struct Wanted {
     exhaust: Option<String>,
     story: Option<String>,
     every_call: bool,
+    agents: bool,
 }
 
 fn main() -> ExitCode {
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         },
         Err(problem) => {
             eprintln!(
-                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER [--every-call]] [--story FILE --defect NAME] [--verbose] [--keep-going] [--aloud]"
+                "{problem}\nusage: helium-sim [--seeds N] [--from S] [--seed S] [--defect NAME] [--exhaust FILE|FOLDER [--agents] [--every-call]] [--story FILE --defect NAME] [--verbose] [--keep-going] [--aloud]"
             );
             ExitCode::from(2)
         }
@@ -99,6 +101,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--exhaust" => wanted.exhaust = Some(value()?),
             "--story" => wanted.story = Some(value()?),
             "--every-call" => wanted.every_call = true,
+            "--agents" => wanted.agents = true,
             "--keep-going" => wanted.keep_going = true,
             "--aloud" => trace::aloud(),
             other => return Err(format!("what is {other}?")),
@@ -208,11 +211,12 @@ fn exhaust(path: &str, wanted: &Wanted) -> std::io::Result<bool> {
         scripts = files?.into_iter().filter(|file| file.extension().is_some_and(|end| end == "txt")).collect();
         scripts.sort();
     }
+    let victims = if wanted.agents { Victims::Agents } else { Victims::Controllers };
     let scope = if wanted.every_call { Scope::Calls } else { Scope::States };
     let (mut all_well, mut points, mut calls) = (!scripts.is_empty(), 0, 0);
     for script in scripts {
         let text = std::fs::read_to_string(&script)?;
-        let exhausted = exhaust::exhaust(&text, scope).map_err(std::io::Error::other)?;
+        let exhausted = exhaust::exhaust(&text, victims, scope).map_err(std::io::Error::other)?;
         println!("{}: {} calls, {} crash points", script.display(), exhausted.calls, exhausted.points);
         if let Some((crash, failure)) = exhausted.failure {
             println!("  {crash:?}: {failure}");

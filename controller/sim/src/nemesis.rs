@@ -160,7 +160,7 @@ impl Nemesis {
         let age = self.rng.between(seconds(2), seconds(25));
         let Some(state) = self.world.net.past(age) else { return false };
         self.world.net.server.restore(state);
-        self.world.net.check(|checkers, _| checkers.restored());
+        self.world.net.check(|checkers, net| checkers.restored(net.now()));
         self.delay_sight(self.world.net.now());
         true
     }
@@ -192,10 +192,16 @@ impl Nemesis {
 
     async fn agent_crashes(&mut self) -> bool {
         let number = self.a_node();
-        self.world.stop_agent(number);
+        let (anywhere, after) = (self.rng.chance(300), self.rng.chance(500));
+        // At something that it does: counted when it strikes.
+        match (anywhere, self.rng.chance(700)) {
+            (true, _) => self.world.stop_agent(number),
+            (false, true) => self.world.agents.fall_in(number, 1 + self.rng.below(8), after),
+            (false, false) => self.world.agents.crash_in(number, 1 + self.rng.below(40), after),
+        }
         tokio::time::sleep(self.rng.between(seconds(1), seconds(50))).await;
         self.world.start_agent(number);
-        true
+        anywhere
     }
 
     /// A machine dies, with its Consul client and all that it runs, and comes back empty.
@@ -214,12 +220,10 @@ impl Nemesis {
     }
 
     fn kill_process(&mut self) -> bool {
-        let now = self.world.net.now();
         let mut table = self.world.net.fleet.table();
-        let all: Vec<_> =
-            table.processes.iter().filter(|(_, process)| process.alive).map(|(key, _)| key.clone()).collect();
+        let all: Vec<_> = table.running().map(|(place, _)| place.clone()).collect();
         let Some((node, id)) = self.rng.pick(&all) else { return false };
-        table.kill(node, id, now);
+        table.kill(node, id);
         true
     }
 

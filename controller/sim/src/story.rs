@@ -90,13 +90,15 @@ pub struct Told {
     pub violation: Option<Violation>,
     /// The calls of each controller in each of its lives.
     pub calls: Vec<Vec<Vec<Call>>>,
-    /// Whether a controller has crashed where it was to.
+    /// The calls of each agent in each of its lives, and its effects on its machine.
+    pub agents_calls: Vec<Vec<Vec<Call>>>,
+    /// Whether whoever was to crash has crashed.
     pub crashed: bool,
     /// The last lines of the trace.
     pub trace: Vec<String>,
 }
 
-/// Where a controller crashes in a story, and how the story is expected to end nevertheless.
+/// Where somebody crashes in a story, and how the story is expected to end nevertheless.
 #[derive(Clone, Copy, Debug)]
 pub struct Trial<'a> {
     /// Where it crashes.
@@ -215,6 +217,7 @@ impl Teller {
             end: self.endings(),
             violation: net.checkers().violation().cloned(),
             calls: self.world.controllers.calls(),
+            agents_calls: self.world.agents.calls(),
             crashed,
             trace: net.trace().last(60),
         }
@@ -222,7 +225,9 @@ impl Teller {
 
     fn crashed(&self) -> bool {
         let faults = self.world.net.faults();
-        [FaultKind::CrashBefore, FaultKind::CrashAfter].iter().any(|kind| faults.struck().contains_key(kind))
+        [FaultKind::CrashBefore, FaultKind::CrashAfter, FaultKind::AgentCrash]
+            .iter()
+            .any(|kind| faults.struck().contains_key(kind))
     }
 
     fn endings(&self) -> BTreeMap<String, String> {
@@ -356,7 +361,7 @@ impl Teller {
             "restore" => {
                 let older = lock(&self.snapshot).clone().ok_or("there is no snapshot")?;
                 net.server.restore(older);
-                net.check(|checkers, _| checkers.restored());
+                net.check(|checkers, net| checkers.restored(net.now()));
             }
             "deny" if what == "catalog" => net.server.set_acl(Some(rights(Some("catalog")))),
             "deny" => net.server.set_acl(Some(rights(Some(&format!("{}{what}", Keys::default().root()))))),
@@ -422,8 +427,7 @@ impl Teller {
         let keys = Keys::default();
         match verb {
             "kill" => {
-                let now = self.world.net.now();
-                self.world.net.fleet.table().kill(&victim.node, &victim.id, now);
+                self.world.net.fleet.table().kill(&victim.node, &victim.id);
             }
             "unrecord" => drop(self.client.kv_delete(&keys.instance(&key(name), &victim.id), None).await),
             "unassign" => drop(self.client.kv_delete(&keys.assignment(&victim.node, &victim.id), None).await),

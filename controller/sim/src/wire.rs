@@ -83,6 +83,8 @@ pub struct Life {
     dead: AtomicBool,
     calls: Mutex<Vec<Call>>,
     death: Mutex<Option<Death>>,
+    /// How many effects on its machine there are until it ends, that one included, and whether that still takes place.
+    fall: Mutex<Option<(u64, bool)>>,
     /// Rung at the end.
     pub ended: Notify,
 }
@@ -114,11 +116,31 @@ impl Life {
         *lock(&self.death) = Some(Death { call: lock(&self.calls).len() as u64 + calls, after });
     }
 
+    /// Has it end at the effect on its machine that is `effects` from now, from 1.
+    pub fn fall_in(&self, effects: u64, after: bool) {
+        *lock(&self.fall) = Some((effects, after));
+    }
+
+    /// Notes an effect on its machine, as [`Life::arrive`] does a call.
+    pub(crate) fn affect(&self, call: Call) -> Option<bool> {
+        let ends = self.arrive(call);
+        let mut fall = lock(&self.fall);
+        let Some((left, after)) = *fall else { return ends };
+        *fall = (left > 1).then_some((left.saturating_sub(1), after));
+        ends.or((left <= 1).then_some(after))
+    }
+
     /// Notes a call, and gives its number.
     fn count(&self, call: Call) -> u64 {
         let mut calls = lock(&self.calls);
         calls.push(call);
         calls.len() as u64
+    }
+
+    /// Notes a call or another effect. Gives whether it ends there, and if so whether before or after it took effect.
+    pub(crate) fn arrive(&self, call: Call) -> Option<bool> {
+        let number = self.count(call);
+        self.ends_at(number)
     }
 
     /// Whether it ends at this call, before or after it took effect.
@@ -166,10 +188,9 @@ impl Wire {
         // Heartbeats and long polls happen at all times: a crash there is a crash anywhere.
         let counted = !sending.long_poll && !sending.is_heartbeat();
         let arriving = Call { writes: sending.is_write(), index: self.net.server.index() };
-        let call = if counted { self.life.count(arriving) } else { 0 };
-        let ends = if counted { self.life.ends_at(call) } else { None };
+        let ends = if counted { self.life.arrive(arriving) } else { None };
         if ends == Some(false) {
-            self.die(&sending, FaultKind::CrashBefore).await;
+            self.die(&sending).await;
         }
         let line = format!("{} {} {}{}", self.actor, sending.method, sending.path, sending.summary());
         // Reads that nobody doubts and heartbeats would hide what happens.
@@ -200,18 +221,23 @@ impl Wire {
         }
     }
 
-    async fn die(&self, sending: &Sending, kind: FaultKind) {
+    async fn die(&self, sending: &Sending) {
         self.net.tell(&format!("{} crashes before {} {}", self.actor, sending.method, sending.path));
-        self.net.faults().strike(kind);
-        self.life.end();
+        self.strike_down(FaultKind::CrashBefore);
         pending::<()>().await;
     }
 
     async fn die_after(&self) {
         self.net.tell(&format!("{} crashes after that", self.actor));
-        self.net.faults().strike(FaultKind::CrashAfter);
-        self.life.end();
+        self.strike_down(FaultKind::CrashAfter);
         pending::<()>().await;
+    }
+
+    /// Ends this life, by a fault of a kind if it is a controller's.
+    fn strike_down(&self, kind: FaultKind) {
+        let kind = if self.is_controller() { kind } else { FaultKind::AgentCrash };
+        self.net.faults().strike(kind);
+        self.life.end();
     }
 
     /// One way takes a moment.

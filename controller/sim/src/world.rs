@@ -1,10 +1,6 @@
 //! How a world is put together: Consul, controllers, agents, checks, and the keys and services of strangers.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use consul_client::{Client, Put, ServiceDefinition};
 use consul_embedded::{Access, AclTable, Config, Rules, Server};
@@ -15,15 +11,15 @@ use helium_engine::{
 };
 use helium_runtime::ports::Ports;
 use jiff::Timestamp;
-use tokio::task::AbortHandle;
 
 use crate::{
-    agent::{Agent, node_name},
+    agent::node_name,
+    agents::Agents,
     checks,
     controllers::{Conduct, Controllers, CrashPoint, consul_node},
     defects::{self, Defect},
     faults::Faults,
-    net::{Net, lock},
+    net::Net,
     rng::Rng,
     wire::{Actor, Life, Wire},
 };
@@ -43,7 +39,7 @@ pub struct Setup {
     pub defect: Option<Defect>,
     /// Whether the checkers look. What they cost grows with the world.
     pub watched: bool,
-    /// Where a controller dies.
+    /// Where a controller or an agent dies.
     pub crash: Option<CrashPoint>,
 }
 
@@ -64,16 +60,14 @@ impl Setup {
     }
 }
 
-/// An agent in its present life.
-type Running = (Arc<Life>, AbortHandle);
-
 /// A world.
 pub struct World {
     /// What all share.
     pub net: Arc<Net>,
     /// The controllers.
     pub controllers: Arc<Controllers>,
-    agents: Vec<Mutex<Option<Running>>>,
+    /// The agents.
+    pub agents: Arc<Agents>,
 }
 
 /// When simulated worlds begin.
@@ -98,37 +92,23 @@ impl World {
         make_strangers(&net).await;
         tokio::spawn(checks::run(Arc::clone(&net)));
         let controllers = Controllers::start(&net, setup.conduct, setup.crash);
-        let agents = (0..setup.nodes).map(|_| Mutex::new(None)).collect();
-        let world = Arc::new(Self { net, controllers, agents });
-        for number in 0..setup.nodes {
-            world.start_agent(number);
-        }
-        world
+        let agents = Agents::start(&net, setup.nodes, setup.crash);
+        Arc::new(Self { net, controllers, agents })
     }
 
     /// How many nodes there are.
     pub fn nodes(&self) -> usize {
-        self.agents.len()
+        self.agents.number()
     }
 
     /// Starts the agent of a node, in a new life.
     pub fn start_agent(&self, number: usize) {
-        let Some(slot) = self.agents.get(number) else { return };
-        let life = Life::until(None);
-        let agent = Agent::new(&self.net, number, node_name(number).as_str(), Arc::clone(&life));
-        let task = tokio::spawn(agent.run());
-        if let Some((life, task)) = lock(slot).replace((life, task.abort_handle())) {
-            life.end();
-            task.abort();
-        }
+        self.agents.begin(number);
     }
 
     /// Ends the agent of a node, as kill -9 does.
     pub fn stop_agent(&self, number: usize) {
-        if let Some((life, task)) = self.agents.get(number).and_then(|slot| lock(slot).take()) {
-            life.end();
-            task.abort();
-        }
+        self.agents.end(number);
     }
 
     /// The store as the person number `number` uses it.

@@ -94,6 +94,7 @@ const HOUSE: &[Room] = &[
             "helium-crds",
             "helium-engine",
             "helium-hydra",
+            "helium-instance",
             "helium-planner",
             "helium-runtime",
         ],

@@ -49,9 +49,9 @@ fn orphaned_key(state: &State, objects: &[ObjectKey]) -> Option<String> {
 fn idle(state: &State, table: &Table, objects: &[ObjectKey]) -> Option<String> {
     objects.iter().find_map(|object| {
         Truth::of(state, object).running().find_map(|instance| {
-            let process = table.get(&instance.node, &instance.id);
+            let runs = table.get(&instance.node, &instance.id).is_some();
             let ends = !Behaviour::of(&instance.version).is_sound();
-            (!ends && !process.is_some_and(|process| process.alive)).then(|| format!("{} does not run", instance.id))
+            (!ends && !runs).then(|| format!("{} does not run", instance.id))
         })
     })
 }
@@ -59,8 +59,8 @@ fn idle(state: &State, table: &Table, objects: &[ObjectKey]) -> Option<String> {
 /// A process that is neither recorded nor assigned where it runs, and whose agent does not say so.
 fn unknown_process(state: &State, table: &Table) -> Option<String> {
     let keys = Keys::default();
-    table.processes.iter().filter(|(_, process)| process.alive).find_map(|((node, id), process)| {
-        let recorded = truth::instance(state, &process.assignment.deployment, id).is_some_and(|one| one.node == *node);
+    table.running().find_map(|((node, id), process)| {
+        let recorded = truth::instance(state, &process.deployment, id).is_some_and(|one| one.node == *node);
         let report: Option<Report> = truth::value(state, &keys.report(node, id));
         let is_told = report.is_some_and(|report| report.message.as_deref() == Some(UNASSIGNED));
         (!recorded && !is_told && !is_assigned(state, node, id))
@@ -89,7 +89,7 @@ fn stale_service(state: &State, table: &Table) -> Option<String> {
 }
 
 fn exists(state: &State, table: &Table, node: &NodeName, id: &InstanceId) -> bool {
-    is_assigned(state, node, id) || table.get(node, id).is_some()
+    is_assigned(state, node, id) || table.knows(node, id)
 }
 
 fn is_assigned(state: &State, node: &NodeName, id: &InstanceId) -> bool {

@@ -1,4 +1,4 @@
-//! The checkers: what must hold after every write of a controller (S1 to S18), and in the end (L1 to L3).
+//! The checkers: what must hold after every write of a controller (S1 to S18) or at a stop (S19), and in the end (L1 to L3).
 //!
 //! They look at the server's state itself, before and after a write, and at what the world knows and no actor does. A fault is
 //! allowed to make things late; it is never allowed to make them wrong.
@@ -17,6 +17,7 @@ mod ownership;
 mod restraint;
 mod settled;
 mod status;
+mod stops;
 mod surplus;
 mod values;
 mod versions;
@@ -81,6 +82,8 @@ pub struct Checkers {
     commits: u64,
     shared: u64,
     writes_so_far: u64,
+    /// When an older state was put back last.
+    restored_at: Option<Duration>,
 }
 
 /// Something that delays the controllers' sight for a while.
@@ -254,7 +257,8 @@ impl Checkers {
     }
 
     /// An older state was put back: what is remembered about the younger one is void.
-    pub fn restored(&mut self) {
+    pub fn restored(&mut self, now: Duration) {
+        self.restored_at = Some(now);
         self.held.clear();
         self.waits.clear();
     }

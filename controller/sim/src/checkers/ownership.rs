@@ -65,7 +65,7 @@ impl Checkers {
         let now = commit.net.now();
         let table = commit.net.fleet.table();
         let runs = |instance: &&&Instance| {
-            table.get(&instance.node, &instance.id).is_some_and(|process| process.alive)
+            table.get(&instance.node, &instance.id).is_some()
                 && truth::heartbeat(commit.state_before, &instance.node)
                 && self.history.alive_for(&instance.node, now) > self.staleness(now)
         };

@@ -57,6 +57,8 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
         }
         // These are in the clock, and in what is asked of Hydra.
         Defect::S15 | Defect::S15Set | Defect::S18 | Defect::L1Build => return None,
+        // And these in the agents.
+        Defect::S4Unwritten | Defect::S4Forgetful | Defect::S19 | Defect::S19Early => return None,
     })
 }
 

@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use helium_sim::{
-    exhaust::{Scope, exhaust},
+    exhaust::{Scope, Victims, exhaust},
     story,
 };
 
@@ -42,8 +42,19 @@ fn every_story_is_told_as_it_was_written_down() {
 /// One story here; `helium-sim --exhaust controller/sim/stories` takes all of them.
 #[test]
 fn a_crash_at_any_call_of_a_first_deploy_changes_nothing_in_the_end() {
-    let script = fs::read_to_string(folder().join("first-deploy.txt")).unwrap();
-    let exhausted = exhaust(&script, Scope::States).unwrap();
+    everybody_survives("first-deploy", Victims::Controllers);
+}
+
+/// Instances are started and stopped there; `helium-sim --exhaust controller/sim/stories --agents` takes all stories.
+#[test]
+fn a_crash_of_any_agent_before_or_after_anything_that_it_does_in_a_roll_changes_nothing_in_the_end() {
+    everybody_survives("rolling", Victims::Agents);
+}
+
+#[track_caller]
+fn everybody_survives(story: &str, victims: Victims) {
+    let script = fs::read_to_string(folder().join(story).with_extension("txt")).unwrap();
+    let exhausted = exhaust(&script, victims, Scope::States).unwrap();
     assert!(exhausted.points > 20, "there are only {} crash points", exhausted.points);
     if let Some((crash, failure)) = exhausted.failure {
         panic!("{crash:?}: {failure}");
