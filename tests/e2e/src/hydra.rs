@@ -27,7 +27,7 @@ pub struct Hydra {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The builds that have succeeded, each with the last part of its path.
+    /// The builds that have succeeded, each with the last part of its path, or with the whole of it.
     builds: Mutex<BTreeMap<u64, String>>,
     /// The `Authorization` that it wants.
     wants: String,
@@ -66,7 +66,7 @@ impl Hydra {
         base
     }
 
-    /// A build of this last part of a path in the store has succeeded.
+    /// A build of this last part of a path in the store, or of this whole path, has succeeded.
     pub fn built(&self, build: u64, base: &str) {
         self.shared.builds.lock().unwrap_or_else(PoisonError::into_inner).insert(build, base.to_owned());
     }
@@ -117,7 +117,8 @@ fn says(path: &str, shared: &Shared) -> (&'static str, String, String) {
     }
     let number = path.strip_prefix("/build/").and_then(|number| number.parse::<u64>().ok());
     let Some((build, base)) = number.and_then(|number| builds.get_key_value(&number)) else { return nothing };
-    let outputs = json!({ "out": { "path": format!("/nix/store/{base}") } });
+    let path = if base.starts_with('/') { base.clone() } else { format!("/nix/store/{base}") };
+    let outputs = json!({ "out": { "path": path } });
     let body = json!({ "id": build, "job": "web", "finished": 1, "buildstatus": 0, "buildoutputs": outputs });
     ("200 OK", String::new(), body.to_string())
 }

@@ -240,10 +240,10 @@ fn a_node_in_maintenance_keeps_what_it_has_and_gets_nothing_new() {
 }
 
 /// A machine with the driver `exec`, and with what else is said.
-fn machine(nix: Option<&str>, switches_users: bool) -> Option<Arc<Features>> {
+fn machine(nix: Option<&str>, switches_users: bool) -> Arc<Features> {
     let nix = nix.map(str::to_owned);
     let (drivers, user) = (["exec".to_owned()].into(), "helium".to_owned());
-    Some(Arc::new(Features { drivers, nix, user, switches_users, ..Features::default() }))
+    Arc::new(Features { drivers, nix, user, switches_users, ..Features::default() })
 }
 
 fn features<'a>(model: &'a mut Model, node: &str) -> &'a mut Option<Arc<Features>> {
@@ -266,15 +266,15 @@ fn from_the_nix_store(model: &mut Model) {
 fn a_package_of_nix_is_placed_where_nix_is_and_nobody_else_is_kept_from_the_others() {
     for (nix, on_a) in [(None, 0), (Some("2.3.16"), 0), (Some("2.18.1"), 2)] {
         let mut model = two_nodes(0);
-        *features(&mut model, NODE) = machine(nix, false);
-        *features(&mut model, "node-b") = machine(Some("2.18.1"), false);
+        *features(&mut model, NODE) = Some(machine(nix, false));
+        *features(&mut model, "node-b") = Some(machine(Some("2.18.1"), false));
         from_the_nix_store(&mut model);
         model.deployment().spec.replicas = Some(4);
         model.run(20);
         assert_eq!((on(&model, NODE), on(&model, "node-b")), (on_a, 4 - on_a), "{nix:?}");
     }
     let mut model = two_nodes(0);
-    *features(&mut model, NODE) = machine(None, false);
+    *features(&mut model, NODE) = Some(machine(None, false));
     model.deployment().spec.replicas = Some(4);
     model.run(20);
     assert_eq!((on(&model, NODE), on(&model, "node-b")), (2, 2), "what needs no Nix goes anywhere");
@@ -283,7 +283,7 @@ fn a_package_of_nix_is_placed_where_nix_is_and_nobody_else_is_kept_from_the_othe
 #[test]
 fn a_node_that_does_not_say_what_it_has_is_taken_to_have_all() {
     let mut model = two_nodes(0);
-    *features(&mut model, NODE) = machine(None, false);
+    *features(&mut model, NODE) = Some(machine(None, false));
     from_the_nix_store(&mut model);
     model.deployment().spec.replicas = Some(2);
     model.run(20);
@@ -300,7 +300,7 @@ fn why_there_is_no_place_is_told_by_what_is_in_the_way_on_how_many_nodes() {
     from_the_nix_store(model);
     model.deployment().spec.template.ports[0].port = Some(8080);
     for node in [NODE, "node-b"] {
-        *features(model, node) = machine(None, false);
+        *features(model, node) = Some(machine(None, false));
     }
     model.fleet.nodes.get_mut(&NodeName::new("node-c")).unwrap().in_maintenance = true;
     model.deployment().spec.replicas = Some(2);
@@ -316,7 +316,7 @@ fn why_there_is_no_place_is_told_by_what_is_in_the_way_on_how_many_nodes() {
     assert_eq!(model.live("v1"), 1);
     let why = "1 of 2 live nodes has no Nix of 2.8 or later; port 8080 is taken on 1 of 2 live nodes";
     assert_eq!(why_no_place(model).as_deref(), Some(why));
-    *features(model, NODE) = machine(Some("2.18.1"), false);
+    *features(model, NODE) = Some(machine(Some("2.18.1"), false));
     model.run(20);
     assert_eq!((on(model, NODE), on(model, "node-d"), model.reason()), (1, 1, Reason::AllHealthy));
 }
@@ -324,14 +324,14 @@ fn why_there_is_no_place_is_told_by_what_is_in_the_way_on_how_many_nodes() {
 #[test]
 fn a_user_is_placed_where_the_agent_may_switch_to_it() {
     let mut model = two_nodes(0);
-    *features(&mut model, NODE) = machine(None, false);
-    *features(&mut model, "node-b") = machine(None, true);
+    *features(&mut model, NODE) = Some(machine(None, false));
+    *features(&mut model, "node-b") = Some(machine(None, true));
     let helium_crds::template::Driver::Exec(exec) = &mut model.deployment().spec.template.driver;
     exec.user = Some("web".to_owned());
     model.deployment().spec.replicas = Some(2);
     model.run(20);
     assert_eq!((on(&model, NODE), on(&model, "node-b")), (0, 2));
-    *features(&mut model, "node-b") = machine(None, false);
+    *features(&mut model, "node-b") = Some(machine(None, false));
     model.deployment().spec.replicas = Some(3);
     model.run(20);
     let why = "2 of 2 live nodes cannot run anything as `web`, for which an agent has to be root";
@@ -342,12 +342,12 @@ fn a_user_is_placed_where_the_agent_may_switch_to_it() {
 fn a_node_that_has_lost_what_is_needed_keeps_what_runs_and_gets_nothing_new() {
     let mut model = two_nodes(0);
     for node in [NODE, "node-b"] {
-        *features(&mut model, node) = machine(Some("2.18.1"), false);
+        *features(&mut model, node) = Some(machine(Some("2.18.1"), false));
     }
     from_the_nix_store(&mut model);
     model.deployment().spec.replicas = Some(2);
     model.run(20);
-    *features(&mut model, NODE) = machine(None, false);
+    *features(&mut model, NODE) = Some(machine(None, false));
     model.run(20);
     assert_eq!((on(&model, NODE), on(&model, "node-b"), model.reason()), (1, 1, Reason::AllHealthy));
     model.deployment().spec.replicas = Some(4);

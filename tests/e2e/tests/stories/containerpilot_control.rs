@@ -79,8 +79,14 @@ fn a_reload_starts_what_changed_and_keeps_what_did_not_and_many_at_once_are_answ
     });
     scene.passes("app");
     std::thread::scope(|scope| {
-        for _ in 0..20 {
+        for _ in 0..8 {
             scope.spawn(|| scene.ask(&["--reload"]).ok());
+            scope.spawn(|| {
+                for _ in 0..25 {
+                    let said = reload_by_hand(&scene);
+                    assert!(said.starts_with("HTTP/1.0 200"), "{said}");
+                }
+            });
         }
     });
     scene.ask(&["--ping"]).ok();
@@ -91,6 +97,15 @@ fn a_reload_starts_what_changed_and_keeps_what_did_not_and_many_at_once_are_answ
     scene.ask(&["--ping"]).expect_code(4).expect("no supervisor answers");
 }
 
+/// Asks the supervisor for a reload at its socket, and gives what it answers.
+fn reload_by_hand(scene: &Scene) -> String {
+    let mut socket = UnixStream::connect(scene.path("control.socket")).unwrap();
+    socket.write_all(b"POST /v3/reload HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let mut said = String::new();
+    socket.read_to_string(&mut said).unwrap();
+    said
+}
+
 #[test]
 fn a_reload_of_a_broken_file_is_refused_and_changes_nothing() {
     let scene = Scene::new();
@@ -99,10 +114,7 @@ fn a_reload_of_a_broken_file_is_refused_and_changes_nothing() {
     let pid = scene.pid("app.pid");
     scene.write("  jobs: [{ name: 'app', exec: 'true', restart: 1 }]");
     scene.ask(&["--reload"]).expect_code(2).expect("did you mean `restarts`?");
-    let mut socket = UnixStream::connect(scene.path("control.socket")).unwrap();
-    socket.write_all(b"POST /v3/reload HTTP/1.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n").unwrap();
-    let mut said = String::new();
-    socket.read_to_string(&mut said).unwrap();
+    let said = reload_by_hand(&scene);
     assert!(said.starts_with("HTTP/1.0 422"), "{said}");
     assert!(said.contains("did you mean `restarts`?"), "the supervisor itself says so: {said}");
     assert!(pilot.is_running() && process::is_alive(pid));
@@ -185,9 +197,15 @@ fn metrics_are_recorded_and_scraped_and_the_telemetry_is_a_service_until_it_ends
 #[test]
 fn lines_are_wrapped_unless_they_are_raw_and_a_log_that_was_moved_is_opened_anew() {
     let scene = Scene::new();
+    let checked = |port: u16, says: &str, more: &str| {
+        let health = format!("health: {{ exec: 'echo {says}', interval: 1, ttl: 5{more} }}");
+        format!("port: {port}, interfaces: ['static:127.0.0.1'], {health}")
+    };
     let jobs = [
         job("wrapped", "while :; do echo wrapped; sleep 0.1; done", ""),
         job("plain", "echo plain; exec sleep 600", "logging: { raw: true }"),
+        job("one", "exec sleep 600", &checked(8001, "check-wrapped", "")),
+        job("two", "exec sleep 600", &checked(8002, "check-raw", ", logging: { raw: true }")),
     ];
     let logging = "logging: { format: 'json', output: '{dir}/log' }";
     let mut pilot = scene.run(&format!("  {logging},\n  jobs: [{}]", jobs.join(",\n")));
@@ -196,6 +214,8 @@ fn lines_are_wrapped_unless_they_are_raw_and_a_log_that_was_moved_is_opened_anew
         pilot.said().lines().any(|line| line == "plain").then_some(())
     });
     assert!(!scene.read("log").contains("plain"));
+    scene.holds("log", "\"msg\":\"check-wrapped\"");
+    scene.holds("log", "\ncheck-raw\n");
     for line in scene.read("log").lines().filter(|line| line.ends_with('}')) {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(line["msg"].is_string() && line["time"].is_string() && line["level"].is_string(), "{line}");

@@ -20,6 +20,7 @@ mod failover;
 mod following;
 mod from_consul_template;
 mod golden;
+mod hails;
 mod harness;
 mod helios;
 mod jobs;

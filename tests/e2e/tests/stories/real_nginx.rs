@@ -30,7 +30,7 @@ fn two_services_behind_nginx_are_scaled_rolled_and_tried_out_and_no_request_fail
     let front = Http::on(registered[0]["Service"]["Port"].as_u64().unwrap().try_into().unwrap());
     assert!(front.get("/").unwrap().text().contains("hello, world"), "the static page");
     let answers = |path: &str, text: &str| front.get(path).is_ok_and(|answer| answer.text().trim() == text);
-    eventually("both are found", ROLLOUT, || {
+    eventually("both are found, since they are there", Duration::from_secs(10), || {
         (answers("/hello", "hello from 1.0.0") && answers("/world", "world from 1.0.0")).then_some(())
     });
     let loads = ["/hello", "/world"].map(|path| Load::at(path, &front));

@@ -20,14 +20,14 @@ const PROGRAM: &str =
     "#!/bin/sh\nexec \"$HELIUM_BIN\" sample --port \"$PORT\" --version \"$(cat \"$HELIUM_PACKAGE/conf/version\")\"\n";
 
 /// A Nix with a store of its own, which the agents of a fleet find.
-struct Nix {
-    folder: PathBuf,
+pub(crate) struct Nix {
+    pub(crate) folder: PathBuf,
     programs: PathBuf,
-    env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 impl Nix {
-    fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folder: PathBuf) -> Self {
         let programs =
             env::var_os("NIX_BIN").map(PathBuf::from).expect("this test needs Nix: NIX_BIN=$(cargo xtask nix)");
         fs::create_dir_all(folder.join("etc")).unwrap();
@@ -47,15 +47,20 @@ impl Nix {
 
     /// A store path of a version, whose activation tells the version and then does what `activate` says.
     fn path(&self, version: &str, activate: &str) -> PathBuf {
-        let source = self.folder.join("sources/hello");
-        let _ = fs::remove_dir_all(&source);
         let said = format!("#!/bin/sh\necho {version} >> $HELIUM_PROFILE.said\n{activate}\n");
-        for (file, text) in [
+        self.path_of(&[
             ("bin/hello", PROGRAM),
             ("bin/activate", &said),
             ("conf/version.tera", "{{ VERSION }}-{{ colour }}"),
             ("helium/default.toml", "colour = \"grey\"\n"),
-        ] {
+        ])
+    }
+
+    /// A store path of these files, all of which may be run.
+    pub(crate) fn path_of(&self, files: &[(&str, &str)]) -> PathBuf {
+        let source = self.folder.join("sources/hello");
+        let _ = fs::remove_dir_all(&source);
+        for (file, text) in files {
             let path = source.join(file);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
