@@ -24,7 +24,8 @@ const SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// The guides that units are read out of.
 const GUIDES: [&str; 2] = ["agent", "nix"];
 
-/// Runs it on the releases that are named, or on all; with `--only=WORD`, the checks with that word in their name and no restart of the machine.
+/// Runs it on the releases that are named, or on all; with `--only=WORD`, the checks with that word in their name and no restart of the machine,
+/// or by the word `reboot` that alone.
 pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome {
     let only = arguments.iter().find_map(|argument| argument.strip_prefix("--only=")).unwrap_or_default();
     let suites: Vec<&str> = arguments.iter().copied().filter(|argument| !argument.starts_with("--only=")).collect();

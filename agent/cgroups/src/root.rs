@@ -3,6 +3,8 @@
 //! **What v2 asks for.** A group that hands controllers on to groups below it may hold no process itself. So the program has to be in a group
 //! beside those that it makes: a unit of systemd says `Delegate=yes` and `DelegateSubgroup=agent`, and groups are then made beside `agent`. In a
 //! container, where the program is alone in its group and no unit, it makes that group `agent` itself and moves there.
+//! A systemd before 254 starts a unit's program in the unit's own group, and cannot once there are groups with controllers below: then groups are made in
+//! the group of another unit, which is named to the program.
 
 use std::{
     collections::BTreeMap,

@@ -17,6 +17,8 @@ use checks::Check;
 
 /// Notes of what boot the first life was, once it is over.
 const FIRST_LIFE: &str = "/var/lib/helium-machine/boot";
+/// The word that asks for the restart of the machine and what is to be so behind it.
+const REBOOT: &str = "reboot";
 /// Notes that the first life has begun.
 const BEGUN: &str = "/var/lib/helium-machine/begun";
 
@@ -25,9 +27,14 @@ fn main() -> ExitCode {
         return if hydra::serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let Ok(first) = tool::read(FIRST_LIFE) else { return first_life() };
-    let went = run(&checks::after(&first));
+    let went = run(&checks::after(&first, only().is_some()));
     println!("end");
     if went { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The word that was asked for, if not everything was.
+fn only() -> Option<String> {
+    tool::read(&format!("{}/only", node::GIVEN)).ok().filter(|word| !word.is_empty())
 }
 
 /// Everything up to the restart of the machine, or the few checks that were asked for.
@@ -43,9 +50,9 @@ fn first_life() -> ExitCode {
         println!("FAILED\tits disk can be written\t0\t{why}\nend");
         return ExitCode::FAILURE;
     }
-    let only = tool::read(&format!("{}/only", node::GIVEN)).ok().filter(|word| !word.is_empty());
+    let only = only();
     let went = run(&checks::before(only.as_deref()));
-    if only.is_some() {
+    if only.as_deref().is_some_and(|word| word != REBOOT) {
         println!("end");
         return if went { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }

@@ -12,8 +12,8 @@ use std::{
 use super::image::Image;
 use crate::step;
 
-/// How long a machine may take, in looks: half an hour.
-const LOOKS: u32 = 1800 * LOOKS_A_SECOND;
+/// How long a machine may take, in looks: an hour, for one without KVM on a busy host.
+const LOOKS: u32 = 3600 * LOOKS_A_SECOND;
 /// How long Linux may take to say its first word where the processor does the work. There are machines that have `/dev/kvm` and on which it never does.
 const FIRST_WORD: u32 = 30 * LOOKS_A_SECOND;
 const LOOKS_A_SECOND: u32 = 5;

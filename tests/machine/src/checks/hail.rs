@@ -100,6 +100,7 @@ fn settings(name: &str) -> String {
 
 /// It has another one started, and later stopped and removed.
 pub(super) fn looks_after() -> Result<String, String> {
+    prepare()?;
     systemd::install(
         "helium-hail@.service",
         &guide::block(&node::guide("nix")?, "## A profile that looks after the others", "ini")?,
@@ -115,8 +116,9 @@ pub(super) fn looks_after() -> Result<String, String> {
     run("systemctl", &["restart", KEEPER])?;
     wait(SOON, || {
         let state = show(KEPT, "ActiveState")?;
-        let profile = run("ls", &["/nix/var/nix/profiles"])?;
-        ensure(state == "inactive" && !profile.contains("app"), || format!("{KEPT} is {state}; profiles: {profile}"))
+        let profiles = run("ls", &["/nix/var/nix/profiles"])?;
+        let gone = !profiles.lines().any(|file| file == "app" || file.starts_with("app-"));
+        ensure(state == "inactive" && gone, || format!("{KEPT} is {state}; profiles: {profiles}"))
     })?;
     build_keeper(3, &["hails", "app"])?;
     run("systemctl", &["restart", KEEPER])?;

@@ -55,12 +55,15 @@ fn every() -> Vec<Check<'static>> {
     ]
 }
 
-/// Those after the machine was restarted, which was first started as the boot `first`.
-pub(crate) fn after(first: &str) -> Vec<Check<'_>> {
-    vec![
+/// Those after the machine was restarted, which was first started as the boot `first`; the agent's alone, or all.
+pub(crate) fn after(first: &str, agents_alone: bool) -> Vec<Check<'_>> {
+    let mut all = vec![
         check("the agent comes back with the machine", || reboot::agent(first)),
         check("every instance comes back once", reboot::instances),
         check("their limits hold again", limits::groups),
-        check("hail comes back, and what it follows", reboot::hail),
-    ]
+    ];
+    if !agents_alone {
+        all.push(check("hail comes back, and what it follows", reboot::hail));
+    }
+    all
 }
