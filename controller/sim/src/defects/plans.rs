@@ -51,9 +51,9 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
             return None;
         }
         // These are in the clock.
-        Defect::S15 | Defect::S15Set => return None,
+        Defect::S15 | Defect::S15Set
         // And these in the agents.
-        Defect::S4Unwritten | Defect::S4Forgetful | Defect::S16 | Defect::S16Early => return None,
+        | Defect::S4Unwritten | Defect::S4Forgetful | Defect::S16 | Defect::S16Early => return None,
     })
 }
 
