@@ -1,6 +1,10 @@
 //! Each checker catches the defects that were made for it.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and tells by printing, in its helpers too"
+)]
 
 use std::fs;
 
