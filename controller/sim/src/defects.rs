@@ -173,6 +173,11 @@ impl Defect {
         Self::ALL.into_iter().find(|defect| defect.name().eq_ignore_ascii_case(name))
     }
 
+    /// Whether it is in what an agent makes of its machine.
+    pub fn is_of_agents(self) -> bool {
+        matches!(self, Self::S4Unwritten | Self::S4Forgetful | Self::S19 | Self::S19Early)
+    }
+
     /// Its own name: `S5Kept`.
     pub fn name(self) -> String {
         format!("{self:?}")

@@ -22,9 +22,10 @@ pub enum Scope {
 }
 
 /// Who dies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Victims {
     /// Each controller.
+    #[default]
     Controllers,
     /// Each agent.
     Agents,
@@ -47,12 +48,12 @@ pub struct Exhausted {
 /// A line that makes no sense.
 pub fn exhaust(script: &str, victims: Victims, scope: Scope) -> Result<Exhausted, StoryError> {
     let whole = story::tell(script, None)?;
-    let (all, whose): (_, fn(usize) -> Actor) = match victims {
+    let (lives, actor): (_, fn(usize) -> Actor) = match victims {
         Victims::Controllers => (&whole.calls, Actor::Controller),
         Victims::Agents => (&whole.agents_calls, Actor::Agent),
     };
-    let points = points(all, whose, scope);
-    let calls = all.iter().flatten().map(Vec::len).sum();
+    let points = points(lives, actor, scope);
+    let calls = lives.iter().flatten().map(Vec::len).sum();
     let tell = |place: usize| story::tell(script, Some(Trial { crash: points[place], end: &whole.end }));
     let mut outcome = Ok(None);
     parallel::in_order(points.len(), tell, |place, told| {

@@ -180,7 +180,9 @@ impl Table {
     /// The same for whatever runs of an instance.
     pub fn kill(&mut self, node: &NodeName, id: &InstanceId) {
         let pid = self.get(node, id).map(|process| process.pid);
-        pid.into_iter().for_each(|pid| self.end(node, id, pid));
+        if let Some(pid) = pid {
+            self.end(node, id, pid);
+        }
     }
 
     /// Time has passed: what ends by itself has ended. Once all is `healed`, what crashes fails without ending, so that nothing keeps

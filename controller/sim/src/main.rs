@@ -39,7 +39,7 @@ struct Wanted {
     exhaust: Option<String>,
     story: Option<String>,
     every_call: bool,
-    agents: bool,
+    victims: Victims,
 }
 
 fn main() -> ExitCode {
@@ -75,7 +75,7 @@ fn obey(wanted: &Wanted) -> std::io::Result<bool> {
 /// Tells a story with a bug. True if it is caught.
 fn tell(path: &str, defect: Defect) -> std::io::Result<bool> {
     let (output, violation) =
-        story::tell_with(&std::fs::read_to_string(path)?, defect).map_err(std::io::Error::other)?;
+        story::tell_with(&std::fs::read_to_string(path)?, defect, None).map_err(std::io::Error::other)?;
     println!("{output}");
     let caught = violation.as_ref().is_some_and(|violation| violation.checker == defect.checker());
     match violation {
@@ -101,7 +101,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Wanted, String> {
             "--exhaust" => wanted.exhaust = Some(value()?),
             "--story" => wanted.story = Some(value()?),
             "--every-call" => wanted.every_call = true,
-            "--agents" => wanted.agents = true,
+            "--agents" => wanted.victims = Victims::Agents,
             "--keep-going" => wanted.keep_going = true,
             "--aloud" => trace::aloud(),
             other => return Err(format!("what is {other}?")),
@@ -211,12 +211,11 @@ fn exhaust(path: &str, wanted: &Wanted) -> std::io::Result<bool> {
         scripts = files?.into_iter().filter(|file| file.extension().is_some_and(|end| end == "txt")).collect();
         scripts.sort();
     }
-    let victims = if wanted.agents { Victims::Agents } else { Victims::Controllers };
     let scope = if wanted.every_call { Scope::Calls } else { Scope::States };
     let (mut all_well, mut points, mut calls) = (!scripts.is_empty(), 0, 0);
     for script in scripts {
         let text = std::fs::read_to_string(&script)?;
-        let exhausted = exhaust::exhaust(&text, victims, scope).map_err(std::io::Error::other)?;
+        let exhausted = exhaust::exhaust(&text, wanted.victims, scope).map_err(std::io::Error::other)?;
         println!("{}: {} calls, {} crash points", script.display(), exhausted.calls, exhausted.points);
         if let Some((crash, failure)) = exhausted.failure {
             println!("  {crash:?}: {failure}");

@@ -120,14 +120,18 @@ pub fn tell(script: &str, trial: Option<Trial<'_>>) -> Result<Told, StoryError> 
     })
 }
 
-/// What there is to see, and what is found to be wrong, when a story is told with a bug; with it the story may well get stuck.
+/// What there is to see, and what is found to be wrong, when a story is told with a bug, and maybe a crash; with it the story may well get stuck.
 ///
 /// # Errors
 /// The runtime could not be made.
-pub fn tell_with(script: &str, defect: Defect) -> Result<(String, Option<Violation>), StoryError> {
+pub fn tell_with(
+    script: &str,
+    defect: Defect,
+    crash: Option<CrashPoint>,
+) -> Result<(String, Option<Violation>), StoryError> {
     alone(async {
         let script = Script::parse(script);
-        let mut teller = Teller::new(&Setup { defect: Some(defect), ..script.setup() }).await;
+        let mut teller = Teller::new(&Setup { defect: Some(defect), crash, ..script.setup() }).await;
         let world = Arc::clone(&teller.world);
         tokio::select! {
             biased;

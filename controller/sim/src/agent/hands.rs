@@ -8,7 +8,7 @@ use helium_crds::{
 };
 use helium_instance::{
     apply::apply,
-    machine::{Assigned, Event, Facts, Process, Registered, Step, decide},
+    machine::{Assigned, Event, Facts, Process, Step, decide},
     process::{Exit, ProcessIdentity},
     record::Record,
     report::{Extras, report},
@@ -79,7 +79,7 @@ impl Agent {
             assigned,
             record: &hand.record,
             process: self.exit(hand).map_or(Process::AliveIfAny, Process::Ended),
-            registered: self.registered(hand),
+            registered: hand.standing.registered(&hand.record.assignment),
             work: &Working::Nothing,
             stale: false,
             consul_after: hand.standing.after,
@@ -87,10 +87,6 @@ impl Agent {
             halt: false,
             now: self.clock.now(),
         })
-    }
-
-    fn registered(&self, hand: &Hand) -> Registered {
-        hand.standing.registered(&hand.record.assignment)
     }
 
     /// How the process of the record ended, if it did.
@@ -124,6 +120,7 @@ impl Agent {
             Step::Begin(_) | Step::NoteProgress(_) | Step::NoteWork | Step::CancelWork | Step::Maintain(_) => {
                 return false;
             }
+            // Done by whoever asked.
             Step::Rest(_) | Step::Leave | Step::Forget => return false,
         };
         self.note(hand, event).await;

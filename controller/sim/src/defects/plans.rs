@@ -56,9 +56,9 @@ pub(super) fn planner(defect: Defect) -> Option<fn(&World) -> Decision> {
             return None;
         }
         // These are in the clock, and in what is asked of Hydra.
-        Defect::S15 | Defect::S15Set | Defect::S18 | Defect::L1Build => return None,
+        Defect::S15 | Defect::S15Set | Defect::S18 | Defect::L1Build
         // And these in the agents.
-        Defect::S4Unwritten | Defect::S4Forgetful | Defect::S19 | Defect::S19Early => return None,
+        | Defect::S4Unwritten | Defect::S4Forgetful | Defect::S19 | Defect::S19Early => return None,
     })
 }
 

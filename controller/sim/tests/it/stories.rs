@@ -2,6 +2,8 @@
 //!
 //! After a change that was meant, `UPDATE_GOLDEN=1 cargo test -p helium-sim stories` writes the outputs anew; read the difference.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use std::{fs, path::PathBuf};
 
 use helium_sim::{
