@@ -3,7 +3,7 @@
 //!
 //! One seed decides everything, so whatever goes wrong can be seen again. Read on in this order: [`run`] (one seed from begin to
 //! end), [`world`] (how a world is put together), [`wire`] (where faults come in and where the checkers look), [`checkers`] (what
-//! must hold), [`nemesis`] and [`users`] (who makes trouble), [`defects`] (bugs on purpose, one for each checker), [`story`]
+//! must hold), [`nemesis`] and [`users`] (who makes trouble), [`values`] and [`hydra`] (what versions are made of, apart from specs), [`defects`] (bugs on purpose, one for each checker), [`story`]
 //! (scripts with golden output), [`exhaust`] (a crash at every call). [`preview`] is for the CLI: what an apply
 //! would do.
 

@@ -80,7 +80,9 @@ impl Wish {
             object["spec"]["versionFrom"] = json!({ "hydraJob": job });
             let template = &mut object["spec"]["template"];
             template["env"]["WISH"] = self.version.clone().into();
-            template.as_object_mut().map(|template| template.remove("version"));
+            if let Some(fields) = template.as_object_mut() {
+                fields.remove("version");
+            }
         }
         read(&object)
     }

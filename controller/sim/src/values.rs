@@ -53,8 +53,6 @@ pub struct ValueKeepers {
     names: Vec<String>,
     rng: Mutex<Rng>,
     written: Mutex<u64>,
-    /// The sentinel, while it is lost.
-    sentinel: Mutex<Option<Vec<u8>>>,
 }
 
 impl ValueKeepers {
@@ -67,7 +65,6 @@ impl ValueKeepers {
             names: names.iter().filter(|name| takes_values(net, name)).map(|name| (*name).to_owned()).collect(),
             rng: Mutex::new(net.rng.child("value keepers")),
             written: Mutex::new(0),
-            sentinel: Mutex::new(None),
             net: Arc::clone(net),
         }
     }
@@ -97,14 +94,14 @@ impl ValueKeepers {
         }
     }
 
-    /// Puts back what nobody means to do without: the sentinel.
+    /// Puts back what nobody means to do without: the sentinel, also where a snapshot from the time without it was restored.
     pub async fn mend(&self) {
-        let lost = lock(&self.sentinel).clone();
-        if let Some(value) = lost
-            && self.client.kv_put(&sentinel(), value, &Put::default()).await.is_ok()
-        {
-            *lock(&self.sentinel) = None;
+        let there = self.net.server.with_state(|state| state.kv().get(&sentinel()).is_some());
+        if there != Some(true) {
+            // Whose answer is lost has put it there all the same, or tries it again in the end.
+            let _put = self.client.kv_put(&sentinel(), Vec::new(), &Put::default()).await;
         }
+        self.net.forget_past();
     }
 
     async fn deed(&self, name: &str, deed: u64) -> Result<String, Error> {
@@ -197,9 +194,6 @@ impl ValueKeepers {
 
     /// The sentinel of all values goes, and comes back: meanwhile none of them can be seen.
     async fn lose_sentinel(&self) -> Result<String, Error> {
-        let state = self.net.server.state();
-        let Some(entry) = state.kv().get(&sentinel()) else { return Ok("there is no sentinel".to_owned()) };
-        *lock(&self.sentinel) = Some(entry.value.to_vec());
         self.client.kv_delete(&sentinel(), None).await?;
         let rest = self.drawn(|rng| rng.between(Duration::from_secs(5), Duration::from_secs(60)));
         tokio::time::sleep(rest).await;

@@ -322,7 +322,9 @@ impl Follower {
                 for event in told(before.as_ref(), &status, &events, self.ports.now()) {
                     self.announce.announce_job(object, &deployments, &status, &event);
                 }
-                deployments.iter().for_each(|deployment| (self.wake)(deployment));
+                for deployment in &deployments {
+                    (self.wake)(deployment);
+                }
             }
             Err(error) => {
                 tracing::debug!(%object, %error, "the status of a HydraJob was not committed");

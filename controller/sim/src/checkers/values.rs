@@ -66,7 +66,7 @@ impl ValuesSeen {
     fn rested(&self, object: &ObjectKey, values: &Values, rest: Duration, late: Duration, now: Duration) -> bool {
         let Some(spans) = self.0.get(object) else { return values.is_empty() };
         // A controller's clock may be slow by a twentieth.
-        let least = (rest - rest / 20).saturating_sub(NOTED + late);
+        let least = rest.saturating_sub(rest / 20).saturating_sub(NOTED + late);
         spans.iter().any(|span| {
             let end = span.to.unwrap_or(now);
             let is_long = end.saturating_sub(span.from) >= least;
