@@ -117,8 +117,8 @@ fn a_version(version: &VersionStatus, canary: Option<&Rollout>, instances: &[Ins
 }
 
 fn instance(view: &InstanceView, now: Timestamp) -> Line {
-    let InstanceView { instance, report } = view;
     use helium_crds::instance::Desired;
+    let InstanceView { instance, report } = view;
     let failing = report.as_ref().and_then(|report| report.failing.values().next().cloned());
     let said = report.as_ref().and_then(|report| report.message.clone());
     let (state, tone) = match (instance.desired, instance.healthy_since, failing) {
