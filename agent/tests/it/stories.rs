@@ -87,7 +87,7 @@ async fn a_node_that_joins_writes_its_facts_its_sentinel_and_a_heartbeat_that_it
     let node = world.pair(&world.keys.node(&world.node)).await.unwrap();
     let record: NodeRecord = serde_json::from_slice(&node.value).unwrap();
     assert_eq!((record.address.as_str(), record.name), ("127.0.0.1", world.node.clone()));
-    assert!(record.consul_node.starts_with("consul-"));
+    assert_eq!(record.consul_node, helium_test_consul::NODE);
     let features = record.features.expect("it says what its machine has from the beginning");
     assert!(features.drivers.contains("exec") && !features.user.is_empty(), "{features:?}");
     let sentinel = format!("{}{SENTINEL}", world.keys.assignments(&world.node));

@@ -21,7 +21,7 @@ const fn room(name: &'static str, code: &'static [&'static str], tests: &'static
 /// The whole house. `consul/*` and `runtime` know nothing of Helium's kinds; the planner knows nothing but them; the agent does not know the
 /// controller; only tests and the preview of the CLI know the simulator; the CLI knows all.
 const HOUSE: &[Room] = &[
-    room("consul-client", &[], &["consul-embedded"]),
+    room("consul-client", &[], &["consul-embedded", "helium-test-consul"]),
     room("consul-embedded", &["consul-client"], &[]),
     room(
         "helium-agent",
@@ -39,7 +39,7 @@ const HOUSE: &[Room] = &[
             "helium-supervisor",
             "helium-templates",
         ],
-        &["consul-embedded", "helium-sample"],
+        &["consul-embedded", "helium-sample", "helium-test-consul"],
     ),
     room("helium-analysis", &["consul-client", "helium-crds", "helium-hydra", "helium-runtime"], &["consul-embedded"]),
     room("helium-cgroups", &["helium-processes"], &[]),
@@ -59,7 +59,7 @@ const HOUSE: &[Room] = &[
         &[],
     ),
     room("helium-e2e", &[], &["consul-client", "consul-embedded", "helium-analysis", "helium-crds", "helium-runtime"]),
-    room("helium-election", &["consul-client", "helium-runtime"], &["consul-embedded"]),
+    room("helium-election", &["consul-client", "helium-runtime"], &["consul-embedded", "helium-test-consul"]),
     room(
         "helium-engine",
         &["consul-client", "helium-analysis", "helium-crds", "helium-notify", "helium-planner", "helium-runtime"],
@@ -84,7 +84,7 @@ const HOUSE: &[Room] = &[
     room("helium-planner", &["helium-crds"], &[]),
     room("helium-processes", &[], &[]),
     room("helium-sample", &[], &[]),
-    room("helium-runtime", &["consul-client"], &["consul-embedded"]),
+    room("helium-runtime", &["consul-client"], &["consul-embedded", "helium-test-consul"]),
     room(
         "helium-sim",
         &[
@@ -126,6 +126,7 @@ const HOUSE: &[Room] = &[
         &[],
     ),
     room("helium-templates", &["helium-runtime"], &[]),
+    room("helium-test-consul", &[], &[]),
     room("helium-traffic", &["consul-client", "helium-crds", "helium-runtime"], &["helium-e2e"]),
     room("xtask", &["helium-crds"], &[]),
 ];

@@ -1,42 +1,20 @@
-//! A real Consul agent for one test: a server in dev mode that is killed at the end.
+//! A real Consul for one test, that leads and knows itself, and clients of it.
 
-use std::{
-    net::TcpListener,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use consul_client::{Client, Config, Read};
+use helium_test_consul::{Mode, NODE};
 
 /// A running agent.
-pub(crate) struct Consul {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
-}
+pub(crate) struct Consul(helium_test_consul::Consul);
 
 impl Consul {
     /// Starts an agent and waits until it leads and knows itself.
     pub(crate) async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        // All ports are held at once, so that they differ.
-        let held = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [http, server, lan, wan] = held.map(|listener| listener.local_addr().unwrap().port().to_string());
-        let child = Command::new(binary())
-            .args(["agent", "-dev", "-node", "test", "-bind", "127.0.0.1", "-client", "127.0.0.1"])
-            .args(["-dns-port=-1", "-grpc-port=-1", "-http-port", &http, "-server-port", &server])
-            .args(["-serf-lan-port", &lan, "-serf-wan-port", &wan])
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().unwrap())
-            .stdout(log)
-            .spawn()
-            .unwrap();
-        let consul = Self { child, address: format!("127.0.0.1:{http}"), _folder: folder };
+        let consul = Self(helium_test_consul::Consul::launch(Mode::Dev, ""));
         let client = consul.client();
         until("Consul knows itself", async || {
-            let checks = client.health_node("test", &Read::default()).await;
+            let checks = client.health_node(NODE, &Read::default()).await;
             checks.is_ok_and(|reply| reply.value.iter().any(|check| check.check_id == "serfHealth"))
         })
         .await;
@@ -45,14 +23,7 @@ impl Consul {
 
     /// A client with connections of its own.
     pub(crate) fn client(&self) -> Client {
-        Client::new(Config::at(self.address.parse().unwrap())).unwrap()
-    }
-}
-
-impl Drop for Consul {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        Client::new(Config::at(self.0.address().parse().unwrap())).unwrap()
     }
 }
 
@@ -65,13 +36,4 @@ pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("waited 20 s in vain until {what}");
-}
-
-fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CONSUL_BIN") {
-        return PathBuf::from(path);
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("consul")).find(|file| file.is_file());
-    found.expect("this test needs Consul: set CONSUL_BIN, put `consul` on PATH, or run `cargo xtask test`")
 }
