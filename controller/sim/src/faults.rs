@@ -137,7 +137,7 @@ impl FaultKind {
             Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent | Self::StartUnseen => {
                 100 + rng.below(400)
             }
-            // Tick by tick, so that it lasts for some seconds.
+            // At each try, so that it lasts for some seconds; tries to start are further and further apart.
             Self::StartRefused | Self::SeenLate | Self::StopLingers => 700 + rng.below(250),
             _ => 0,
         }
