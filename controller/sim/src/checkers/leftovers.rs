@@ -39,8 +39,8 @@ fn orphaned_key(state: &State, objects: &[ObjectKey]) -> Option<String> {
             };
             // A HydraJob is an object of its own, whoever takes its versions.
             let of_a_job = parts.get(3) == Some(&Kind::HydraJob.singular());
-            let job = || state.kv().get(&Keys::default().spec(Kind::HydraJob, &object)).is_some();
-            if !known.contains(&object) && !(of_a_job && job()) {
+            let is_job = of_a_job && state.kv().get(&Keys::default().spec(Kind::HydraJob, &object)).is_some();
+            if !is_job && !known.contains(&object) {
                 return Some(format!("{} is left of an object that is gone", entry.key));
             }
         }
