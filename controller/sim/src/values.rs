@@ -128,13 +128,12 @@ impl ValueKeepers {
         let key = key(name, value);
         let there =
             self.net.server.with_state(|state| state.kv().get(&key).map(|entry| entry.value.to_vec())).flatten();
-        let text = match there.filter(|_| self.drawn(|rng| rng.chance(200))) {
-            Some(same) => same,
-            None => {
-                let mut written = lock(&self.written);
-                *written += 1;
-                format!("v{written}").into_bytes()
-            }
+        let text = if let Some(same) = there.filter(|_| self.drawn(|rng| rng.chance(200))) {
+            same
+        } else {
+            let mut written = lock(&self.written);
+            *written += 1;
+            format!("v{written}").into_bytes()
         };
         let _hands = self.users.hands.lock().await;
         self.client.kv_put(&key, text, &Put::default()).await.map(drop)
@@ -195,7 +194,7 @@ impl ValueKeepers {
     /// The sentinel of all values goes, and comes back: meanwhile none of them can be seen.
     async fn lose_sentinel(&self) -> Result<String, Error> {
         self.client.kv_delete(&sentinel(), None).await?;
-        let rest = self.drawn(|rng| rng.between(Duration::from_secs(5), Duration::from_secs(60)));
+        let rest = self.drawn(|rng| rng.between(Duration::from_secs(5), Duration::from_mins(1)));
         tokio::time::sleep(rest).await;
         self.mend().await;
         Ok(format!("loses the sentinel for {rest:?}"))
