@@ -159,9 +159,9 @@ impl Machine {
         let wanted: BTreeSet<String> = names.iter().chain(&[MANAGER]).map(|name| (*name).to_owned()).collect();
         let followed: Vec<String> = self.following().into_iter().map(|(name, _)| name).collect();
         let active = |name: &str| self.told(name).last().is_some_and(|told| told.starts_with("activate"));
-        let is_right = |name: &&str| match names.contains(name) {
-            true => self.place(name).exists() && active(name),
-            false => !self.place(name).exists(),
+        let is_right = |name: &&str| {
+            let there = self.place(name).exists();
+            if names.contains(name) { there && active(name) } else { !there }
         };
         followed.iter().eq(&wanted) && ["a", "b", "c"].iter().all(is_right)
     }
@@ -193,7 +193,9 @@ impl Drop for Machine {
 #[test]
 fn a_profile_starts_and_stops_those_that_follow_others_and_heals_whenever_it_is_killed() {
     let machine = Machine::new();
-    ["a", "b", "c"].iter().for_each(|name| machine.builds(name, 1));
+    for name in ["a", "b", "c"] {
+        machine.builds(name, 1);
+    }
     machine.manages(1, &["a", "b"]);
     let profile = machine.place(MANAGER).display().to_string();
     let job = machine.jobs[MANAGER].job();
