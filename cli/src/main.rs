@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            if let Some(failure) = commands::elsewhere::asked(&error) {
+            let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+            if let Some(failure) = commands::elsewhere::asked(&error, &words) {
                 return said(&failure);
             }
             // Help and version are data on stdout, everything else is words on stderr; clap knows which is which.
