@@ -62,7 +62,8 @@ fn start(desk: &Desk, program: &PathBuf, arguments: &[&str]) -> Daemon {
 }
 
 fn names() -> String {
-    (0..KEYS).map(|number| format!("{{{{ key(path=\"{}\") }}}}\n", key(number))).collect()
+    let line = |number| format!("{{{{ key(path=\"{}\") }}}}\n", key(number));
+    (0..KEYS).map(line).collect::<Vec<_>>().concat()
 }
 
 fn render(desk: &Desk, program: &PathBuf) -> Outcome<Memory> {
