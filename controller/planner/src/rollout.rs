@@ -57,7 +57,7 @@ pub(crate) fn follow_template(draft: &mut Draft<'_>) {
 fn gives_way(rollout: &Rollout, target: &VersionRef) -> String {
     let (from, to) = (&rollout.version, &target.version);
     if from == to {
-        format!("{from} ({}) gives way to {to} ({})", rollout.revision, target.revision)
+        format!("{from} ({}) gives way to {to} ({})", rollout.revision.short(), target.revision.short())
     } else {
         format!("{from} gives way to {to}")
     }

@@ -138,7 +138,9 @@ impl FaultKind {
                 100 + rng.below(400)
             }
             // At each try, so that it lasts for some seconds; tries to start are further and further apart.
-            Self::StartRefused | Self::SeenLate | Self::StopLingers => 700 + rng.below(250),
+            // Each refusal makes the next try wait longer, so that few of them last long.
+            Self::StartRefused => 200 + rng.below(400),
+            Self::SeenLate | Self::StopLingers => 700 + rng.below(250),
             _ => 0,
         }
     }

@@ -127,8 +127,9 @@ fn without_hashes(text: &str) -> String {
     let is_hash = |part: &str| part.len() == 8 && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let word = |word: &str| {
         let ends = word.trim_end_matches([',', ':', '.', ')', '"', '}', ';']);
-        match ends.rsplit_once(['-', '@', '"', '(']) {
+        match ends.rsplit_once(['-', '@', '"']) {
             Some((head, hash)) if is_hash(hash) => format!("{head}{}", &word[ends.len()..]),
+            _ if ends.strip_prefix('(').is_some_and(is_hash) => format!("(..{}", &word[ends.len()..]),
             _ if is_hash(ends) => format!("..{}", &word[ends.len()..]),
             _ => word.to_owned(),
         }

@@ -460,6 +460,6 @@ fn two_revisions_of_one_version_are_told_apart_when_one_gives_way() {
         model.status().rollout.as_ref().map(|rollout| rollout.revision.clone()).unwrap()
     };
     let (first, second) = (roll_out("hi"), roll_out("hello"));
-    let told = format!("v1 ({first}) gives way to v1 ({second})");
+    let told = format!("v1 ({}) gives way to v1 ({})", first.short(), second.short());
     assert!(model.told.contains(&told), "{told} in {:?}", model.told);
 }

@@ -1,6 +1,9 @@
 //! One instance in the hands of an agent: its facts are gathered, the machine is asked, its step is done, and what came of it is noted.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use helium_crds::{
     InstanceId,
@@ -8,11 +11,12 @@ use helium_crds::{
 };
 use helium_instance::{
     apply::apply,
+    hooks::Hook,
     machine::{Assigned, Event, Facts, Process, Step, decide},
     process::{Exit, ProcessIdentity},
     record::Record,
     report::{Extras, report},
-    work::Working,
+    work::{Part, Prepared, Trouble, Work, Working},
 };
 
 use super::{ADDRESS, Agent, standing::Standing};
@@ -25,6 +29,9 @@ const SEEN_FAILING: Duration = Duration::from_secs(2);
 /// What is told of a start whose answer is lost.
 const UNANSWERED: &str = "its start was not answered";
 
+/// How long work beside a process takes.
+const WORKING: (Duration, Duration) = (Duration::from_millis(200), Duration::from_millis(900));
+
 /// What an agent knows of an instance.
 pub(super) struct Hand {
     /// As it is on the disk.
@@ -32,6 +39,9 @@ pub(super) struct Hand {
     /// The process that this life of the agent has started: of another one it is not told how it ended.
     own: Option<u32>,
     pub(super) standing: Standing,
+    /// What is being done beside the process, which ends with the agent, and until when.
+    work: Working,
+    worked: Duration,
     /// The answer to its start was lost, and is told of in the next report.
     unanswered: bool,
 }
@@ -39,7 +49,7 @@ pub(super) struct Hand {
 impl Hand {
     /// The instance of a record.
     pub(super) fn of(record: Record, standing: Standing) -> Self {
-        Self { record, own: None, standing, unanswered: false }
+        Self { record, own: None, standing, work: Working::Nothing, worked: Duration::ZERO, unanswered: false }
     }
 
     fn id(&self) -> &InstanceId {
@@ -52,6 +62,7 @@ impl Agent {
     pub(super) async fn attend(&mut self, mut hand: Hand) -> Option<Hand> {
         let assignment = self.view.of(hand.id());
         for _ in 0..MOST_STEPS {
+            self.end_of_work(&mut hand);
             let assigned = self.view.assigned(hand.id(), assignment.as_deref());
             match self.next(&hand, assigned) {
                 Step::Rest(_) => {
@@ -80,7 +91,7 @@ impl Agent {
             record: &hand.record,
             process: self.exit(hand).map_or(Process::AliveIfAny, Process::Ended),
             registered: hand.standing.registered(&hand.record.assignment),
-            work: &Working::Nothing,
+            work: &hand.work,
             stale: false,
             consul_after: hand.standing.after,
             contact: self.contact,
@@ -116,12 +127,18 @@ impl Agent {
             Step::Signal => return self.signal(hand).await,
             Step::Kill => return self.kill(hand).await,
             Step::Register(_) | Step::StandBy(_) | Step::Deregister => return self.call(hand, step).await,
-            // There are no packages here, and so no work; nobody asks for maintenance, and no agent takes its instances with it.
-            Step::Begin(_) | Step::NoteProgress(_) | Step::NoteWork | Step::CancelWork | Step::Maintain(_) => {
-                return false;
+            Step::Begin(work) => return self.begin(hand, work).await,
+            Step::NoteProgress(phase) => Event::Progress(phase),
+            Step::NoteWork => match std::mem::replace(&mut hand.work, Working::Nothing) {
+                Working::Done(work, outcome) => Event::Worked(work, outcome),
+                Working::Nothing | Working::Busy(..) => return true,
+            },
+            Step::CancelWork => {
+                hand.work = Working::Nothing;
+                return true;
             }
-            // Done by whoever asked.
-            Step::Rest(_) | Step::Leave | Step::Forget => return false,
+            // Nobody asks for maintenance, and no agent takes its instances with it. The others are done by whoever asked.
+            Step::Maintain(_) | Step::Rest(_) | Step::Leave | Step::Forget => return false,
         };
         self.note(hand, event).await;
         true
@@ -144,6 +161,23 @@ impl Agent {
             self.net.fleet.table().reap(&self.node, hand.id(), pid);
         }
         true
+    }
+
+    /// Begins work, which takes a while.
+    async fn begin(&mut self, hand: &mut Hand, work: Work) -> bool {
+        self.effect(&format!("begins {work:?} of {}", hand.id()), |_| ()).await;
+        hand.work = Working::Busy(work, (work == Work::Prepare).then_some(InstancePhase::Installing));
+        hand.worked = self.net.now() + self.rng.between(WORKING.0, WORKING.1);
+        true
+    }
+
+    /// What becomes of work once its time is over: a machine that refuses starts brings no package either.
+    fn end_of_work(&mut self, hand: &mut Hand) {
+        let Working::Busy(work, _) = hand.work else { return };
+        if self.net.now() >= hand.worked {
+            let refused = work == Work::Prepare && self.strikes(FaultKind::StartRefused);
+            hand.work = Working::Done(work, if refused { Err(no_package()) } else { Ok(found_by(work)) });
+        }
     }
 
     /// Starts a process at its gate, writes it down, and lets it through.
@@ -254,4 +288,14 @@ impl Agent {
         let checks = assignment.template.checks.iter().filter(|_| fails);
         checks.map(|check| (check.name.clone(), "GET /health -> 500".to_owned())).collect()
     }
+}
+
+/// A package here has the hooks around a start and a stop.
+fn found_by(work: Work) -> Prepared {
+    let hooks = BTreeSet::from([Hook::PostStart, Hook::PreStop, Hook::PostStop]);
+    if work == Work::Prepare { Prepared { hooks, ..Prepared::default() } } else { Prepared::default() }
+}
+
+fn no_package() -> Trouble {
+    Trouble::may_heal("no room for its package").of(Part::Package)
 }

@@ -604,7 +604,10 @@ fn an_agent_over_the_keys_of_helios_shows_how_its_services_stand_and_knows_consu
     eventually("it leads no more", CHANGE, || scene.held("service/web/leader").is_none().then_some(()));
     let status = http.json("/status");
     assert_eq!(status["conditions"][0]["type"], "Maintenance", "{status:#}");
-    assert_eq!((&status["conditions"][0]["status"], &status["conditions"][0]["message"]), (&"True".into(), &"a new disk".into()));
+    assert_eq!(
+        (&status["conditions"][0]["status"], &status["conditions"][0]["message"]),
+        (&"True".into(), &"a new disk".into())
+    );
     assert!(http.get("/readyz").unwrap().text().starts_with("in maintenance; "));
     consul.put("/v1/agent/maintenance?enable=false", "");
     eventually("it leads again", CHANGE, || scene.held("service/web/leader"));

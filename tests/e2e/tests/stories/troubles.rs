@@ -48,7 +48,9 @@ fn files_that_cannot_be_made_are_explained_in_one_line() {
     package.file("conf/other.mustache", "{{one}}");
     fleet.apply_only(&deployment("1", 1, &format!("{{url: \"{}\"}}", package.url()), ""));
     let line = explained(&fleet, &["without valid files for "]);
-    for words in ["nobody gives `one` (conf/other.mustache:1:1)", "; put right the values or the templates; helium logs"] {
+    for words in
+        ["nobody gives `one` (conf/other.mustache:1:1)", "; put right the values or the templates; helium logs"]
+    {
         assert!(line.contains(words), "{line}");
     }
 }
