@@ -137,9 +137,9 @@ impl FaultKind {
             Self::SourceDown | Self::SourceSlow | Self::SourceLies | Self::GateSilent | Self::StartUnseen => {
                 100 + rng.below(400)
             }
-            // At each try, so that it lasts for some seconds; tries to start are further and further apart.
-            // Each refusal makes the next try wait longer, so that few of them last long.
+            // A start that is refused makes the next try wait longer: few of them last long.
             Self::StartRefused => 200 + rng.below(400),
+            // At each try, so that it lasts for some seconds.
             Self::SeenLate | Self::StopLingers => 700 + rng.below(250),
             _ => 0,
         }
