@@ -1,9 +1,7 @@
 //! The memory of a build of the agent alone, which `HELIUM_AGENT_BIN` names: the same three things that the whole program is measured by.
 //! The whole program applies what is to run, and leads; what it keeps in Consul for this lies apart from what else is measured.
 
-use std::{
-    env, fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration,
-};
+use std::{env, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command, time::Duration};
 
 use helium_e2e::{Daemon, Helium, wait::pause};
 
