@@ -276,6 +276,15 @@ fn a_link_stays_a_link_and_the_file_behind_it_is_replaced() {
 }
 
 #[test]
+fn folders_that_are_missing_are_made_for_one_file_as_for_several() {
+    let world = World::new();
+    let deep = ["new/one", "new/er/two", "new/est/three"];
+    apply(&RealFiles, &world.state(), &[world.output(deep[0], "1")], &NoCheck).unwrap();
+    apply(&RealFiles, &world.state(), &[world.output(deep[1], "2"), world.output(deep[2], "3")], &NoCheck).unwrap();
+    assert_eq!(deep.map(|name| fs::read_to_string(world.target(name)).unwrap()), ["1", "2", "3"]);
+}
+
+#[test]
 fn a_folder_in_the_place_of_a_file_is_refused_before_anything_is_written() {
     let world = World::new();
     fs::create_dir(world.target("dir")).unwrap();
