@@ -86,6 +86,7 @@ impl Agent {
         // Instances and hooks have working directories of their own, from which a relative path would lead elsewhere.
         config.data_dir = std::path::absolute(&config.data_dir)?;
         config.package_root = std::path::absolute(&config.package_root)?;
+        config.cgroup = config.cgroup.map(std::path::absolute).transpose()?;
         let data = DataDir::take(&config.data_dir)?;
         let loaded = data.load()?;
         let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));

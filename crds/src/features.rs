@@ -73,13 +73,14 @@ impl Features {
         match need {
             Need::Driver(driver) => self.drivers.contains(*driver),
             Need::Nix => self.nix.as_deref().is_some_and(is_new_enough),
-            Need::User(user) => self.switches_users || *user == self.user,
+            // Its own group may be named, too: which that is, nobody tells.
+            Need::User(user) => self.switches_users || user.split(':').next() == Some(self.user.as_str()),
         }
     }
 
-    /// The first need of a template that is not met.
-    pub fn lacking(&self, template: &Template) -> Option<Need> {
-        template.needs().into_iter().find(|need| !self.meet(need))
+    /// The first of some [needs](Template::needs) that is not met.
+    pub fn lacking<'a>(&self, needs: &'a BTreeSet<Need>) -> Option<&'a Need> {
+        needs.iter().find(|need| !self.meet(need))
     }
 }
 
@@ -167,14 +168,18 @@ mod tests {
     fn another_user_needs_an_agent_that_may_switch_and_its_own_does_not() {
         let other = Need::User("web".to_owned());
         assert!(!machine().meet(&other) && machine().meet(&Need::User("helium".to_owned())));
-        assert!(!machine().meet(&Need::User("helium:web".to_owned())));
+        let with_group = Need::User("helium:helium".to_owned());
+        assert!(machine().meet(&with_group), "which group is its own, nobody tells");
         assert!(Features { switches_users: true, ..machine() }.meet(&other));
     }
 
     #[test]
     fn a_driver_that_the_agent_does_not_have_is_lacking() {
-        let run = template(r#""exec": {"command": ["run"]}"#);
-        assert_eq!((machine().lacking(&run), Features::default().lacking(&run)), (None, Some(Need::Driver("exec"))));
+        let needs = template(r#""exec": {"command": ["run"]}"#).needs();
+        assert_eq!(
+            (machine().lacking(&needs), Features::default().lacking(&needs)),
+            (None, Some(&Need::Driver("exec")))
+        );
     }
 
     #[test]

@@ -164,8 +164,14 @@ impl HeliosAgent {
         let (root, netrc) = (config.package_root.clone(), config.netrc.clone());
         let local = Local { address: Some(config.address.clone()), files: true, ..Local::default() };
         // A service is stopped while its files are made: it waits for no answer to be believed, and what is empty is empty, as Helios had it.
-        let following =
-            FollowerConfig { allow_empty: true, local, leader_key: Arc::new(leader_key), ..FollowerConfig::default() };
+        // An index that has gone back, as it does when Consul forgets what was deleted, is no reason to wait either.
+        let following = FollowerConfig {
+            allow_empty: true,
+            patience: Duration::ZERO,
+            local,
+            leader_key: Arc::new(leader_key),
+            ..FollowerConfig::default()
+        };
         let showing = Showing::new(ports.clone());
         let counted = Some(showing.telemetry.clone());
         let common = Common {

@@ -115,6 +115,10 @@ impl Rendering {
         let made = self.follow(&self.asking, strictness).await?;
         match made.result {
             Rendered::Ready(outputs) => {
+                // Files that ask nothing are not made again while the instance runs.
+                if made.asked.questions.is_empty() {
+                    self.turn.kept.forget();
+                }
                 self.note_seen(self.asking.settle(&made.asked.questions));
                 Ok((outputs, made.hidden))
             }

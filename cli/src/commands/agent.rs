@@ -74,7 +74,7 @@ pub(crate) struct AgentArgs {
     /// Stop the instances when the agent stops; otherwise they run on, and the next agent adopts them
     #[arg(long)]
     pub(super) stop_instances: bool,
-    /// The folder of a control group of v2 to make those of instances in [default: the agent's own, or the one around it]
+    /// The folder of a control group of v2 to make those of instances in [default: the agent's own, or the one around it]; the agent over the keys of Helios and a file of ContainerPilot make none
     #[arg(long, value_name = "FOLDER", env = "HELIUM_CGROUP")]
     cgroup: Option<PathBuf>,
     #[command(flatten)]

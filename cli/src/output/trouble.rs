@@ -64,7 +64,8 @@ fn help(one: &Condition, view: &InstanceView) -> String {
     let (key, id, node) = (&instance.deployment, &instance.id, &instance.node);
     match one.kind {
         Kind::PackageReady => {
-            "put right `template.package`, or what is at its URL: it is tried again by itself".to_owned()
+            "put right `template.package`, what is at its URL, or what the node lacks: it is tried again by itself"
+                .to_owned()
         }
         Kind::ConfigValid => {
             format!("put right the values or the templates; helium logs {key} --instance {id} on {node} shows more")

@@ -1,6 +1,6 @@
 //! Where new instances go: of the nodes that can take one, the one with the fewest instances of the Deployment, then the fewest of all, then by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use helium_crds::{NodeName, features::Need, template::Template};
 
@@ -41,12 +41,13 @@ impl Places {
 
     /// Chooses a node for one instance of `template` and takes the room.
     pub(crate) fn take(&mut self, template: &Template) -> Result<NodeName, NoPlace> {
+        let needs = template.needs();
         let best = self
             .seats
             .iter_mut()
-            .filter(|(_, seat)| seat.node.alive && seat.obstacle(template).is_none())
+            .filter(|(_, seat)| seat.node.alive && seat.obstacle(template, &needs).is_none())
             .min_by_key(|(name, seat)| (seat.own, seat.node.load, (*name).clone()));
-        let Some((name, seat)) = best else { return Err(self.refusal(template)) };
+        let Some((name, seat)) = best else { return Err(self.refusal(template, &needs)) };
         seat.own += 1;
         seat.node.load += 1;
         seat.node.ports.extend(template.fixed_ports());
@@ -54,13 +55,13 @@ impl Places {
     }
 
     /// Why no live node takes an instance: for each obstacle on how many.
-    fn refusal(&self, template: &Template) -> NoPlace {
+    fn refusal(&self, template: &Template, needs: &BTreeSet<Need>) -> NoPlace {
         let alive: Vec<_> = self.seats.values().filter(|seat| seat.node.alive).collect();
         if alive.is_empty() {
             return NoPlace::NoAgents;
         }
         let mut obstacles: BTreeMap<Obstacle, usize> = BTreeMap::new();
-        for obstacle in alive.iter().filter_map(|seat| seat.obstacle(template)) {
+        for obstacle in alive.iter().filter_map(|seat| seat.obstacle(template, needs)) {
             *obstacles.entry(obstacle).or_default() += 1;
         }
         let all = alive.len();
@@ -84,13 +85,13 @@ enum Obstacle {
 }
 
 impl Seat {
-    /// Why the node, if it is alive, does not take an instance of `template`.
-    fn obstacle(&self, template: &Template) -> Option<Obstacle> {
+    /// Why the node, if it is alive, does not take an instance of `template`, which needs so much.
+    fn obstacle(&self, template: &Template, needs: &BTreeSet<Need>) -> Option<Obstacle> {
         if self.node.in_maintenance {
             return Some(Obstacle::Maintenance);
         }
-        if let Some(need) = self.node.features.as_ref().and_then(|features| features.lacking(template)) {
-            return Some(Obstacle::Lacks(need));
+        if let Some(need) = self.node.features.as_ref().and_then(|features| features.lacking(needs)) {
+            return Some(Obstacle::Lacks(need.clone()));
         }
         let taken = template.fixed_ports().any(|port| self.node.ports.contains(&port));
         taken.then(|| Obstacle::Ports(template.fixed_ports().collect()))

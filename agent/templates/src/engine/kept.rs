@@ -34,6 +34,11 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
+    /// Forgets all of them: nobody will render them again soon.
+    pub fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// Takes out what was parsed of these very texts. What was parsed of others is dropped.
     pub(super) fn take(&self, name: &str, called: &Called<'_>) -> Option<Tera> {
         let parsed = self.lock().remove(name)?;

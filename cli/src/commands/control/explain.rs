@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use helium_crds::{
     DeploymentStatus, Kind, ObjectKey,
     schema::{ChildDoc, ExplainError, FieldDoc, explain as explain_field},
+    status::{Reason, WaitingOn},
 };
 use helium_engine::people::{ObjectRef, People, PeopleError, Stored, read::InstanceView, undo::version_from};
 use jiff::Timestamp;
@@ -73,7 +74,9 @@ async fn why(
     let views = people.instances(&object.key).await?;
     add_instances(&mut lines, &views, status.as_ref(), session.ports.now());
     lines.extend(version_lines(&stored, &people, session.ports.now()).await?);
-    lines.extend(end_of_maintenance(&views).map(|command| format!("Next: {command}")).or(advice));
+    let is_of_instances = status.as_ref().is_none_or(|status| waits_for_instances(status, &views));
+    let maintained = end_of_maintenance(&views).filter(|_| is_of_instances).map(|command| format!("Next: {command}"));
+    lines.extend(maintained.or(advice));
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         let instances = views.iter().map(get_instances::document).collect::<Result<Vec<_>, _>>()?;
@@ -82,6 +85,13 @@ async fn why(
             .data(to_json(&json!({ "object": object, "lines": lines, "status": status, "instances": instances }))?);
     }
     print(lines, status.as_ref().map_or(Tone::Busy, |status| phase_tone(status.phase)), console)
+}
+
+/// Whether nothing is in the way but the health of instances, of which the agents have told.
+fn waits_for_instances(status: &DeploymentStatus, views: &[InstanceView]) -> bool {
+    let plain = matches!(status.reason, Reason::AllHealthy | Reason::InstancesUnhealthy | Reason::StableUnhealthy);
+    plain
+        && status.waiting_on.iter().all(|one| !matches!(one, WaitingOn::Unhealthy { .. }) || trouble::tells(views, one))
 }
 
 /// What the agents say of instances that are not as they should be, in place of what the controller has heard of the same.

@@ -44,11 +44,13 @@ pub fn judge(
     status.uid.clone_from(&job.metadata.uid);
     status.observed_generation = job.metadata.generation;
     let mut events = Vec::new();
-    if let Outcome::Looked(looked) = outcome {
-        match looked.clone().and_then(|look| build_of(job, look, now)) {
+    match outcome {
+        Outcome::Looked(looked) => match looked.clone().and_then(|look| build_of(job, look, now)) {
             Ok(found) => take(&mut status, found, now, &mut events),
             Err(missed) => miss(&mut status, missed, last_success, now, &mut events),
-        }
+        },
+        // What was wrong with the spec is not any more; what was wrong with Hydra may still be.
+        Outcome::Suspended => drop(status.error.take_if(|error| error.reason == INVALID)),
     }
     status.conditions = conditions(&status, before, now);
     (status, events)

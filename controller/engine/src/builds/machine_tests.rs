@@ -141,14 +141,12 @@ fn a_look_that_failed_is_tried_again_soon_and_then_less_often() {
     assert_eq!(pause(Duration::from_secs(1), u32::MAX), Duration::from_secs(1));
 }
 
+fn invalid(uid: &str) -> InvalidSpec {
+    InvalidSpec { uid: uid.to_owned(), generation: 2, problem: "no url".to_owned(), ..InvalidSpec::default() }
+}
+
 #[test]
 fn what_is_wrong_with_a_spec_is_told_and_leaves_the_build_and_the_word_on_hydra_as_they_are() {
-    let invalid = |uid: &str| InvalidSpec {
-        uid: uid.to_owned(),
-        generation: 2,
-        problem: "no url".to_owned(),
-        ..InvalidSpec::default()
-    };
     let (known, _) = after(&[found(1), missed("Unreachable", "refused", true)]);
     for uid in ["u1", ""] {
         let (status, events) = call_invalid(&invalid(uid), Some(&known), at(9));
@@ -185,4 +183,14 @@ fn the_world_is_told_of_builds_and_of_each_turn_once() {
     }
     let expected = ["BuildFound", "JobNotFollowed", "", "", "JobFollowed BuildFound", "JobNotFollowed", "JobFollowed"];
     assert_eq!(all, expected);
+}
+
+#[test]
+fn a_spec_that_was_put_right_is_not_called_invalid_any_more_though_hydra_is_not_asked() {
+    let (known, _) = after(&[found(1)]);
+    let (status, _) = call_invalid(&invalid("u1"), Some(&known), at(9));
+    let (status, events) = judge(&job(), Some(&status), &Outcome::Suspended, None, at(10));
+    assert_eq!((status.error.clone(), newest(&status), events), (None, Some(1), vec![]));
+    let (away, _) = after(&[found(1), missed("Unreachable", "refused", true), Outcome::Suspended]);
+    assert!(away.error.is_some(), "that Hydra is away is not known to be over");
 }
