@@ -119,6 +119,15 @@ pub(crate) fn tells(views: &[InstanceView], waiting: &WaitingOn) -> bool {
         .any(|one| one.message.contains(why.as_str()) || one.kind == Kind::Maintenance && why.contains(&one.message))
 }
 
+/// What to do where [no process has begun](is_before_any_start).
+pub(crate) const MEND: &str = "put that right; it is tried again by itself";
+
+/// Whether all that is wrong is of packages and files, without which no process begins.
+pub(crate) fn is_before_any_start(views: &[InstanceView]) -> bool {
+    let mut all = views.iter().flat_map(told).filter(|one| one.kind != Kind::LimitsHold).peekable();
+    all.peek().is_some() && all.all(|one| matches!(one.kind, Kind::PackageReady | Kind::ConfigValid))
+}
+
 /// What to do next where nothing is wrong but that somebody has taken instances out of service: the command that ends it, or the first of several.
 pub(crate) fn end_of_maintenance(views: &[InstanceView]) -> Option<String> {
     let all: Vec<(&InstanceView, &Condition)> =

@@ -48,7 +48,7 @@ fn all() -> Vec<Condition> {
 fn each_condition_that_is_not_as_it_should_be_is_a_line_with_since_when_and_what_helps() {
     let each: Vec<String> = all().into_iter().flat_map(|one| lines(&view(vec![one]), now())).collect();
     insta::assert_snapshot!(each.join("\n"), @r"
-    hello-1-aa on n1: without its package for 2m: it has the sha256 00, and not 11; put right `template.package`, or what is at its URL: it is tried again by itself
+    hello-1-aa on n1: without its package for 2m: it has the sha256 00, and not 11; put right `template.package`, what is at its URL, or what the node lacks: it is tried again by itself
     hello-1-aa on n1: without valid files for 2m: nobody gives `port` (conf/a.tera:1:1); put right the values or the templates; helium logs hello --instance hello-1-aa on n1 shows more
     hello-1-aa on n1: in a crash loop for 2m: exit status 1; helium logs hello --instance hello-1-aa on n1 shows what it says
     hello-1-aa on n1: refused by Consul for 2m: Permission denied; helium agent verify on n1 shows what its agent lacks
@@ -101,4 +101,12 @@ fn what_ends_a_maintenance_is_next_unless_something_else_is_wrong() {
     );
     assert_eq!(end_of_maintenance(&[own, view(vec![condition(Kind::CrashLoop, "FailedInARow", "no")])]), None);
     assert_eq!(end_of_maintenance(&[view(Vec::new())]), None);
+}
+
+#[test]
+fn logs_are_no_help_where_no_process_has_begun() {
+    let (package, config) = (view(all().drain(1..2).collect()), view(all().drain(2..4).collect()));
+    assert!(is_before_any_start(&[package.clone(), config]));
+    assert!(!is_before_any_start(&[package, view(vec![condition(Kind::CrashLoop, "FailedInARow", "no")])]));
+    assert!(!is_before_any_start(&[view(Vec::new())]));
 }

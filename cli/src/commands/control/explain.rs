@@ -76,7 +76,10 @@ async fn why(
     lines.extend(version_lines(&stored, &people, session.ports.now()).await?);
     let is_of_instances = status.as_ref().is_none_or(|status| waits_for_instances(status, &views));
     let maintained = end_of_maintenance(&views).filter(|_| is_of_instances).map(|command| format!("Next: {command}"));
-    lines.extend(maintained.or(advice));
+    // Logs say nothing of a process that never began.
+    let of_logs = advice.as_ref().is_some_and(|advice| advice.starts_with("Next: helium logs"));
+    let unmade = (of_logs && trouble::is_before_any_start(&views)).then(|| format!("Next: {}", trouble::MEND));
+    lines.extend(maintained.or(unmade).or(advice));
     if output.is_some() {
         let status = status.as_ref().map(serde_json::to_value).transpose()?;
         let instances = views.iter().map(get_instances::document).collect::<Result<Vec<_>, _>>()?;
