@@ -33,7 +33,7 @@ fn a_package_with_another_sha256_is_explained_in_one_line() {
     let package = format!("{{url: \"{url}\", sha256: \"{}\"}}", "0".repeat(64));
     fleet.apply_only(&deployment("1", 1, &package, ""));
     let line = explained(&fleet, &["without its package for "]);
-    for words in [" on n1-", "has the sha256", "; put right `template.package`, or what is at its URL"] {
+    for words in [" on n1-", "has the sha256", "; put right `template.package`, what is at its URL, or what"] {
         assert!(line.contains(words), "{line}");
     }
     let told = fleet.helium.run(&["explain", "deployment/hello"]).ok();
