@@ -13,8 +13,12 @@ use jiff::Timestamp;
 use crate::instance::{
     apply::FAILED_AFTER,
     record::Record,
+    words::in_a_line,
     work::{Outcome, Part, Work},
 };
+
+/// At most so many characters of a message: several conditions may tell of the same long trouble.
+const LONGEST: usize = 500;
 
 /// What was found of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +27,20 @@ pub(crate) struct Verdict {
     pub(crate) status: Status,
     /// One word.
     pub(crate) reason: &'static str,
-    /// A sentence, or nothing.
+    /// A sentence in one line, of at most [`LONGEST`] characters, or nothing.
     pub(crate) message: String,
 }
 
 impl Verdict {
     /// A verdict that holds or does not.
-    pub(crate) fn of(kind: Kind, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn of(kind: Kind, holds: bool, reason: &'static str, message: impl AsRef<str>) -> Self {
         let status = if holds { Status::True } else { Status::False };
-        Self { kind, status, reason, message: message.into() }
+        Self { kind, status, reason, message: in_a_line(message.as_ref(), LONGEST) }
     }
 
     /// A verdict that nobody can give.
-    pub(crate) fn unknown(kind: Kind, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: Status::Unknown, reason, message: message.into() }
+    pub(crate) fn unknown(kind: Kind, reason: &'static str, message: impl AsRef<str>) -> Self {
+        Self { kind, status: Status::Unknown, reason, message: in_a_line(message.as_ref(), LONGEST) }
     }
 }
 
@@ -356,6 +360,15 @@ mod tests {
         assert_eq!(lost, ["PackageReady=False/PackageFailed", "ConfigValid=Unknown/NotRendered"]);
         let broken = of(&record, |obstacles| obstacles.config = Some("nobody gives `port`".to_owned()));
         assert_eq!(broken, ["PackageReady=True/Installed", "ConfigValid=False/ConfigInvalid"]);
+    }
+
+    #[test]
+    fn what_a_condition_says_is_one_line_of_some_hundred_characters() {
+        let long = format!("render app.conf: {}\nline 2", "x".repeat(900));
+        let one = Verdict::of(Kind::ConfigValid, false, reason::CONFIG_INVALID, &long);
+        assert_eq!((one.message.chars().count(), one.message.ends_with("xx…")), (LONGEST, true));
+        let other = Verdict::unknown(Kind::ConfigValid, "NotRendered", "first\nsecond");
+        assert_eq!(other.message, "first");
     }
 
     #[test]
