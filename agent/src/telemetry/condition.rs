@@ -86,6 +86,8 @@ impl Obstacles {
             (Work::Prepare | Work::Refresh, Err(trouble)) => match trouble.part {
                 Part::Package => self.package = Some(trouble.words.clone()),
                 Part::Config => *self = Self { package: None, config: Some(trouble.words.clone()) },
+                // Both were right this time, whatever was wrong before.
+                Part::After => *self = Self::default(),
                 Part::Other => {}
             },
             (Work::PostStart | Work::Drain | Work::PreStop | Work::PostStop, _) => {}
@@ -252,7 +254,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        instance::report::{Extras, report},
+        instance::{
+            report::{Extras, report},
+            work::Trouble,
+        },
         testing,
     };
 
@@ -369,6 +374,23 @@ mod tests {
         assert_eq!((one.message.chars().count(), one.message.ends_with("xx…")), (LONGEST, true));
         let other = Verdict::unknown(Kind::ConfigValid, "NotRendered", "first\nsecond");
         assert_eq!(other.message, "first");
+    }
+
+    #[test]
+    fn what_was_mended_is_no_obstacle_any_more_when_a_later_step_is_in_vain() {
+        let trouble = |words: &str, part| Err(Trouble::may_heal(words).of(part));
+        let lost = trouble("404", Part::Package);
+        let of_hook = trouble("init: exit 1", Part::After);
+        let mut obstacles = Obstacles::default();
+        obstacles.worked(Work::Prepare, &lost);
+        obstacles.worked(Work::Prepare, &trouble("the disk is full", Part::Other));
+        assert_eq!(obstacles.package.as_deref(), Some("404"), "nothing is known of it");
+        obstacles.worked(Work::Prepare, &of_hook);
+        assert_eq!(obstacles, Obstacles::default());
+        obstacles.worked(Work::Refresh, &trouble("nobody gives `port`", Part::Config));
+        assert!(obstacles.config.is_some());
+        obstacles.worked(Work::Refresh, &of_hook);
+        assert_eq!(obstacles, Obstacles::default());
     }
 
     #[test]
