@@ -61,7 +61,10 @@ pub enum Part {
     /// The files of the instance could not be made.
     Config,
     /// The package is in place and the files are made, and what comes after was in vain: a hook, or telling the process.
-    After,
+    After {
+        /// The files are those of before, since they could not be made anew.
+        behind: bool,
+    },
     /// Something else, which says nothing of the package or the files.
     #[default]
     Other,

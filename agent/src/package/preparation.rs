@@ -88,6 +88,8 @@ impl Preparation {
                 let folder = self.install(package).await.map_err(|trouble| trouble.of(Part::Package))?;
                 self.progress.send_replace(Some(InstancePhase::Starting));
                 let (made, _) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
+                let behind = made.found.behind.is_some();
+                let after = |words| Trouble::may_heal(words).of(Part::After { behind });
                 if *first {
                     self.hook(Hook::Init).to_success().await.map_err(after)?;
                 }
@@ -112,6 +114,7 @@ impl Preparation {
     /// Tells the process of its new files.
     async fn tell(&self, found: &Prepared, process: &ProcessIdentity) -> Result<(), Trouble> {
         tracing::info!(instance = %self.assignment.id, "its files have changed");
+        let after = |words| Trouble::may_heal(words).of(Part::After { behind: false });
         if found.hooks.contains(&Hook::Config) {
             return self.hook(Hook::Config).to_success().await.map(drop).map_err(after);
         }
@@ -320,11 +323,6 @@ impl Preparation {
     fn disk(&self, error: &std::io::Error) -> Trouble {
         Trouble::may_heal(format!("{}: {error}", self.dir.path().display()))
     }
-}
-
-/// Trouble with what comes after the package and its files.
-fn after(words: String) -> Trouble {
-    Trouble::may_heal(words).of(Part::After)
 }
 
 /// A hook of an instance.
