@@ -134,7 +134,14 @@ impl Reporter {
                     if failures == 1 {
                         tracing::warn!(%error, "reports cannot be written; trying again");
                     }
-                    tokio::time::sleep(wait_after(failures, RETRY.0, RETRY.1, &self.ports)).await;
+                    let again = tokio::time::sleep(wait_after(failures, RETRY.0, RETRY.1, &self.ports));
+                    // One report that is too large for Consul must not make the others late.
+                    let is_of_one = matches!(error, Error::TooLarge { .. });
+                    tokio::select! {
+                        biased;
+                        () = again => {}
+                        () = self.changed.notified(), if is_of_one => {}
+                    }
                 }
             }
         }
@@ -205,18 +212,21 @@ impl Reporter {
         due.min()
     }
 
-    /// Writes all that differs.
+    /// Writes all that differs. What is wrong with one transaction keeps no other from being written; the first error is told at the end.
     async fn write(&self) -> Result<(), Error> {
         let pending = self.pending();
-        let mut rest = pending.as_slice();
+        let (mut rest, mut outcome) = (pending.as_slice(), Ok(()));
         while !rest.is_empty() {
             let (ops, taken) = self.batch(rest);
-            self.client.txn(&ops).await?;
-            let (done, later) = rest.split_at(taken);
-            self.note(done);
+            let (these, later) = rest.split_at(taken);
+            match self.client.txn(&ops).await {
+                Ok(_) => self.note(these),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
             rest = later;
         }
         self.slots().retain(|_, slot| !slot.is_over());
+        outcome?;
         self.settled.notify_waiters();
         Ok(())
     }
@@ -248,5 +258,41 @@ impl Reporter {
                 slot.wrote(report, now);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        instance::{
+            record::Record,
+            report::{Extras, report},
+        },
+        testing,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn a_report_that_is_too_large_keeps_no_other_from_being_written() {
+        let server = consul_embedded::Server::in_memory(&consul_embedded::Config::default());
+        let client = Client::over(server.transport(), None);
+        let (config, ports) = (testing::config(), Ports::seeded(1, testing::instant(0)));
+        let telemetry = Telemetry::new(ports.clone());
+        let reporter = Reporter::new(client.clone(), ports, config.keys.clone(), config.node.clone(), telemetry);
+        let ids = ["a-0", "b-0", "c-0"].map(InstanceId::from);
+        for id in &ids {
+            let record = Record::admit(testing::assignment(id.as_str()), testing::instant(0));
+            let mut one = report(&config.node, &record, Extras::default());
+            if id.as_str() == "b-0" {
+                one.address = "x".repeat(600_000);
+            }
+            reporter.set(id, Some(one));
+        }
+        let outcome = reporter.write().await;
+        assert!(matches!(outcome, Err(Error::TooLarge { .. })), "{outcome:?}");
+        let left: Vec<InstanceId> = reporter.pending().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(left, [ids[1].clone()]);
+        let rows = client.kv_list(&config.keys.reports(&config.node), &Read::default()).await.unwrap().value;
+        assert_eq!(rows.len(), 2);
     }
 }

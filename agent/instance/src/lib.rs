@@ -14,6 +14,7 @@
 //! | [`report`] | what is told of it |
 //! | [`numbers`] | the numbers of its ports |
 //! | [`hooks`], [`checks`] | what a package brings along, by name |
+//! | [`words`] | words for people, cut to a length |
 //! | [`process`] | which process is meant, how one ended, and its control group, in plain words |
 
 pub mod apply;
@@ -29,6 +30,7 @@ pub mod report;
 pub mod stopping;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod words;
 pub mod work;
 #[cfg(test)]
 mod work_tests;

@@ -8,7 +8,10 @@ use helium_crds::{
     job::{JOBS_CHECK, JobReport},
 };
 
-use super::record::Record;
+use super::{record::Record, words::cut};
+
+/// At most so many characters of the message of a report, with which it fits into a transaction whatever failed.
+const LONGEST: usize = 4000;
 
 /// What a report says beyond the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,12 +38,13 @@ pub fn report(node: &NodeName, record: &Record, extras: Extras) -> Report {
     let refusal = refusal.filter(|_| alive).map(|words| format!("not registered: {words}"));
     let behind = record.behind.as_ref().filter(|_| alive);
     let behind = behind.map(|words| format!("runs with the files that were rendered last: {words}"));
+    let message = record.message.clone().or(refusal).or(behind).or(orphan);
     Report {
         id: record.assignment.id.clone(),
         deployment: record.assignment.deployment.clone(),
         node: node.clone(),
         phase: record.phase,
-        message: record.message.clone().or(refusal).or(behind).or(orphan),
+        message: message.map(|words| cut(&words, LONGEST)),
         address: address.filter(|_| record.phase != InstancePhase::Stopped).unwrap_or_default(),
         ports: record.ports.clone(),
         pid: record.process.as_ref().map(|process| process.pid),
@@ -72,5 +76,13 @@ mod tests {
         assert_eq!((after.phase, after.pid, after.since), (InstancePhase::Running, Some(42), testing::instant(1)));
         assert_eq!(after.failing, failing);
         assert_eq!(after.message.as_deref(), Some("its assignment is missing; it is kept running"));
+    }
+
+    #[test]
+    fn a_message_without_end_is_cut() {
+        let message = Some("ü".repeat(1_000_000));
+        let record = Record { message, ..Record::admit(testing::assignment("hello-0"), testing::instant(0)) };
+        let words = report(&NodeName::from("n1"), &record, Extras::default()).message.unwrap();
+        assert_eq!((words.chars().count(), words.ends_with("ü…")), (LONGEST, true));
     }
 }

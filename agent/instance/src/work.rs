@@ -60,7 +60,12 @@ pub enum Part {
     Package,
     /// The files of the instance could not be made.
     Config,
-    /// Something else: a hook, the disk, the process.
+    /// The package is in place and the files are made, and what comes after was in vain: a hook, or telling the process.
+    After {
+        /// The files are those of before, since they could not be made anew.
+        behind: bool,
+    },
+    /// Something else, which says nothing of the package or the files.
     #[default]
     Other,
 }

@@ -11,4 +11,4 @@ pub(crate) mod system;
 pub(crate) mod table;
 pub(crate) mod task;
 
-pub(crate) use helium_instance::{apply, machine, numbers, record, report, work};
+pub(crate) use helium_instance::{apply, machine, numbers, record, report, words, work};

@@ -88,10 +88,12 @@ impl Preparation {
                 let folder = self.install(package).await.map_err(|trouble| trouble.of(Part::Package))?;
                 self.progress.send_replace(Some(InstancePhase::Starting));
                 let (made, _) = self.render(&folder).await.map_err(|trouble| trouble.of(Part::Config))?;
+                let behind = made.found.behind.is_some();
+                let after = |words| Trouble::may_heal(words).of(Part::After { behind });
                 if *first {
-                    self.hook(Hook::Init).to_success().await.map_err(Trouble::may_heal)?;
+                    self.hook(Hook::Init).to_success().await.map_err(after)?;
                 }
-                self.hook(Hook::PreStart).to_success().await.map_err(Trouble::may_heal)?;
+                self.hook(Hook::PreStart).to_success().await.map_err(after)?;
                 // A process that starts now has read nothing else.
                 let _ = std::fs::remove_file(&untold);
                 Ok(made)
@@ -112,12 +114,13 @@ impl Preparation {
     /// Tells the process of its new files.
     async fn tell(&self, found: &Prepared, process: &ProcessIdentity) -> Result<(), Trouble> {
         tracing::info!(instance = %self.assignment.id, "its files have changed");
+        let after = |words| Trouble::may_heal(words).of(Part::After { behind: false });
         if found.hooks.contains(&Hook::Config) {
-            return self.hook(Hook::Config).to_success().await.map(drop).map_err(Trouble::may_heal);
+            return self.hook(Hook::Config).to_success().await.map(drop).map_err(after);
         }
         let reload = self.assignment.template.templates.as_ref().and_then(|templates| templates.reload);
         match reload.map(|signal| process.signal(system_signal(signal))) {
-            Some(Err(error)) => Err(Trouble::may_heal(format!("it cannot be told of its new files: {error}"))),
+            Some(Err(error)) => Err(after(format!("it cannot be told of its new files: {error}"))),
             Some(Ok(_)) | None => Ok(()),
         }
     }

@@ -5,7 +5,7 @@
 //! a minute at most.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Slot {
     alone: VecDeque<Duration>,
     /// Since when each condition was so when it was first told of in this run.
     first: BTreeMap<ConditionKind, Timestamp>,
+    /// The conditions that were not among the first of this run: they came up in it, whatever an earlier run has told.
+    late: BTreeSet<ConditionKind>,
     /// The conditions that an earlier run has left in the store, once that was read.
     earlier: Option<BTreeMap<ConditionKind, (ConditionStatus, Timestamp)>>,
 }
@@ -56,7 +58,11 @@ impl Slot {
     pub(super) fn say(&mut self, mut wanted: Wanted, now: Duration) -> bool {
         self.written_at.get_or_insert(now);
         if let Some(report) = &mut wanted {
+            let is_first = self.wanted.is_none();
             for condition in &report.conditions {
+                if !is_first && !self.first.contains_key(&condition.kind) {
+                    self.late.insert(condition.kind);
+                }
                 self.first.entry(condition.kind).or_insert(condition.since);
             }
             self.date_back(&mut report.conditions);
@@ -82,7 +88,7 @@ impl Slot {
     /// A condition that has not changed in this run and is as an earlier run left it has been so for longer than this run knows.
     fn date_back(&self, conditions: &mut [Condition]) {
         for one in conditions {
-            let unchanged = self.first.get(&one.kind) == Some(&one.since);
+            let unchanged = self.first.get(&one.kind) == Some(&one.since) && !self.late.contains(&one.kind);
             match self.earlier.as_ref().and_then(|earlier| earlier.get(&one.kind)) {
                 Some((status, since)) if unchanged && *status == one.status => one.since = one.since.min(*since),
                 _ => {}
@@ -206,6 +212,23 @@ mod tests {
                 slot.found(Some(left.clone()));
             }
             assert_eq!((slot.due(SECOND), slot.wanted()), (Due::Never, Some(&Some(left.clone()))));
+        }
+    }
+
+    #[test]
+    fn what_comes_up_in_this_run_is_no_older_than_that() {
+        for read_first in [true, false] {
+            let mut slot = Slot::default();
+            let left = Some(said(ConditionStatus::False, 5));
+            if read_first {
+                slot.found(left.clone());
+            }
+            slot.say(Some(Report { conditions: Vec::new(), ..said(ConditionStatus::False, 500) }), SECOND);
+            slot.say(Some(said(ConditionStatus::False, 510)), SECOND * 10);
+            if !read_first {
+                slot.found(left);
+            }
+            assert_eq!(slot.wanted(), Some(&Some(said(ConditionStatus::False, 510))));
         }
     }
 

@@ -13,8 +13,12 @@ use jiff::Timestamp;
 use crate::instance::{
     apply::FAILED_AFTER,
     record::Record,
+    words::in_a_line,
     work::{Outcome, Part, Work},
 };
+
+/// At most so many characters of a message: several conditions may tell of the same long trouble.
+const LONGEST: usize = 500;
 
 /// What was found of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +27,20 @@ pub(crate) struct Verdict {
     pub(crate) status: Status,
     /// One word.
     pub(crate) reason: &'static str,
-    /// A sentence, or nothing.
+    /// A sentence in one line, of at most [`LONGEST`] characters, or nothing.
     pub(crate) message: String,
 }
 
 impl Verdict {
     /// A verdict that holds or does not.
-    pub(crate) fn of(kind: Kind, holds: bool, reason: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn of(kind: Kind, holds: bool, reason: &'static str, message: impl AsRef<str>) -> Self {
         let status = if holds { Status::True } else { Status::False };
-        Self { kind, status, reason, message: message.into() }
+        Self { kind, status, reason, message: in_a_line(message.as_ref(), LONGEST) }
     }
 
     /// A verdict that nobody can give.
-    pub(crate) fn unknown(kind: Kind, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, status: Status::Unknown, reason, message: message.into() }
+    pub(crate) fn unknown(kind: Kind, reason: &'static str, message: impl AsRef<str>) -> Self {
+        Self { kind, status: Status::Unknown, reason, message: in_a_line(message.as_ref(), LONGEST) }
     }
 }
 
@@ -68,20 +72,27 @@ pub(crate) struct Obstacles {
     pub(crate) package: Option<String>,
     /// Why its files are not what they should be.
     pub(crate) config: Option<String>,
+    /// The last preparation had no trouble with either.
+    pub(crate) overcome: bool,
 }
 
 impl Obstacles {
+    /// None, and that is known; but for the files, if they are those of before.
+    fn overcome(behind: bool) -> Self {
+        let old = "the files are those that were rendered last; the agent's log says why";
+        Self { package: None, config: behind.then(|| old.to_owned()), overcome: !behind }
+    }
+
     /// What the end of work says of them.
     pub(crate) fn worked(&mut self, work: Work, outcome: &Outcome) {
         match (work, outcome) {
-            (Work::Prepare, Ok(prepared)) => {
-                let old = "the files are those that were rendered last; the agent's log says why";
-                *self = Self { package: None, config: prepared.behind.is_some().then(|| old.to_owned()) };
-            }
-            (Work::Refresh, Ok(_)) => self.config = None,
+            (Work::Prepare, Ok(prepared)) => *self = Self::overcome(prepared.behind.is_some()),
+            (Work::Refresh, Ok(_)) => *self = Self::overcome(false),
             (Work::Prepare | Work::Refresh, Err(trouble)) => match trouble.part {
-                Part::Package => self.package = Some(trouble.words.clone()),
-                Part::Config => *self = Self { package: None, config: Some(trouble.words.clone()) },
+                Part::Package => (self.package, self.overcome) = (Some(trouble.words.clone()), false),
+                Part::Config => *self = Self { config: Some(trouble.words.clone()), ..Self::default() },
+                // The package was right this time, whatever was wrong before.
+                Part::After { behind } => *self = Self::overcome(behind),
                 Part::Other => {}
             },
             (Work::PostStart | Work::Drain | Work::PreStop | Work::PostStop, _) => {}
@@ -222,10 +233,13 @@ fn package(facts: &Facts<'_>) -> Verdict {
     if let Some(words) = &obstacles.package {
         return Verdict::of(Kind::PackageReady, false, reason::PACKAGE_FAILED, words.clone());
     }
-    let in_place = record.prepared || record.process.is_some() || obstacles.config.is_some();
+    let installed = Verdict::of(Kind::PackageReady, true, "Installed", "");
     match record.phase {
-        _ if in_place => Verdict::of(Kind::PackageReady, true, "Installed", ""),
+        _ if record.prepared || record.process.is_some() || obstacles.config.is_some() => installed,
+        // What is not used any more may be cleared away.
         InstancePhase::Stopped => Verdict::unknown(Kind::PackageReady, "Stopped", ""),
+        // A process that has ended takes no package along.
+        _ if obstacles.overcome || record.initialised => installed,
         other => Verdict::of(Kind::PackageReady, false, phase(other), ""),
     }
 }
@@ -235,7 +249,8 @@ fn config(facts: &Facts<'_>) -> Verdict {
     if let Some(words) = &obstacles.config {
         return Verdict::of(Kind::ConfigValid, false, reason::CONFIG_INVALID, words.clone());
     }
-    if record.prepared || record.process.is_some() {
+    let are_made = obstacles.overcome && record.phase != InstancePhase::Stopped;
+    if are_made || record.prepared || record.process.is_some() {
         return Verdict::of(Kind::ConfigValid, true, "Rendered", "");
     }
     Verdict::unknown(Kind::ConfigValid, "NotRendered", "")
@@ -248,7 +263,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        instance::report::{Extras, report},
+        instance::{
+            report::{Extras, report},
+            work::Trouble,
+        },
         testing,
     };
 
@@ -256,6 +274,14 @@ mod tests {
         let mut record = Record::admit(testing::assignment("hello-0"), testing::instant(0));
         record.process = Some(ProcessIdentity { pid: 42, start: "b/1".to_owned() });
         record.phase = InstancePhase::Running;
+        record
+    }
+
+    /// One that runs, of a package.
+    fn packaged() -> Record {
+        let mut record = running();
+        record.assignment.template.package =
+            Some(Package { url: "file:///srv/hello".to_owned(), sha256: None, signature: None });
         record
     }
 
@@ -343,9 +369,7 @@ mod tests {
 
     #[test]
     fn a_package_that_is_missing_and_files_that_cannot_be_made_are_two_things() {
-        let mut record = running();
-        record.assignment.template.package =
-            Some(Package { url: "file:///srv/hello".to_owned(), sha256: None, signature: None });
+        let mut record = packaged();
         let of =
             |record: &Record, change: fn(&mut Obstacles)| said(record, |_, obstacles| change(obstacles))[4..].to_vec();
         assert_eq!(of(&record, |_| {}), ["PackageReady=True/Installed", "ConfigValid=True/Rendered"]);
@@ -356,6 +380,55 @@ mod tests {
         assert_eq!(lost, ["PackageReady=False/PackageFailed", "ConfigValid=Unknown/NotRendered"]);
         let broken = of(&record, |obstacles| obstacles.config = Some("nobody gives `port`".to_owned()));
         assert_eq!(broken, ["PackageReady=True/Installed", "ConfigValid=False/ConfigInvalid"]);
+    }
+
+    #[test]
+    fn what_a_condition_says_is_one_line_of_some_hundred_characters() {
+        let long = format!("render app.conf: {}\nline 2", "x".repeat(900));
+        let one = Verdict::of(Kind::ConfigValid, false, reason::CONFIG_INVALID, &long);
+        assert_eq!((one.message.chars().count(), one.message.ends_with("xx…")), (LONGEST, true));
+        let other = Verdict::unknown(Kind::ConfigValid, "NotRendered", "first\nsecond");
+        assert_eq!(other.message, "first");
+    }
+
+    #[test]
+    fn a_package_stays_in_place_when_a_process_ends_by_itself() {
+        let ended = Record { initialised: true, process: None, phase: InstancePhase::Starting, ..packaged() };
+        let of =
+            |record: &Record, change: fn(&mut Obstacles)| said(record, |_, obstacles| change(obstacles))[4..].to_vec();
+        assert_eq!(of(&ended, |_| {})[0], "PackageReady=True/Installed");
+        assert_eq!(of(&ended, |of| of.overcome = true)[1], "ConfigValid=True/Rendered");
+        let lost = of(&ended, |obstacles| obstacles.package = Some("404".to_owned()));
+        assert_eq!(lost[0], "PackageReady=False/PackageFailed");
+        let stopped = Record { phase: InstancePhase::Stopped, ..ended };
+        let unknown = ["PackageReady=Unknown/Stopped", "ConfigValid=Unknown/NotRendered"];
+        assert_eq!(of(&stopped, |of| of.overcome = true), unknown);
+        // The hook `init` goes on failing: that is no trouble of its package.
+        let begun = Record { process: None, phase: InstancePhase::Failed, ..packaged() };
+        assert_eq!(of(&begun, |_| {})[0], "PackageReady=False/Failed");
+        let known = ["PackageReady=True/Installed", "ConfigValid=True/Rendered"];
+        assert_eq!(of(&begun, |of| of.overcome = true), known);
+    }
+
+    #[test]
+    fn what_was_mended_is_no_obstacle_any_more_when_a_later_step_is_in_vain() {
+        let trouble = |words: &str, part| Err(Trouble::may_heal(words).of(part));
+        let lost = trouble("404", Part::Package);
+        let of_hook = trouble("init: exit 1", Part::After { behind: false });
+        let mut obstacles = Obstacles::default();
+        obstacles.worked(Work::Prepare, &lost);
+        obstacles.worked(Work::Prepare, &trouble("the disk is full", Part::Other));
+        assert_eq!(obstacles.package.as_deref(), Some("404"), "nothing is known of it");
+        obstacles.worked(Work::Prepare, &of_hook);
+        assert_eq!(obstacles, Obstacles::overcome(false));
+        obstacles.worked(Work::Refresh, &trouble("nobody gives `port`", Part::Config));
+        assert!(obstacles.config.is_some());
+        obstacles.worked(Work::Refresh, &of_hook);
+        assert_eq!(obstacles, Obstacles::overcome(false));
+        obstacles.worked(Work::Prepare, &lost);
+        assert_eq!(obstacles, Obstacles { package: Some("404".to_owned()), ..Obstacles::default() });
+        obstacles.worked(Work::Prepare, &trouble("pre-start: exit 1", Part::After { behind: true }));
+        assert_eq!((&obstacles.package, obstacles.config.is_some()), (&None, true), "its files are those of before");
     }
 
     #[test]
