@@ -9,7 +9,7 @@ use consul_client::Client;
 use helium_crds::{instance::Assignment, template::Election};
 use helium_election::{
     Keys,
-    leader::{Candidate, Elector, Event, Handle, Settings},
+    leader::{Candidate, Elector, Event, Handle, Settings, Status},
 };
 use helium_runtime::ports::Ports;
 use tokio::{
@@ -47,7 +47,7 @@ pub(crate) struct Leading {
     of: Option<u32>,
     task: Option<JoinHandle<()>>,
     leave: Option<oneshot::Sender<()>>,
-    leads: Option<watch::Receiver<bool>>,
+    leads: Option<watch::Receiver<Option<bool>>>,
     /// The election that is being ended, and how long that may take.
     ending: Option<JoinHandle<()>>,
     within: Duration,
@@ -59,9 +59,9 @@ impl Leading {
         self.of == pid
     }
 
-    /// Whether the instance leads now.
-    pub(crate) fn leads(&self) -> bool {
-        self.leads.as_ref().is_some_and(|leads| *leads.borrow())
+    /// Whether the instance leads now; none before the election has told, or where there is none.
+    pub(crate) fn leads(&self) -> Option<bool> {
+        *self.leads.as_ref()?.borrow()
     }
 
     /// Waits until that changes. May be dropped and called again.
@@ -112,7 +112,7 @@ impl Leading {
         let stop_within = candidate.settings.stop_within;
         match start(&shared.client, candidate, &shared.ports) {
             Ok(handle) => {
-                let (leads, told) = watch::channel(false);
+                let (leads, told) = watch::channel(None);
                 let (leave, asked) = oneshot::channel();
                 let told_to = Told {
                     dir: dir.clone(),
@@ -167,7 +167,8 @@ struct Told {
     dir: InstanceDir,
     env: BTreeMap<String, String>,
     stop_within: Duration,
-    leads: watch::Sender<bool>,
+    /// Whether it leads; none before that is known.
+    leads: watch::Sender<Option<bool>>,
     instance: Assignment,
     pid: u32,
     /// Who counts its hooks.
@@ -181,6 +182,7 @@ impl Told {
     /// Follows the election until all is given back.
     async fn follow(self, mut handle: Handle, mut asked: oneshot::Receiver<()>) {
         let mut left = false;
+        let mut status = handle.status();
         if self.is_lost_unseen() {
             // The agent before was killed between the loss and the telling.
             self.lose().await;
@@ -194,7 +196,7 @@ impl Told {
                         let token = token.number.to_string();
                         tracing::info!(instance = %self.instance.id, token, kept, "leads its service");
                         self.note(Some(&token));
-                        self.leads.send_replace(true);
+                        self.leads.send_replace(Some(true));
                         // Kept over a restart of the agent, and told already: then nothing has changed for the instance.
                         doing = if kept && self.is_told(&token) { Box::pin(std::future::pending()) } else { self.gain(&token) };
                     }
@@ -202,7 +204,7 @@ impl Told {
                         tracing::info!(instance = %self.instance.id, ?why, "leads its service no more");
                         // What was begun for a leader ends with it.
                         doing = Box::pin(std::future::pending());
-                        self.leads.send_replace(false);
+                        self.leads.send_replace(Some(false));
                         self.lose().await;
                         handle.stopped().await;
                     }
@@ -212,8 +214,17 @@ impl Told {
                     left = true;
                     handle.leave().await;
                 }
+                Ok(()) = status.changed(), if self.leads.borrow().is_none() => self.look(&status.borrow_and_update()),
                 () = &mut doing => doing = Box::pin(std::future::pending()),
             }
+        }
+    }
+
+    /// Where another leads, it does not. That nobody does may change in a moment, and that it does itself is an event.
+    fn look(&self, status: &Status) {
+        let leader = status.leader.as_ref();
+        if leader.is_some_and(|leader| leader.who != self.instance.id.as_str()) {
+            self.leads.send_replace(Some(false));
         }
     }
 

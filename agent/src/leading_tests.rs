@@ -17,7 +17,7 @@ fn told(folder: &std::path::Path) -> Told {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
-    let leads = watch::channel(false).0;
+    let leads = watch::channel(None).0;
     let instance = testing::assignment("hello-0");
     let telemetry = Telemetry::new(Ports::seeded(1, testing::instant(0)));
     Told { dir, env, stop_within: Duration::from_secs(5), leads, instance, pid: 7, telemetry }

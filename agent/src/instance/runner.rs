@@ -76,6 +76,8 @@ pub(crate) struct Runner {
     jobs: Line,
     turn: Turn,
     standing: Standing,
+    /// Whether it leads, once that has been known in this run of the agent.
+    leads: Option<bool>,
     /// What is in the way of its package or files.
     obstacles: Obstacles,
     maintenance: watch::Receiver<Maintenance>,
@@ -117,6 +119,7 @@ impl Runner {
             jobs: Line::default(),
             turn: Turn::default(),
             standing,
+            leads: None,
             obstacles: Obstacles::default(),
             maintenance,
             cells,
@@ -393,7 +396,14 @@ impl Runner {
         let stands = assignment.template.election.is_some() && !assignment.role.is_standby() && stopping.is_none();
         let stands = stands && maintenance.is_none();
         let pid = process.as_ref().map(|process| process.pid).filter(|_| stands);
-        self.record.leads = self.leading.leads();
+        let told = match pid {
+            None => Some(false),
+            Some(_) if self.leading.is_of(pid) => self.leading.leads(),
+            Some(_) => None,
+        };
+        self.record.leads = self.leading.leads() == Some(true);
+        // Who has stood for election in this run, and does so anew, does not lead until it is told so.
+        self.leads = told.or(self.leads.map(|_| false));
         // What is not registered yet has no checks that a session could be bound to. Who stands already goes on standing.
         if self.leading.is_of(pid) || (pid.is_some() && !known) {
             return;
@@ -499,6 +509,7 @@ impl Runner {
             registered: self.standing.is_registered(),
             refusal: self.standing.refusal.as_deref(),
             with_node: !self.maintenance.borrow().instances.contains_key(&self.id),
+            leads: self.leads,
             unpassing: self.standing.unpassing,
         };
         let conditions = self.shared.telemetry.show(&self.record, &facts);

@@ -102,9 +102,10 @@ impl Packages {
         Self { table: Some(table.clone()), ..self }
     }
 
-    /// Nix's programs, if they are on this machine.
-    pub(crate) fn nix(&self) -> Option<helium_nix::Tools> {
-        self.store_paths.tools().ok()
+    /// Finds Nix's programs, if they are on this machine. That takes as long as the folders of `PATH` do.
+    pub(crate) fn nix(&self) -> impl FnOnce() -> Option<helium_nix::Tools> + Send + use<> {
+        let store_paths = Arc::clone(&self.store_paths);
+        move || store_paths.tools().ok()
     }
 
     /// Installs a version if it is not there, and gives its folder. Whoever asks may go away: what has begun is ended, so that no half of it

@@ -15,6 +15,8 @@ use helium_crds::{
 };
 use jiff::Timestamp;
 
+use crate::telemetry::condition::NOT_ASKED;
+
 /// The least time between the last write of a report, whatever it was for, and one for its conditions alone.
 const REST: Duration = Duration::from_secs(1);
 /// At most so many writes for conditions alone in a [`WHILE`].
@@ -45,8 +47,8 @@ pub(super) struct Slot {
     written_at: Option<Duration>,
     /// When it was written for its conditions alone: the last [`MOST`] times.
     alone: VecDeque<Duration>,
-    /// Since when each condition was so when it was first told of in this run.
-    first: BTreeMap<ConditionKind, Timestamp>,
+    /// Since when each condition was so when it was first told of in this run; none while nobody has looked.
+    first: BTreeMap<ConditionKind, Option<Timestamp>>,
     /// The conditions that were not among the first of this run: they came up in it, whatever an earlier run has told.
     late: BTreeSet<ConditionKind>,
     /// The conditions that an earlier run has left in the store, once that was read.
@@ -63,7 +65,9 @@ impl Slot {
                 if !is_first && !self.first.contains_key(&condition.kind) {
                     self.late.insert(condition.kind);
                 }
-                self.first.entry(condition.kind).or_insert(condition.since);
+                let since = Some(condition.since).filter(|_| !is_unasked(condition));
+                let first = self.first.entry(condition.kind).or_insert(since);
+                *first = first.or(since);
             }
             self.date_back(&mut report.conditions);
         }
@@ -88,7 +92,8 @@ impl Slot {
     /// A condition that has not changed in this run and is as an earlier run left it has been so for longer than this run knows.
     fn date_back(&self, conditions: &mut [Condition]) {
         for one in conditions {
-            let unchanged = self.first.get(&one.kind) == Some(&one.since) && !self.late.contains(&one.kind);
+            let first = self.first.get(&one.kind).is_some_and(|first| first.is_none_or(|since| since == one.since));
+            let unchanged = first && !self.late.contains(&one.kind);
             match self.earlier.as_ref().and_then(|earlier| earlier.get(&one.kind)) {
                 Some((status, since)) if unchanged && *status == one.status => one.since = one.since.min(*since),
                 _ => {}
@@ -132,6 +137,11 @@ impl Slot {
     pub(super) fn is_over(&self) -> bool {
         self.wanted == Some(None) && self.written.is_none()
     }
+}
+
+/// Whether nobody has looked yet, in which case nothing is known to have changed either.
+fn is_unasked(condition: &Condition) -> bool {
+    condition.status == ConditionStatus::Unknown && condition.reason == NOT_ASKED
 }
 
 #[cfg(test)]
@@ -213,6 +223,31 @@ mod tests {
             }
             assert_eq!((slot.due(SECOND), slot.wanted()), (Due::Never, Some(&Some(left.clone()))));
         }
+    }
+
+    #[test]
+    fn what_nobody_has_looked_at_yet_has_not_changed_when_somebody_has() {
+        use ConditionStatus::{False, True, Unknown};
+        let unasked = || {
+            let mut report = said(Unknown, 500);
+            NOT_ASKED.clone_into(&mut report.conditions[0].reason);
+            report
+        };
+        let mut slot = Slot::default();
+        slot.found(Some(said(True, 5)));
+        slot.say(Some(unasked()), SECOND);
+        assert_eq!(slot.due(SECOND), Due::At(SECOND * 2), "it may be known in a moment");
+        slot.say(Some(said(True, 501)), SECOND);
+        assert_eq!((slot.due(SECOND), slot.wanted()), (Due::Never, Some(&Some(said(True, 5)))));
+        slot.say(Some(said(False, 600)), SECOND);
+        slot.say(Some(said(True, 700)), SECOND);
+        assert_eq!(slot.wanted(), Some(&Some(said(True, 700))));
+        // What was found to be unknown is a finding.
+        let mut slot = Slot::default();
+        slot.found(Some(said(True, 5)));
+        slot.say(Some(said(Unknown, 500)), SECOND);
+        slot.say(Some(said(True, 501)), SECOND);
+        assert_eq!(slot.wanted(), Some(&Some(said(True, 501))));
     }
 
     #[test]

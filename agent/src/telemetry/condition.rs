@@ -20,6 +20,9 @@ use crate::instance::{
 /// At most so many characters of a message: several conditions may tell of the same long trouble.
 const LONGEST: usize = 500;
 
+/// The reason of what is unknown since nobody has looked yet.
+pub(crate) const NOT_ASKED: &str = "NotAsked";
+
 /// What was found of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -111,6 +114,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) refusal: Option<&'a str>,
     /// It is in maintenance with its node, and not for itself.
     pub(crate) with_node: bool,
+    /// Whether it leads its service; none before its election has answered in this run of the agent.
+    pub(crate) leads: Option<bool>,
     /// How many of its checks do not pass.
     pub(crate) unpassing: usize,
 }
@@ -132,8 +137,11 @@ pub(crate) fn of_instance(facts: &Facts<'_>) -> Vec<Verdict> {
         found.push(limits(facts));
     }
     if template.election.is_some() {
-        let reason = if record.leads { "Leads" } else { "Follows" };
-        found.push(Verdict::of(Kind::Leader, record.leads, reason, ""));
+        found.push(match facts.leads {
+            Some(true) => Verdict::of(Kind::Leader, true, "Leads", ""),
+            Some(false) => Verdict::of(Kind::Leader, false, "Follows", ""),
+            None => Verdict::unknown(Kind::Leader, NOT_ASKED, "the election has not answered yet"),
+        });
     }
     found
 }
@@ -186,7 +194,7 @@ fn registered(facts: &Facts<'_>) -> Verdict {
         }
         Some(true) => Verdict::of(Kind::Registered, true, "Registered", ""),
         Some(false) => Verdict::of(Kind::Registered, false, "Absent", facts.report.message.clone().unwrap_or_default()),
-        None => Verdict::unknown(Kind::Registered, "NotAsked", "Consul has not answered yet"),
+        None => Verdict::unknown(Kind::Registered, NOT_ASKED, "Consul has not answered yet"),
     }
 }
 
@@ -297,6 +305,7 @@ mod tests {
             registered: Some(true),
             refusal: None,
             with_node: false,
+            leads: Some(false),
             unpassing: 0,
         };
         change(&mut facts, &mut obstacles);
@@ -365,6 +374,17 @@ mod tests {
             record.failures = failures;
             assert_eq!(said(&record, |_, _| {})[2], word);
         }
+    }
+
+    #[test]
+    fn who_leads_is_unknown_until_the_election_has_answered() {
+        let mut record = running();
+        record.assignment.template.election = serde_json::from_str("{}").unwrap();
+        let mut told = Vec::new();
+        for leads in [None, Some(false), Some(true)] {
+            told.push(said(&record, |facts, _| facts.leads = leads)[4].clone());
+        }
+        assert_eq!(told, ["Leader=Unknown/NotAsked", "Leader=False/Follows", "Leader=True/Leads"]);
     }
 
     #[test]

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use helium_agent::{AgentHandle, StopMode};
-use helium_crds::{InstanceId, instance::InstancePhase};
+use helium_crds::{
+    InstanceId,
+    condition::{ConditionKind, ConditionStatus},
+    instance::{InstancePhase, Report},
+};
 use serde_json::Value;
 
 use crate::{
@@ -96,4 +100,27 @@ async fn without_consul_an_agent_is_ready_once_it_has_taken_up_what_is_on_its_di
     })
     .await;
     agent.stop().await;
+}
+
+#[tokio::test]
+async fn who_leads_has_done_so_since_before_its_agent_was_restarted() {
+    let world = World::new().await;
+    let mut wanted = world.script("leader-0", "sleep 600 & wait");
+    wanted.template.election = Some(serde_json::from_str(r#"{"sessionTtl": "14s", "stopWithin": "5s"}"#).unwrap());
+    let leads = |report: &Report| {
+        let one = report.conditions.iter().find(|one| one.kind == ConditionKind::Leader)?;
+        (one.status == ConditionStatus::True).then_some(one.since)
+    };
+    let first = world.agent(StopMode::LeaveRunning);
+    world.assign(&wanted).await;
+    let before = world.reported(&wanted.id, "it leads", |report| leads(report).is_some()).await;
+    first.stop().await;
+    let (second, handle) = world.agent_and_handle(StopMode::LeaveRunning);
+    until_condition(&handle, &wanted.id, "Leader", ("True", "Leads")).await;
+    // Whatever differs by now is written at the end.
+    second.stop().await;
+    let after = world.report(&wanted.id).await.unwrap();
+    assert_eq!(leads(&after), leads(&before), "{after:?}");
+    let third = world.agent(StopMode::StopInstances);
+    third.stop().await;
 }
