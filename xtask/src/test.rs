@@ -76,6 +76,7 @@ pub(crate) fn run(project: &Project, choice: &Choice) -> ExitCode {
     }
     steps.run("unit tests", || step::tests(rig.equip(unit_tests(project))));
     if !choice.quick {
+        steps.run("tests of the agent alone", || step::tests(rig.equip(agent_alone_tests(project))));
         steps.run("random worlds", || step::tests(random_worlds(project)));
         steps.run("sim tests", || step::tests(Rig::default().equip(sim_tests(project))));
         steps.run("crash points", || step::command(crash_points(project)));
@@ -115,12 +116,17 @@ fn clippy(project: &Project) -> Command {
     cargo
 }
 
-/// The build of the agent alone, which no other step compiles.
+/// The build of the agent alone.
 fn agent_alone(project: &Project) -> Command {
     let package = ["clippy", "--package", "helium", "--no-default-features", "--all-targets"];
     let mut cargo = project.cargo(&package);
     cargo.args(["--", "-D", "warnings"]);
     cargo
+}
+
+/// The tests of that build, some of which there are in no other.
+fn agent_alone_tests(project: &Project) -> Command {
+    project.cargo(&["test", "--package", "helium", "--no-default-features", "--no-fail-fast"])
 }
 
 fn doc(project: &Project) -> Command {

@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     config::HeliosConfig,
+    idle::look_while_idle,
     rendering::leader_key,
     service::{Ended, Service},
     showing::{HeliosHandle, Showing},
@@ -214,9 +215,10 @@ impl HeliosAgent {
     /// Looks after the services of the node until it is asked to stop.
     pub async fn run(mut self, shutdown: Shutdown, mode: StopMode) {
         self.common.stops.store(mode == StopMode::StopInstances, Ordering::SeqCst);
-        let (following, answering) = (self.follow(), self.answer());
+        let (following, answering, looking) = (self.follow(), self.answer(), self.look());
         self.tend(&shutdown).await;
         following.abort();
+        looking.abort();
         if mode == StopMode::StopInstances {
             for running in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
                 running.orders.send_modify(|orders| orders.halt = true);
@@ -278,6 +280,12 @@ impl HeliosAgent {
     fn answer(&self) -> AbortHandle {
         let common = Arc::clone(&self.common);
         tokio::spawn(async move { common.lookups.run(drop).await }).abort_handle()
+    }
+
+    /// Has the node looked at while no service does it.
+    fn look(&self) -> AbortHandle {
+        let common = Arc::clone(&self.common);
+        tokio::spawn(async move { look_while_idle(&common).await }).abort_handle()
     }
 
     /// Gives every service its orders whenever they change.

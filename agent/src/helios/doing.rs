@@ -274,6 +274,7 @@ impl Service {
         let package = Package {
             config: &self.common.config,
             lookups: &self.common.lookups,
+            telemetry: &self.common.showing.telemetry,
             service: &self.name,
             folder: &folder,
             state: self.dir.join("state"),

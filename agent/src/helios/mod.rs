@@ -11,12 +11,14 @@
 //! | [`artifact`] | packages and their digests |
 //! | [`rendering`] | values and templates |
 //! | [`showing`] | what is to be seen of it while it runs |
+//! | [`idle`] | the look at the node while it has no services |
 //! | [`registration`] | how a service stands in Consul |
 
 mod agent;
 mod artifact;
 mod config;
 mod doing;
+mod idle;
 mod keys;
 mod leader;
 mod machine;

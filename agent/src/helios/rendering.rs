@@ -29,6 +29,7 @@ use crate::{
         rendering::{Rendering, Turn, templates},
         values::default_files,
     },
+    telemetry::Telemetry,
 };
 
 /// Services of Helios have no namespaces; whoever asks is in one all the same, which the [key of a leader](leader_key) leaves out.
@@ -47,6 +48,8 @@ const SECRET_NAMES: [&str; 5] = ["password", "passwd", "secret", "token", "priva
 pub(super) struct Package<'a> {
     pub(super) config: &'a HeliosConfig,
     pub(super) lookups: &'a Arc<Lookups>,
+    /// What its hooks and its rendering are counted in.
+    pub(super) telemetry: &'a Telemetry,
     pub(super) service: &'a str,
     /// The folder of the version.
     pub(super) folder: &'a Path,
@@ -83,7 +86,7 @@ impl Package<'_> {
                 turn: Turn::default(),
                 seen: Arc::default(),
             };
-            let applied = rendering.apply().await;
+            let applied = rendering.apply_counted(self.telemetry).await;
             // Files are made anew with a new target, and then what it asks is asked again.
             self.lookups.forget(&asker);
             applied.map_err(|trouble| trouble.words)?;
@@ -136,7 +139,7 @@ impl Package<'_> {
             log: self.state.join(format!("hook-{hook}.log")),
             note: self.state.join(format!("hook-{hook}.running")),
             limit: limit_of(hook, self.folder),
-            counted: None,
+            counted: Some(self.telemetry.clone()),
         }
     }
 }

@@ -28,13 +28,13 @@ use super::{
 use crate::checks::Scripts;
 
 /// How soon the local Consul agent is looked at again while something is to happen there, and at rest.
-const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+pub(super) const LOOK: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long one call to Consul may take.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// The wait after the first failure, at most, and after many.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// What the calls to Consul are for, where they are counted.
-const LOOKS: &str = "observer";
+pub(super) const LOOKS: &str = "observer";
 /// The wait before a package is fetched again, at most: the first, and after many.
 const FETCH_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
 /// How often a fetch is looked at.

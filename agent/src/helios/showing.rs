@@ -168,7 +168,12 @@ impl Showing {
         self.known().services.remove(service);
     }
 
-    /// What the local Consul agent says of its checks: whether the whole node is in maintenance.
+    /// Whether no service says what is so with it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.known().services.is_empty()
+    }
+
+    /// What the local Consul agent says of its checks: whether the whole node is in maintenance, and how those of the services here stand.
     pub(super) fn look(&self, checks: &BTreeMap<String, AgentCheck>) {
         let reason = checks.get(NODE_MAINTENANCE).map(|check| check.notes.clone());
         let mut known = self.known();
@@ -178,6 +183,7 @@ impl Showing {
         }
         let (verdict, now) = (condition::maintenance(known.maintenance.as_deref()), self.ports.now());
         known.node.take(vec![verdict], now);
+        self.telemetry.checks(checks.values().filter(|check| known.services.contains_key(&check.service_id)));
     }
 
     /// Whether the whole node is in maintenance.

@@ -209,15 +209,7 @@ impl Preparation {
             turn: self.turn.clone(),
             seen: Arc::clone(&seen),
         };
-        let (telemetry, begun) = (&self.shared.telemetry, self.shared.telemetry.clock());
-        let applied = rendering.apply().await;
-        let result = match &applied {
-            Ok(Applied::Unchanged) => "unchanged",
-            Ok(_) => "changed",
-            Err(_) => "failed",
-        };
-        telemetry.metrics().render(result, telemetry.clock().saturating_sub(begun));
-        let changed = applied? != Applied::Unchanged;
+        let changed = rendering.apply_counted(&self.shared.telemetry).await? != Applied::Unchanged;
         let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
         Ok((seen.unwrap_or_default(), changed))
     }

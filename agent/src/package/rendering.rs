@@ -26,7 +26,7 @@ use helium_templates::{
 };
 
 use super::asking::{Asking, Seen};
-use crate::instance::work::Trouble;
+use crate::{instance::work::Trouble, telemetry::Telemetry};
 
 /// How long the command that looks at new files may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(30);
@@ -105,6 +105,19 @@ impl Rendering {
         });
         let done = done.await.map_err(|error| Trouble::may_heal(error.to_string()))?;
         done.map_err(|error| Trouble::may_heal(error.to_string()))
+    }
+
+    /// The same, counted and timed, its check and its switch included.
+    pub(crate) async fn apply_counted(self, telemetry: &Telemetry) -> Result<Applied, Trouble> {
+        let begun = telemetry.clock();
+        let applied = self.apply().await;
+        let result = match &applied {
+            Ok(Applied::Unchanged) => "unchanged",
+            Ok(_) => "changed",
+            Err(_) => "failed",
+        };
+        telemetry.metrics().render(result, telemetry.clock().saturating_sub(begun));
+        applied
     }
 
     async fn render(&self) -> Result<(Vec<Output>, Hidden), Trouble> {

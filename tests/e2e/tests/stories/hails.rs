@@ -10,6 +10,7 @@ use std::{
 };
 
 use helium_e2e::{Helium, Hydra, eventually, holds_for, ports, process};
+use serde_json::Value;
 
 use crate::{fleet::ROLLOUT, real_nix::Nix};
 
@@ -40,7 +41,11 @@ esac
 "#;
 
 /// Stands before each program that the script runs and that changes something: at the step that a file counts down to, it tells so and goes no further.
+/// In the activation of the store path that another file names, the command that a third one holds fails.
 const STEP: &str = r#"#!/bin/sh -eu
+if [ "${HELIUM_STORE_PATH-}" = "$(cat "$UNITS/broken" 2>/dev/null)" ] && [ "${0##*/} $*" = "$(cat "$UNITS/breaks")" ]; then
+  exit 1
+fi
 left=$(cat "$UNITS/steps" 2>/dev/null || echo 0)
 if [ "$left" -gt 0 ]; then
   echo $((left - 1)) > "$UNITS/steps"
@@ -105,12 +110,23 @@ impl Machine {
 
     /// Hydra has built the profile that looks after these and itself, as this build.
     fn manages(&self, build: u64, names: &[&str]) {
-        let job_of = |name: &str| format!("JOB_URI={}\n", self.jobs[name].job());
+        self.built(MANAGER, build, &self.keeper(names, ""));
+    }
+
+    /// The profile that looks after these and itself, with one more line in the file of each.
+    fn keeper(&self, names: &[&str], line: &str) -> PathBuf {
+        let job_of = |name: &str| format!("JOB_URI={}\n{line}", self.jobs[name].job());
         let files: Vec<(String, String)> =
             names.iter().chain(&[MANAGER]).map(|name| (format!("share/hail/{name}"), job_of(name))).collect();
         let mut files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
         files.push(("bin/activate", &self.script));
-        self.built(MANAGER, build, &self.nix.path_of(&files));
+        self.nix.path_of(&files)
+    }
+
+    /// The first activation, by hand.
+    fn begin(&self) {
+        let (profile, job) = (self.place(MANAGER).display().to_string(), self.jobs[MANAGER].job());
+        self.helium.run(&["hail", "--profile", &profile, "--job-uri", &job, "--oneshot"]).ok();
     }
 
     fn built(&self, name: &str, build: u64, path: &Path) {
@@ -119,8 +135,13 @@ impl Machine {
 
     /// Hydra has built a profile that tells what is done with it.
     fn builds(&self, name: &str, build: u64) {
+        self.builds_that_ends(name, build, 0);
+    }
+
+    /// The same, and its `bin/deactivate` ends with this code.
+    fn builds_that_ends(&self, name: &str, build: u64, code: u8) {
         let tell = |what: &str| format!("#!/bin/sh\necho {what} {build} >> {}.told\n", self.place(name).display());
-        let (activate, deactivate) = (tell("activate"), tell("deactivate"));
+        let (activate, deactivate) = (tell("activate"), format!("{}exit {code}\n", tell("deactivate")));
         self.built(name, build, &self.nix.path_of(&[("bin/activate", &activate), ("bin/deactivate", &deactivate)]));
     }
 
@@ -131,6 +152,29 @@ impl Machine {
     fn told(&self, name: &str) -> Vec<String> {
         let told = fs::read_to_string(format!("{}.told", self.place(name).display())).unwrap_or_default();
         told.lines().map(str::to_owned).collect()
+    }
+
+    /// What the profile that looks after the others tells of itself.
+    fn status(&self) -> Value {
+        let text = fs::read_to_string(format!("{}.hail.json.status", self.place(MANAGER).display()));
+        text.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Whether this build has failed, and all is as the first generation, whose files say `ROUND=1`, wants it, systemd told of it.
+    fn is_back(&self, failed: &Path) -> bool {
+        let (status, names) = (self.status(), ["a", "b", MANAGER]);
+        let refused = status["refused"].as_array().into_iter().flatten();
+        let is_refused = refused.into_iter().any(|refused| refused.to_string().contains(failed.to_str().unwrap()));
+        let (units, etc) = (self.helium.folder().join("units"), self.helium.folder().join("etc"));
+        let is_told = |name: &str| {
+            let [now, told] = [name.to_owned(), format!(".{name}")].map(|file| fs::read_to_string(etc.join(file)).ok());
+            now.is_some_and(|now| now.contains("ROUND=1\n") && told == Some(now))
+                && units.join(format!("{name}.enabled")).exists()
+        };
+        let is_forgotten = ![etc.join("c"), etc.join(".c"), units.join("c.enabled")].iter().any(|file| file.exists());
+        let runs = self.following().iter().all(|(_, pid)| process::variable(*pid, "ROUND").as_deref() == Some("1"));
+        let is_settled = status["attempt"].is_null() && names.into_iter().all(is_told);
+        is_refused && is_settled && is_forgotten && runs && self.is_followed(&names[..2])
     }
 
     /// The programs that follow a profile now, by its name.
@@ -197,10 +241,7 @@ fn a_profile_starts_and_stops_those_that_follow_others_and_heals_whenever_it_is_
         machine.builds(name, 1);
     }
     machine.manages(1, &["a", "b"]);
-    let profile = machine.place(MANAGER).display().to_string();
-    let job = machine.jobs[MANAGER].job();
-    let once = ["hail", "--profile", &profile, "--job-uri", &job, "--oneshot"];
-    machine.helium.run(&once).ok();
+    machine.begin();
     machine.await_followed(&["a", "b"]);
 
     // From here on it follows itself. One goes, one comes, and the third is not touched.
@@ -234,12 +275,56 @@ fn a_profile_starts_and_stops_those_that_follow_others_and_heals_whenever_it_is_
         }
         fs::remove_file(unit("halted")).unwrap();
         machine.kill(MANAGER);
-        machine.await_followed(&names);
+        // Not only done, but also over: the next round counts the commands of one script.
+        eventually(&format!("{names:?} are followed, and nothing is under way"), ROLLOUT, || {
+            (machine.status()["attempt"].is_null() && machine.is_followed(&names)).then_some(())
+        });
         steps += 1;
     }
-    assert_eq!(steps, 6, "disable and rm of one; cp, enable, restart and cp of the other");
+    assert_eq!(steps, 8, "rm, disable and rm of one; rm, cp, enable, restart and cp of the other");
     holds_for("each has one program", Duration::from_secs(1), || match machine.following().len() {
         3 => Ok(()),
         _ => Err(format!("{:?}", machine.following())),
     });
+}
+
+#[test]
+fn a_profile_that_goes_back_has_what_it_started_and_stopped_halfway_as_it_was_before() {
+    let machine = Machine::new();
+    for name in ["a", "b", "c"] {
+        machine.builds(name, 1);
+    }
+    machine.built(MANAGER, 1, &machine.keeper(&["a", "b"], "ROUND=1\n"));
+    machine.begin();
+    machine.await_followed(&["a", "b"]);
+
+    // One changes, one goes, one comes, and its own unit changes; at one of these commands it fails, however often it is tried.
+    let etc = machine.helium.folder().join("etc").display().to_string();
+    let breaks = [
+        "systemctl disable --now helium-hail@b".to_owned(),
+        format!("rm -f {etc}/b"),
+        "systemctl enable helium-hail@a".to_owned(),
+        format!("cp a {etc}/.a"),
+        "systemctl enable helium-hail@c".to_owned(),
+        format!("cp c {etc}/.c"),
+        format!("systemctl restart --no-block helium-hail@{MANAGER}"),
+        "helium hail --remove, for bin/deactivate fails".to_owned(),
+    ];
+    let units = machine.helium.folder().join("units");
+    for (round, command) in (2..).zip(&breaks) {
+        if command.starts_with("helium") {
+            machine.builds_that_ends("b", 2, 3);
+            machine.kill("b");
+            let is_there = || machine.told("b").last().is_some_and(|told| told == "activate 2");
+            eventually("b cannot be deactivated", ROLLOUT, || is_there().then_some(()));
+        }
+        fs::write(units.join("breaks"), command).unwrap();
+        let failed = machine.keeper(&["a", "c"], &format!("ROUND={round}\n"));
+        fs::write(units.join("broken"), failed.to_str().unwrap()).unwrap();
+        machine.built(MANAGER, round, &failed);
+        machine.kill(MANAGER);
+        let what = format!("it fails at `{command}`, and all is as before");
+        eventually(&what, ROLLOUT, || machine.is_back(&failed).then_some(()));
+    }
+    assert_eq!(machine.told("b").iter().filter(|told| *told == "deactivate 2").count(), 3, "{:?}", machine.told("b"));
 }

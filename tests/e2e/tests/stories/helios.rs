@@ -9,7 +9,7 @@ use std::{
 };
 
 use helium_e2e::{Consul, Daemon, Helium, Http, Output, eventually, holds_for, ports, process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The longest that a change may take on a slow machine.
 const CHANGE: Duration = Duration::from_mins(1);
@@ -596,7 +596,15 @@ fn an_agent_over_the_keys_of_helios_shows_how_its_services_stand_and_knows_consu
     assert_eq!((&web["registered"], &web["change"]), (&Value::Bool(true), &Value::Null), "{web:#}");
     let page = http.get("/metrics").unwrap().text();
     assert!(page.contains("helium_agent_instances{phase=\"Running\"} 1\n"), "{page}");
-    assert!(page.contains("helium_agent_hook_runs_total{hook=\"install\",result=\"ok\"} 1\n"), "{page}");
+    for hook in ["install", "config-pre"] {
+        let run = format!("helium_agent_hook_runs_total{{hook=\"{hook}\",result=\"ok\"}} 1\n");
+        assert!(page.contains(&run), "{page}");
+    }
+    assert!(page.contains("helium_agent_renders_total{result=\"changed\"} 1\n"), "{page}");
+    eventually("its one check is counted", CHANGE, || {
+        let page = http.get("/metrics").ok()?.text();
+        page.contains("helium_agent_checks{status=\"passing\"} 1\n").then_some(())
+    });
 
     let before = scene.nodes[0].pids();
     let consul = scene.nodes[0].consul.http();
@@ -612,4 +620,42 @@ fn an_agent_over_the_keys_of_helios_shows_how_its_services_stand_and_knows_consu
     consul.put("/v1/agent/maintenance?enable=false", "");
     eventually("it leads again", CHANGE, || scene.held("service/web/leader"));
     assert_eq!(scene.nodes[0].pids(), before, "what ran has run on");
+}
+
+#[test]
+fn a_node_without_services_of_helios_knows_consul_s_maintenance_too() {
+    let mut scene = Scene::of(1);
+    scene.release("web", "1", |_| {});
+    scene.put("service/web/version", "1");
+    scene.assign("");
+    let port = ports::free();
+    scene.start_with(0, &["--http-addr", &format!("127.0.0.1:{port}")]);
+    let http = Http::on(port);
+    let consul = scene.nodes[0].consul.http();
+    let is_told = |is_in: bool| {
+        eventually(&format!("it says that it is in maintenance: {is_in}"), CHANGE, || {
+            let told = http.get("/readyz").ok()?.text();
+            (told.starts_with("in maintenance; ") == is_in).then_some(())
+        });
+    };
+    is_told(false);
+    consul.put("/v1/agent/maintenance?enable=true&reason=a+new+disk", "");
+    is_told(true);
+    consul.put("/v1/agent/maintenance?enable=false", "");
+    is_told(false);
+
+    // Its last service takes with it neither the mark nor who looks at it.
+    scene.assign("web");
+    scene.await_passing("web", 1);
+    consul.put("/v1/agent/maintenance?enable=true&reason=a+new+disk", "");
+    is_told(true);
+    scene.assign("");
+    eventually("its service is gone", CHANGE, || {
+        let page = http.get("/metrics").ok()?.text();
+        (page.contains("helium_agent_checks{status=\"passing\"} 0\n") && http.json("/status")["services"] == json!({}))
+            .then_some(())
+    });
+    is_told(true);
+    consul.put("/v1/agent/maintenance?enable=false", "");
+    is_told(false);
 }
