@@ -44,6 +44,10 @@ fn problem(state: &State, truth: &Truth) -> Option<String> {
     if status.reason == Reason::NoVersion && builds::waits_for_a_build(state, deployment) {
         return None;
     }
+    // Nothing of one without values that it could take is touched, not even what has stopped.
+    if status.reason == Reason::InvalidSpec && lacks_values(state, deployment) {
+        return None;
+    }
     if truth.instances.values().any(|instance| instance.desired == Desired::Stop) {
         return Some("something is still stopping".to_owned());
     }
@@ -140,14 +144,18 @@ fn phase_is_final(state: &State, deployment: &Deployment, status: &DeploymentSta
     }
 }
 
+/// Whether it takes values in Consul, and those that are there are none.
+fn lacks_values(state: &State, deployment: &Deployment) -> bool {
+    deployment.spec.template.takes_overrides() && truth::values(state, &deployment.metadata.key()).is_none()
+}
+
 /// Whether there is something in the store that nobody can follow: a Canary that is none, a version that the history does not have, an
 /// exact weight.
 fn cannot_be_followed(state: &State, deployment: &Deployment, status: &DeploymentStatus) -> bool {
     let (keys, object) = (Keys::default(), deployment.metadata.key());
     let canary = state.kv().get(&keys.spec(Kind::Canary, &object)).map(|entry| AnyObject::from_json(&entry.value));
-    let takes_values = deployment.spec.template.takes_overrides();
     match (status.reason, canary) {
-        (Reason::InvalidSpec, _) if takes_values && truth::values(state, &object).is_none() => true,
+        (Reason::InvalidSpec, _) if lacks_values(state, deployment) => true,
         (Reason::InvalidSpec, Some(read)) => !matches!(read, Ok(AnyObject::Canary(_))),
         (Reason::WeightNotPossible, Some(Ok(AnyObject::Canary(canary)))) => canary.spec.exact,
         (Reason::VersionNotFound, _) => {
