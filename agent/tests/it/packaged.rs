@@ -10,6 +10,7 @@ use std::{
 use consul_client::{CheckStatus, Put, Read};
 use helium_agent::StopMode;
 use helium_crds::{
+    condition::{ConditionKind, ConditionStatus},
     instance::{Assignment, Desired, Report, check_id, service_id},
     package::{ConfigUpdate, Package, Templates},
 };
@@ -238,4 +239,23 @@ async fn the_hook_config_runs_once_for_all_that_changes_before_a_rest() {
 
 fn read(data: &Path, assignment: &Assignment) -> String {
     fs::read_to_string(data.join("instances").join(assignment.id.as_str()).join("package/conf/page")).unwrap()
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_before_a_start_is_no_trouble_of_its_package() {
+    let (world, source) = (World::embedded(), Source::new());
+    source.hook("init", "exit 1");
+    let agent = world.agent(StopMode::StopInstances);
+    let assignment = source.assignment(&world, "packaged-0");
+    world.assign(&assignment).await;
+    let holds = |report: &Report, kind| {
+        report.conditions.iter().any(|one| one.kind == kind && one.status == ConditionStatus::True)
+    };
+    let is_in_place = |report: &Report| {
+        let kinds = [ConditionKind::PackageReady, ConditionKind::ConfigValid];
+        report.pid.is_none() && report.message.is_some() && kinds.into_iter().all(|kind| holds(report, kind))
+    };
+    let report = world.reported(&assignment.id, "the package is in place and init fails", is_in_place).await;
+    assert!(report.message.as_deref().unwrap_or_default().contains("init"), "{report:?}");
+    agent.stop().await;
 }
