@@ -227,8 +227,9 @@ fn a_node_of_helios_gets_its_service_serves_it_and_leads() {
     assert!(tags[1].starts_with("config-") && tags[1].len() == 47, "{tags:?}");
     let leader = || scene.held("service/web/leader");
     let session = eventually("it leads", CHANGE, leader);
-    let told = scene.consul.http().get(&format!("/v1/kv/sessions/{}/web?raw", node.name)).unwrap().text();
-    assert_eq!(told, session);
+    // The session is told once the lock is there.
+    let told = || scene.consul.http().get(&format!("/v1/kv/sessions/{}/web?raw", node.name)).unwrap().text();
+    eventually("its session is told", CHANGE, || (told() == session).then_some(()));
     assert_eq!(scene.consul.http().get("/v1/kv/service/web/leader?raw").unwrap().text(), node.name);
     let current = fs::read_link(node.helium.folder().join("data/packages/web/current")).unwrap();
     assert_eq!(current, Path::new("1"));
