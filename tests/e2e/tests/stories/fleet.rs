@@ -243,6 +243,10 @@ impl Drop for Fleet {
             process::kill(instance.pid);
         }
         self.noted().into_iter().for_each(process::kill_group);
+        // What has left its group and its parent bears the name of its node, which a later fleet may have again.
+        for node in self.agents.keys().chain(self.data.keys()) {
+            process::with_variable("HELIUM_NODE", node).into_iter().for_each(process::kill);
+        }
     }
 }
 

@@ -337,6 +337,11 @@ fn killed(victims: impl Fn((u32, u32)) -> Vec<u32>) {
     });
     fleet.await_phase("shop", "Healthy");
     assert_eq!(record(&fleet)["restarts"], 1);
+    let node = fleet.node(1);
+    drop(fleet);
+    eventually("nothing of the fleet is left", ROLLOUT, || {
+        process::with_variable("HELIUM_NODE", &node).is_empty().then_some(())
+    });
 }
 
 #[test]
